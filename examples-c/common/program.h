@@ -1,0 +1,34 @@
+/* What every example does and none is about: command line, start, `listening on`, signals, end. Read the examples first. */
+#ifndef EXAMPLE_PROGRAM_H
+#define EXAMPLE_PROGRAM_H
+
+#include <ingest.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+/* One example program. The caller fills it; program_new completes it from the command line. */
+typedef struct program {
+    const char *name;     /* for messages and --help */
+    const char *about;    /* a sentence for --help */
+    const char *delivery; /* the delivery it chooses for itself, before the user's --set; NULL for the library's choice */
+    uint32_t consumers;   /* default of --consumers, 0 if there is no such option; afterwards what the user said */
+    bool own_signals;     /* the program handles SIGINT and SIGTERM itself */
+} program;
+
+/* Reads the command line and makes a server that does not listen yet. Exits after --help (0), on bad usage (2) and when the
+   library refuses an option (1). */
+ingest_server *program_new(program *self, int argc, char **argv);
+
+/* Listens on every --listen, starts the server, prints `listening on URL` for each. Exits with 1 if any of it fails. */
+void program_start(const program *self, ingest_server *server);
+
+/* Waits until the server has stopped, frees it and returns the exit status. */
+int program_finish(const program *self, ingest_server *server);
+
+/* The URL of a listener with its real port, for ingest_request.listener. */
+const char *program_listener_url(uint32_t listener);
+
+/* Prints a message for people on stderr. */
+void program_complain(const program *self, const char *text);
+
+#endif

@@ -1,0 +1,142 @@
+//! The baton: one accepted peer and all it owns. Exactly one thread holds it at a time; it moves, it is never shared.
+#![forbid(unsafe_code)]
+
+pub mod exchange;
+pub mod http1;
+pub mod overdue;
+
+use crate::accept::Peer;
+use crate::connection::http1::Http1;
+use crate::decrypt::Session;
+use crate::engine::{Landing, Outgoing};
+use crate::journey::Timing;
+use crate::limits::{Limits, READ_AHEAD_BYTES};
+use crate::memory::pool::Pool;
+use crate::parse::sketch::Sketch;
+use crate::read::Inbox;
+
+/// What a connection is about to do with its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Nothing: it lives on.
+    Open,
+    /// Close politely once the outbox is empty.
+    AfterFlush,
+    /// FIN is sent; what still comes is read and thrown away, so that the peer can read our last words (RFC 9112 section 9.6).
+    Lingering,
+    /// Close at once; the peer gets RST.
+    Abort,
+}
+
+/// See the file's first line.
+#[derive(Debug)]
+pub struct Connection {
+    /// Which listener it came in by.
+    pub listener: u16,
+    pub peer: Peer,
+    pub session: Session,
+    pub inbox: Inbox,
+    /// The protocol spoken here, with its open exchanges.
+    pub protocol: Http1,
+    /// Answers that are rendered and not yet sent.
+    pub outbox: Outgoing,
+    /// The engine is sending what the outbox held; nothing may be added until it is done.
+    pub sending: bool,
+    /// The engine has been asked for octets.
+    pub receiving: bool,
+    /// The peer sent FIN.
+    pub read_closed: bool,
+    /// Stands on the list of connections to go on with in this tick.
+    pub touched: bool,
+    pub ending: Ending,
+    /// When the present wait began: for octets, for the kernel to take some, or for FIN.
+    pub since_ms: u64,
+    /// Octets thrown away while lingering.
+    pub lingered: u64,
+    /// What accepting it cost, for the journey of its first request.
+    pub accept_ns: u64,
+}
+
+/// What a step needs from the thread that runs it.
+#[derive(Debug)]
+pub struct Tools<'a> {
+    pub limits: &'a Limits,
+    pub sketch: &'a mut Sketch,
+    pub pool: &'a mut Pool,
+    pub memory: &'a mut Memory,
+    pub timing: Timing,
+    pub now_ns: u64,
+    /// Requests with unsafe methods wait for earlier answers (`pipeline_unsafe=serial`).
+    pub serial: bool,
+}
+
+/// What one thread may hold of `memory_max`: letters, bodies, partial heads and read-ahead.
+#[derive(Debug)]
+pub struct Memory {
+    pub used: u64,
+    pub most: u64,
+}
+
+impl Memory {
+    pub fn has_room(&self, octets: usize) -> bool {
+        self.used.saturating_add(octets as u64) <= self.most
+    }
+
+    pub fn charge(&mut self, octets: usize) {
+        self.used += octets as u64;
+    }
+
+    pub fn release(&mut self, octets: usize) {
+        self.used = self.used.saturating_sub(octets as u64);
+    }
+}
+
+impl Connection {
+    pub fn new(listener: u16, peer: Peer, session: Session, now_ms: u64) -> Self {
+        Connection {
+            listener,
+            peer,
+            session,
+            inbox: Inbox::default(),
+            protocol: Http1::default(),
+            outbox: Outgoing::default(),
+            sending: false,
+            receiving: false,
+            read_closed: false,
+            touched: false,
+            ending: Ending::Open,
+            since_ms: now_ms,
+            lingered: 0,
+            accept_ns: 0,
+        }
+    }
+
+    /// Where the next octets should land; `None` while none are wanted, which is how TCP learns to push back.
+    pub fn landing(&mut self, limits: &Limits) -> Option<Landing> {
+        if self.read_closed || self.receiving {
+            return None;
+        }
+        match self.ending {
+            Ending::Lingering => return Some(Landing::Slab),
+            Ending::Open => {}
+            Ending::AfterFlush | Ending::Abort => return None,
+        }
+        if let Some(landing) = self.protocol.body_landing() {
+            return Some(landing);
+        }
+        if !self.protocol.may_begin(limits) || self.inbox.len() >= READ_AHEAD_BYTES {
+            return None;
+        }
+        Some(self.inbox.landing())
+    }
+
+    /// Nothing is under way: no octet of a request, no answer owed.
+    pub fn is_idle(&self) -> bool {
+        self.protocol.is_idle() && self.inbox.is_empty() && self.outbox.is_empty() && !self.sending
+    }
+
+    /// Octets of memory that this connection holds beyond its letters.
+    pub fn held(&self) -> usize {
+        self.protocol.held()
+    }
+}

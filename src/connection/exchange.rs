@@ -1,0 +1,57 @@
+//! One request and the slot for its answer, from the end of its head until it is answered.
+#![forbid(unsafe_code)]
+
+use crate::memory::letter::Letter;
+use crate::parse::chunked::Chunked;
+
+/// A complete, sealed request, ready for handoff.
+#[derive(Debug)]
+pub struct Exchange {
+    pub letter: Letter,
+    pub terms: Terms,
+}
+
+/// What the answer has to know about its request.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms {
+    pub http_version: u16,
+    /// GET, HEAD, OPTIONS, TRACE: may be answered out of turn (RFC 9110 section 9.2.1).
+    pub safe: bool,
+    /// HEAD: no body is sent.
+    pub head_only: bool,
+    pub keep_alive: bool,
+}
+
+/// A request whose head is sealed and whose body is still coming.
+#[derive(Debug)]
+pub struct Open {
+    pub letter: Letter,
+    pub terms: Terms,
+    pub body: Vec<u8>,
+    pub rest: Rest,
+    /// When the head was complete.
+    pub head_at_ns: u64,
+    /// Octets charged to the thread's memory.
+    pub charged: usize,
+}
+
+/// What of the body is still to come.
+#[derive(Debug)]
+pub enum Rest {
+    /// So many octets.
+    Length(usize),
+    Chunked(Chunked),
+}
+
+/// A request that the host has, or will have, and whose answer is owed in order.
+#[derive(Clone, Copy, Debug)]
+pub struct Pending {
+    pub slot: u32,
+    pub terms: Terms,
+    /// The answer is in the slot and waits for its turn.
+    pub answered: bool,
+    /// Went into a queue, and has not been seen to have left it.
+    pub queued: bool,
+    /// When it was handed over.
+    pub at_ms: u64,
+}

@@ -1,0 +1,393 @@
+//! HTTP/1 on one connection: head, body, next head; which requests may go to the host at once, and which answers are owed.
+#![forbid(unsafe_code)]
+
+use super::exchange::{Exchange, Open, Pending, Rest, Terms};
+use super::{Memory, Tools};
+use crate::accept::Peer;
+use crate::decode;
+use crate::engine::Landing;
+use crate::journey::Steps;
+use crate::limits::Limits;
+use crate::memory::letter::{Letter, Parts};
+use crate::parse::chunked::Chunked;
+use crate::parse::head::HeadScan;
+use crate::parse::refusal::Refusal;
+use crate::parse::sketch::Framing;
+use crate::parse::{self, known};
+use std::collections::VecDeque;
+use std::ops::Range;
+
+/// Octets asked of the kernel at once for a body.
+const BODY_READ_BYTES: usize = 256 * 1024;
+/// Room made for the next octets of a chunked body.
+const CHUNKED_STEP_BYTES: usize = 16 * 1024;
+
+const NO_MEMORY: Refusal = Refusal::new(503, "memory limit reached, try again later");
+
+/// What a step came to.
+#[derive(Debug)]
+pub enum Step {
+    /// More octets, or an answer, are needed first.
+    Wait,
+    /// A request is complete.
+    Deliver(Exchange),
+    /// The client waits for `100 Continue`.
+    Continue,
+}
+
+/// See the file's first line.
+#[derive(Debug, Default)]
+pub struct Http1 {
+    scan: HeadScan,
+    /// When the first octet of the present head came; zero when none has.
+    head_began_ns: u64,
+    open: Option<Box<Open>>,
+    pending: VecDeque<Pending>,
+    /// The next request must wait until nothing is pending.
+    blocked: bool,
+    /// Octets are waiting that could not be looked at because of what is pending.
+    stalled: bool,
+    /// The last request that this connection serves has been taken.
+    last: bool,
+    serial: bool,
+    served: u64,
+    /// Refused what came; answered once nothing is pending any more.
+    refusal: Option<Refusal>,
+}
+
+/// What of a connection, beside its protocol, goes into a letter.
+#[derive(Clone, Copy, Debug)]
+pub struct Origin<'a> {
+    pub listener: u16,
+    pub scheme: &'static [u8],
+    pub secure: bool,
+    pub peer: &'a Peer,
+    pub accept_ns: u64,
+}
+
+impl Http1 {
+    /// Consumes octets from `at` on, up to the next thing that the caller has to know.
+    pub fn step(&mut self, bytes: &mut [u8], at: &mut usize, origin: Origin<'_>, tools: &mut Tools<'_>) -> Result<Step, Refusal> {
+        if self.open.is_some() {
+            return self.body(bytes, at, tools);
+        }
+        if *at == bytes.len() {
+            return Ok(Step::Wait);
+        }
+        self.stalled = !self.may_begin(tools.limits);
+        if self.stalled {
+            return Ok(Step::Wait);
+        }
+        if self.head_began_ns == 0 {
+            self.head_began_ns = tools.now_ns;
+        }
+        let mut steps = Steps::begin(&mut tools.timing);
+        let window = &bytes[*at..];
+        let Some(range) = parse::advance(&mut self.scan, window, tools.limits, origin.secure, tools.sketch)? else {
+            return Ok(Step::Wait);
+        };
+        steps.parsed();
+        let safe = known::is_safe(tools.sketch.method_id);
+        let must_wait = (tools.serial && !safe) || tools.sketch.expects_continue;
+        if must_wait && !self.pending.is_empty() {
+            // Delivered alone, after all earlier answers (RFC 9112 section 9.3.2). It is parsed again then: once, and rarely.
+            self.blocked = true;
+            self.stalled = true;
+            return Ok(Step::Wait);
+        }
+        self.serial = tools.serial;
+        let range = *at + range.start..*at + range.end;
+        decode::finish(tools.sketch, &bytes[range.clone()])?;
+        steps.decoded();
+        self.begin(bytes, at, range, safe, steps, origin, tools)
+    }
+
+    /// The head is complete: seals it, with as much of the body as is there.
+    #[allow(clippy::too_many_arguments)]
+    fn begin(
+        &mut self,
+        bytes: &mut [u8],
+        at: &mut usize,
+        range: Range<usize>,
+        safe: bool,
+        steps: Steps,
+        origin: Origin<'_>,
+        tools: &mut Tools<'_>,
+    ) -> Result<Step, Refusal> {
+        let (head, behind) = bytes.split_at_mut(range.end);
+        let head = &head[range.start..];
+        let (body, rest, used) = match tools.sketch.framing {
+            Framing::None => (&behind[..0], None, 0),
+            Framing::Length(length) => {
+                let length = usize::try_from(length).map_err(|_| Refusal::new(413, "body too large"))?;
+                let there = length.min(behind.len());
+                (&behind[..there], (there < length).then_some(Rest::Length(length - there)), there)
+            }
+            Framing::Chunked => {
+                let mut chunked = Chunked::default();
+                let compacted = chunked.compact(behind, tools.limits)?;
+                // A trailer section has its own memory, so a body with one goes the long way.
+                let whole = compacted.complete && !chunked.has_trailers();
+                let rest = if whole { None } else { Some(Rest::Chunked(chunked)) };
+                (&behind[..compacted.kept], rest, compacted.consumed)
+            }
+        };
+        let first = self.served == 0;
+        let mut journey = tools.timing.journey(&steps, tools.now_ns, self.head_began_ns, first, origin.accept_ns);
+        if let Some(journey) = &mut journey {
+            journey.delivered_at_ns = tools.now_ns;
+        }
+        let framed = tools.sketch.framing != Framing::None;
+        let sealed_body: &[u8] = if rest.is_none() { body } else { &[] };
+        let peer = origin.peer.view();
+        let parts =
+            Parts { sketch: tools.sketch, head, body: sealed_body, has_body: framed, scheme: origin.scheme, listener: origin.listener, peer, journey };
+        if !tools.memory.has_room(head.len() + body.len()) {
+            return Err(NO_MEMORY);
+        }
+        let letter = Letter::seal(tools.pool, &parts).ok_or(NO_MEMORY)?;
+        let terms = self.terms(safe, tools);
+        self.head_began_ns = 0;
+        *at = range.end + used;
+        let Some(rest) = rest else { return Ok(self.complete(letter, terms, tools.memory)) };
+        let body = opening(body, &rest)?;
+        let nothing_yet = used == 0;
+        let charged = body.len();
+        tools.memory.charge(charged);
+        self.open = Some(Box::new(Open { letter, terms, body, rest, head_at_ns: tools.now_ns, charged }));
+        if matches!(&self.open, Some(open) if open.is_complete()) {
+            return Ok(self.finish(tools));
+        }
+        if tools.sketch.expects_continue && nothing_yet { Ok(Step::Continue) } else { Ok(Step::Wait) }
+    }
+
+    /// Consumes body octets that came through the inbox.
+    fn body(&mut self, bytes: &mut [u8], at: &mut usize, tools: &mut Tools<'_>) -> Result<Step, Refusal> {
+        let Some(open) = &mut self.open else { return Ok(Step::Wait) };
+        let input = &mut bytes[*at..];
+        if input.is_empty() {
+            return Ok(Step::Wait);
+        }
+        match &mut open.rest {
+            Rest::Length(left) => {
+                let count = input.len().min(*left);
+                append(&mut open.body, &input[..count])?;
+                *left -= count;
+                *at += count;
+            }
+            Rest::Chunked(chunked) => {
+                let compacted = chunked.compact(input, tools.limits)?;
+                append(&mut open.body, &input[..compacted.kept])?;
+                *at += compacted.consumed;
+            }
+        }
+        open.recharge(tools.memory)?;
+        if open.is_complete() { Ok(self.finish(tools)) } else { Ok(Step::Wait) }
+    }
+
+    /// Takes back a body buffer that `count` octets were received into. What lies behind a chunked body's end goes to `beyond`.
+    pub fn received(&mut self, mut buffer: Vec<u8>, count: usize, beyond: &mut Vec<u8>, tools: &mut Tools<'_>) -> Result<Step, Refusal> {
+        let Some(open) = &mut self.open else { return Ok(Step::Wait) };
+        match &mut open.rest {
+            Rest::Length(left) => *left = left.saturating_sub(count),
+            Rest::Chunked(chunked) => {
+                // Compacted where they landed: the octets are not copied again.
+                let start = buffer.len() - count;
+                let compacted = chunked.compact(&mut buffer[start..], tools.limits)?;
+                beyond.extend_from_slice(&buffer[start + compacted.consumed..]);
+                buffer.truncate(start + compacted.kept);
+            }
+        }
+        open.body = buffer;
+        open.recharge(tools.memory)?;
+        if open.is_complete() { Ok(self.finish(tools)) } else { Ok(Step::Wait) }
+    }
+
+    fn finish(&mut self, tools: &mut Tools<'_>) -> Step {
+        let Some(open) = self.open.take() else { return Step::Wait };
+        let Open { mut letter, terms, body, rest, head_at_ns, charged } = *open;
+        tools.memory.release(charged);
+        letter.attach_body(body);
+        if let Rest::Chunked(mut chunked) = rest {
+            let trailers = chunked.take_trailers();
+            letter.attach_trailers(trailers.bytes, &trailers.pairs);
+        }
+        if let Some(journey) = letter.journey() {
+            journey.body_wait_ns = tools.now_ns.saturating_sub(head_at_ns);
+            journey.delivered_at_ns = tools.now_ns;
+        }
+        self.complete(letter, terms, tools.memory)
+    }
+
+    fn complete(&mut self, letter: Letter, terms: Terms, memory: &mut Memory) -> Step {
+        memory.charge(letter.charge());
+        self.served += 1;
+        self.last |= !terms.keep_alive;
+        Step::Deliver(Exchange { letter, terms })
+    }
+
+    fn terms(&self, safe: bool, tools: &Tools<'_>) -> Terms {
+        let sketch = &*tools.sketch;
+        let keep_alive = sketch.keep_alive && self.served + 1 < tools.limits.requests_per_connection;
+        let head_only = sketch.flags & crate::request::INGEST_REQUEST_HEAD != 0;
+        Terms { http_version: sketch.http_version, safe, head_only, keep_alive }
+    }
+
+    /// Whether another request may be begun: there is room in the pipeline, and no unsafe one is under way.
+    pub fn may_begin(&self, limits: &Limits) -> bool {
+        if self.last || self.refusal.is_some() || self.open.is_some() {
+            return false;
+        }
+        match self.pending.front() {
+            None => true,
+            Some(front) => {
+                let alone = self.serial && !front.terms.safe;
+                !self.blocked && !alone && (self.pending.len() as u64) < limits.pipeline_max
+            }
+        }
+    }
+
+    /// Where the octets of a body should land: where they stay. `None` when no body is under way.
+    pub fn body_landing(&mut self) -> Option<Landing> {
+        let open = self.open.as_deref_mut()?;
+        let mut body = std::mem::take(&mut open.body);
+        let most = match open.rest {
+            Rest::Length(left) => left.min(BODY_READ_BYTES),
+            Rest::Chunked(_) => {
+                // Doubling keeps the copying linear; a failure shows as a full buffer, and the body is refused then.
+                if body.capacity() - body.len() < CHUNKED_STEP_BYTES {
+                    let _ = body.try_reserve(CHUNKED_STEP_BYTES);
+                }
+                (body.capacity() - body.len()).min(BODY_READ_BYTES)
+            }
+        };
+        Some(Landing::Buffer(body, most))
+    }
+
+    /// A delivered request's answer is owed from now on.
+    pub fn push_pending(&mut self, pending: Pending) {
+        self.pending.push_back(pending);
+    }
+
+    /// The answer to a slot's request is there. False when this connection does not wait for it.
+    pub fn mark_answered(&mut self, slot: u32) -> bool {
+        match self.pending.iter_mut().find(|pending| pending.slot == slot) {
+            Some(pending) => {
+                pending.answered = true;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// The request whose answer is due next.
+    pub fn oldest(&self) -> Option<&Pending> {
+        self.pending.front()
+    }
+
+    pub fn oldest_mut(&mut self) -> Option<&mut Pending> {
+        self.pending.front_mut()
+    }
+
+    /// Its answer has been written, or never will be.
+    pub fn pop_pending(&mut self) -> Option<Pending> {
+        let pending = self.pending.pop_front();
+        if self.pending.is_empty() {
+            self.blocked = false;
+        }
+        pending
+    }
+
+    pub fn refuse(&mut self, refusal: Refusal) {
+        self.refusal.get_or_insert(refusal);
+    }
+
+    /// The refusal, once every earlier answer is written.
+    pub fn due_refusal(&mut self) -> Option<Refusal> {
+        if self.pending.is_empty() { self.refusal } else { None }
+    }
+
+    /// Gives up a body that will not be completed.
+    pub fn drop_body(&mut self, memory: &mut Memory) -> Option<Letter> {
+        let open = self.open.take()?;
+        memory.release(open.charged);
+        Some(open.letter)
+    }
+
+    /// Octets wait for earlier answers to leave.
+    pub fn is_stalled(&self) -> bool {
+        self.stalled
+    }
+
+    /// An answer's or a refusal's turn has come.
+    pub fn has_something_to_say(&self) -> bool {
+        match self.pending.front() {
+            Some(front) => front.answered,
+            None => self.refusal.is_some(),
+        }
+    }
+
+    pub fn no_more(&mut self) {
+        self.last = true;
+    }
+
+    pub fn is_idle(&self) -> bool {
+        self.pending.is_empty() && self.open.is_none() && self.refusal.is_none()
+    }
+
+    pub fn in_body(&self) -> bool {
+        self.open.is_some()
+    }
+
+    /// When the head that is coming began, in milliseconds; `None` when none is.
+    pub fn head_began_ms(&self) -> Option<u64> {
+        (self.head_began_ns > 0).then_some(self.head_began_ns / 1_000_000)
+    }
+
+    /// Requests taken so far.
+    pub fn served(&self) -> u64 {
+        self.served
+    }
+
+    pub fn held(&self) -> usize {
+        self.open.as_ref().map_or(0, |open| open.charged)
+    }
+}
+
+impl Open {
+    fn is_complete(&self) -> bool {
+        match &self.rest {
+            Rest::Length(left) => *left == 0,
+            Rest::Chunked(chunked) => chunked.is_complete(),
+        }
+    }
+
+    /// Charges what has arrived since the last time; a length that was only announced costs nothing.
+    fn recharge(&mut self, memory: &mut Memory) -> Result<(), Refusal> {
+        let arrived = self.body.len().saturating_sub(self.charged);
+        if !memory.has_room(arrived) {
+            return Err(NO_MEMORY);
+        }
+        memory.charge(arrived);
+        self.charged += arrived;
+        Ok(())
+    }
+}
+
+/// The buffer of a body that is not complete: reserved once for an announced length, and begun with what is there.
+fn opening(there: &[u8], rest: &Rest) -> Result<Vec<u8>, Refusal> {
+    let wanted = match rest {
+        Rest::Length(left) => there.len() + left,
+        Rest::Chunked(_) => there.len(),
+    };
+    let mut body = Vec::new();
+    body.try_reserve_exact(wanted).map_err(|_| NO_MEMORY)?;
+    body.extend_from_slice(there);
+    Ok(body)
+}
+
+fn append(body: &mut Vec<u8>, octets: &[u8]) -> Result<(), Refusal> {
+    body.try_reserve(octets.len()).map_err(|_| NO_MEMORY)?;
+    body.extend_from_slice(octets);
+    Ok(())
+}

@@ -1,0 +1,493 @@
+//! The engine on epoll: edge-triggered connections, level-triggered listeners, one eventfd for wake-ups.
+
+use super::seats::{SeatId, Seats};
+use super::sys::{self, EventFd, Interest, PollEvent, Poller};
+use super::timers::TimerWheel;
+use super::{Arrival, Engine, Event, Landing, Outgoing, Sending, Window};
+use crate::memory::waker::{Signal, Waker};
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
+
+/// Events taken from the kernel at once.
+const EVENTS: usize = 512;
+/// What the kernel hands back with an event of the waker and of a listener; seats have smaller generations in the upper half.
+const WAKER: u64 = u64::MAX;
+const LISTENER: u64 = 0xFFFF_FFFE << 32;
+/// A paused listener is tried again after this long (limits, S01).
+const LISTENER_PAUSE_MS: u64 = 100;
+
+/// See the file's first line.
+#[derive(Debug)]
+pub struct EpollEngine<B> {
+    poller: Poller,
+    waker: Arc<Waker<EventFd>>,
+    events: Vec<PollEvent>,
+    /// The next of `events` to look at.
+    next: usize,
+    seats: Seats<B>,
+    /// Seats that can be served without waiting: left over, or asked again while readable.
+    ready: VecDeque<SeatId>,
+    /// How many of `ready` belong to this tick; what is added meanwhile waits for the next.
+    due: usize,
+    listeners: Vec<Listener>,
+    accepts_per_wake: usize,
+    /// The listener that is being accepted on, and how many it may still accept in this tick.
+    accepting: Option<(usize, usize)>,
+    paused_by_owner: bool,
+    paused_until_ms: u64,
+    timers: TimerWheel,
+    expired: Vec<u64>,
+    timed: bool,
+}
+
+/// What is to be done about an event of the kernel's.
+enum Look {
+    Nothing,
+    /// Accept on `accepting`.
+    Accept,
+    /// Receive, if octets are wanted.
+    Serve(SeatId),
+    Report(Event),
+}
+
+#[derive(Debug)]
+struct Listener {
+    number: u16,
+    socket: OwnedFd,
+    registered: bool,
+}
+
+impl<B> EpollEngine<B> {
+    /// The waker is how other threads end a `wait`.
+    pub fn new(waker: Arc<Waker<EventFd>>, accepts_per_wake: usize, now_ms: u64) -> io::Result<Self> {
+        let poller = Poller::new()?;
+        poller.add(waker.signal().descriptor(), Interest::Level, WAKER)?;
+        Ok(EpollEngine {
+            poller,
+            waker,
+            events: Vec::with_capacity(EVENTS),
+            next: 0,
+            seats: Seats::new(),
+            ready: VecDeque::new(),
+            due: 0,
+            listeners: Vec::new(),
+            accepts_per_wake,
+            accepting: None,
+            paused_by_owner: false,
+            paused_until_ms: 0,
+            timers: TimerWheel::new(now_ms),
+            expired: Vec::new(),
+            timed: false,
+        })
+    }
+
+    /// What one event of the kernel's asks for.
+    fn look(&mut self, event: PollEvent) -> Look {
+        let (events, word) = (event.events, event.u64);
+        if word == WAKER {
+            self.waker.signal().reset();
+            return Look::Nothing;
+        }
+        if word >= LISTENER {
+            self.accepting = Some(((word & 0xFFFF) as usize, self.accepts_per_wake));
+            return Look::Accept;
+        }
+        let id = SeatId::from_word(word);
+        let Some(seat) = self.seats.get(id) else { return Look::Nothing };
+        if events & (sys::READABLE | sys::ENDING) != 0 {
+            seat.readable = true;
+        }
+        if events & sys::ENDING != 0 {
+            seat.ending = true;
+        }
+        if events & sys::BROKEN != 0 {
+            seat.broken = true;
+        }
+        if seat.outgoing.is_some() && events & (sys::WRITABLE | sys::BROKEN) != 0 {
+            if seat.readable && !seat.listed {
+                seat.listed = true;
+                self.ready.push_back(id);
+            }
+            return self.go_on_sending(id).map_or(Look::Nothing, Look::Report);
+        }
+        if seat.readable { Look::Serve(id) } else { Look::Nothing }
+    }
+
+    /// Serves a readable seat that wants octets.
+    fn serve(&mut self, id: SeatId, slab: &mut [u8]) -> Option<Event> {
+        let timed = std::mem::take(&mut self.timed);
+        let seat = self.seats.get(id)?;
+        if !seat.readable {
+            return None;
+        }
+        let Some(landing) = seat.landing.take() else {
+            // Nobody wants octets now. A broken stream is news all the same.
+            return seat.broken.then_some(Event::Broken(id));
+        };
+        let stream = seat.stream.as_ref()?.as_raw_fd();
+        let began = if timed { sys::monotonic_ns() } else { 0 };
+        let (result, wanted, window) = receive(stream, landing, slab);
+        let read_ns = if timed { sys::monotonic_ns() - began } else { 0 };
+        self.timed = timed;
+        match result {
+            Ok(0) => Some(Event::ReadClosed(id)),
+            Ok(count) => {
+                // A short read empties the socket, unless the end was announced (then the end is still to be read).
+                if count < wanted && !seat.ending {
+                    seat.readable = false;
+                }
+                self.timed = false;
+                Some(Event::Received { seat: id, window: window.filled(count), read_ns })
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                seat.readable = false;
+                seat.landing = Some(window.landing(wanted));
+                None
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {
+                seat.landing = Some(window.landing(wanted));
+                self.list(id);
+                None
+            }
+            Err(_) => Some(Event::Broken(id)),
+        }
+    }
+
+    fn list(&mut self, id: SeatId) {
+        if let Some(seat) = self.seats.get(id) {
+            if !seat.listed {
+                seat.listed = true;
+                self.ready.push_back(id);
+            }
+        }
+    }
+
+    fn go_on_sending(&mut self, id: SeatId) -> Option<Event> {
+        let seat = self.seats.get(id)?;
+        let stream = seat.stream.as_ref()?.as_raw_fd();
+        let outgoing = seat.outgoing.as_mut()?;
+        let before = outgoing.sent;
+        match push_out(stream, outgoing) {
+            Ok(true) => seat.outgoing.take().map(|outgoing| Event::Sent(id, *outgoing)),
+            Ok(false) if outgoing.sent > before => Some(Event::SendProgressed(id)),
+            Ok(false) => None,
+            Err(_) => Some(Event::Broken(id)),
+        }
+    }
+
+    fn accept_one(&mut self, now_ms: u64) -> Option<Event> {
+        let (index, left) = self.accepting?;
+        let listener = self.listeners.get(index).filter(|listener| listener.registered);
+        let (Some(listener), true) = (listener, left > 0) else {
+            self.accepting = None;
+            return None;
+        };
+        let number = listener.number;
+        match sys::accept(listener.socket.as_raw_fd()) {
+            Ok((stream, peer)) => {
+                self.accepting = Some((index, left - 1));
+                Some(Event::Arrived(number, Arrival::Stream(stream, peer)))
+            }
+            Err(error) if sys::accept_exhausted(&error) => {
+                self.accepting = None;
+                self.set_listening(false);
+                self.paused_until_ms = now_ms + LISTENER_PAUSE_MS;
+                Some(Event::ListenerFailed(number, error))
+            }
+            Err(error) if sys::accept_broken(&error) => {
+                self.accepting = None;
+                let _ = self.poller.remove(self.listeners[index].socket.as_raw_fd());
+                self.listeners[index].registered = false;
+                Some(Event::ListenerFailed(number, error))
+            }
+            Err(error) => {
+                // WouldBlock ends the round; a connection that died in the backlog (limits, S02) is skipped.
+                self.accepting = (error.kind() != ErrorKind::WouldBlock).then_some((index, left - 1));
+                None
+            }
+        }
+    }
+
+    fn set_listening(&mut self, on: bool) {
+        for (index, listener) in self.listeners.iter_mut().enumerate() {
+            if listener.registered == on {
+                continue;
+            }
+            let socket = listener.socket.as_raw_fd();
+            let changed =
+                if on { self.poller.add(socket, Interest::Level, LISTENER | index as u64) } else { self.poller.remove(socket) };
+            if changed.is_ok() {
+                listener.registered = on;
+            }
+        }
+    }
+}
+
+impl<B> Engine<B> for EpollEngine<B> {
+    fn seats(&mut self) -> &mut Seats<B> {
+        &mut self.seats
+    }
+
+    fn listen(&mut self, listener: u16, socket: OwnedFd) -> io::Result<()> {
+        self.poller.add(socket.as_raw_fd(), Interest::Level, LISTENER | self.listeners.len() as u64)?;
+        self.listeners.push(Listener { number: listener, socket, registered: true });
+        Ok(())
+    }
+
+    fn close_listeners(&mut self) {
+        self.accepting = None;
+        self.listeners.clear();
+    }
+
+    fn pause_listeners(&mut self) {
+        self.paused_by_owner = true;
+        self.set_listening(false);
+    }
+
+    fn resume_listeners(&mut self) {
+        if std::mem::take(&mut self.paused_by_owner) && self.paused_until_ms == 0 {
+            self.set_listening(true);
+        }
+    }
+
+    fn seat(&mut self, stream: OwnedFd, baton: Box<B>) -> Result<SeatId, (io::Error, Box<B>)> {
+        let fd = stream.as_raw_fd();
+        let id = self.seats.sit(stream, baton);
+        match self.poller.add(fd, Interest::Edge, id.word()) {
+            Ok(()) => Ok(id),
+            Err(error) => match self.seats.leave(id) {
+                Some((_, Some(baton))) => Err((error, baton)),
+                _ => unreachable!("the baton was put there three lines above"),
+            },
+        }
+    }
+
+    fn receive(&mut self, id: SeatId, landing: Landing) {
+        let Some(seat) = self.seats.get(id) else { return };
+        seat.landing = Some(landing);
+        if seat.readable && !seat.listed {
+            seat.listed = true;
+            self.ready.push_back(id);
+        }
+    }
+
+    fn time_next_receive(&mut self, timed: bool) {
+        self.timed = timed;
+    }
+
+    fn send(&mut self, id: SeatId, mut outgoing: Outgoing) -> Sending {
+        let Some(seat) = self.seats.get(id) else { return Sending::Failed(outgoing) };
+        let Some(stream) = seat.stream.as_ref() else { return Sending::Failed(outgoing) };
+        match push_out(stream.as_raw_fd(), &mut outgoing) {
+            Ok(true) => Sending::Done(outgoing),
+            Ok(false) => {
+                seat.outgoing = Some(Box::new(outgoing));
+                Sending::Pending
+            }
+            Err(_) => Sending::Failed(outgoing),
+        }
+    }
+
+    fn shutdown_write(&mut self, id: SeatId) {
+        if let Some(stream) = self.seats.get(id).and_then(|seat| seat.stream.as_ref()) {
+            sys::shutdown_write(stream.as_raw_fd());
+        }
+    }
+
+    fn close(&mut self, id: SeatId, abort: bool) {
+        if let Some((stream, _baton)) = self.seats.leave(id) {
+            if abort {
+                sys::set_abortive(stream.as_raw_fd());
+            }
+            // Closing takes it out of the epoll set, since the descriptor is never duplicated.
+            drop(stream);
+            if self.paused_until_ms != 0 {
+                // A descriptor is free again: no need to wait for the pause to end.
+                self.paused_until_ms = 1;
+            }
+        }
+    }
+
+    fn set_deadline(&mut self, id: SeatId, at_ms: u64) {
+        let Some(seat) = self.seats.get(id) else { return };
+        seat.deadline_ms = at_ms;
+        // An entry that is due earlier looks at the deadline again, so pushing it back costs nothing here.
+        if at_ms != 0 && (seat.armed_ms == 0 || at_ms < seat.armed_ms) {
+            seat.armed_ms = at_ms;
+            self.timers.insert(at_ms, id.word());
+        }
+    }
+
+    fn wait(&mut self, now_ms: u64, timeout_ms: i32) -> io::Result<()> {
+        let mut limit = if timeout_ms < 0 { u64::MAX } else { timeout_ms as u64 };
+        if !self.ready.is_empty() {
+            limit = 0;
+        }
+        if let Some(next) = self.timers.next_in_ms(now_ms) {
+            limit = limit.min(next.max(1));
+        }
+        if self.paused_until_ms != 0 {
+            limit = limit.min(self.paused_until_ms.saturating_sub(now_ms));
+        }
+        let limit = if limit == u64::MAX { -1 } else { limit.min(60_000) as i32 };
+        self.due = self.ready.len();
+        if self.next < self.events.len() {
+            return Ok(());
+        }
+        self.next = 0;
+        match self.poller.wait(&mut self.events, limit) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            other => other?,
+        }
+        Ok(())
+    }
+
+    fn peek(&mut self) -> bool {
+        if self.next >= self.events.len() {
+            self.next = 0;
+            if self.poller.wait(&mut self.events, 0).is_err() {
+                self.events.clear();
+            }
+        }
+        self.next < self.events.len()
+    }
+
+    fn has_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    fn reap(&mut self, now_ms: u64, slab: &mut [u8]) -> Option<Event> {
+        if self.paused_until_ms != 0 && now_ms >= self.paused_until_ms {
+            self.paused_until_ms = 0;
+            if !self.paused_by_owner {
+                self.set_listening(true);
+            }
+        }
+        loop {
+            if self.accepting.is_some() {
+                if let Some(event) = self.accept_one(now_ms) {
+                    return Some(event);
+                }
+                continue;
+            }
+            if let Some(event) = self.next_io(slab) {
+                return Some(event);
+            }
+            if self.accepting.is_some() {
+                continue;
+            }
+            return self.next_expired(now_ms);
+        }
+    }
+}
+
+impl<B> EpollEngine<B> {
+    /// Completions of what the kernel announced, then of what was left over from the tick before.
+    fn next_io(&mut self, slab: &mut [u8]) -> Option<Event> {
+        while self.next < self.events.len() {
+            let event = self.events[self.next];
+            self.next += 1;
+            match self.look(event) {
+                Look::Serve(id) => {
+                    if let Some(event) = self.serve(id, slab) {
+                        return Some(event);
+                    }
+                }
+                Look::Report(event) => return Some(event),
+                Look::Accept => return None,
+                Look::Nothing => {}
+            }
+        }
+        while self.due > 0 {
+            self.due -= 1;
+            let Some(id) = self.ready.pop_front() else { break };
+            if let Some(seat) = self.seats.get(id) {
+                seat.listed = false;
+                if let Some(event) = self.serve(id, slab) {
+                    return Some(event);
+                }
+            }
+        }
+        None
+    }
+
+    fn next_expired(&mut self, now_ms: u64) -> Option<Event> {
+        let expired = &mut self.expired;
+        self.timers.advance(now_ms, |word| expired.push(word));
+        while let Some(word) = self.expired.pop() {
+            let id = SeatId::from_word(word);
+            let Some(seat) = self.seats.get(id) else { continue };
+            if seat.armed_ms > now_ms {
+                // A later entry of the same seat stands for it.
+                continue;
+            }
+            seat.armed_ms = 0;
+            if seat.deadline_ms == 0 {
+                continue;
+            }
+            if seat.deadline_ms <= now_ms {
+                seat.deadline_ms = 0;
+                return Some(Event::Expired(id));
+            }
+            let at_ms = seat.deadline_ms;
+            self.set_deadline(id, at_ms);
+        }
+        None
+    }
+}
+
+/// Where a receive that is under way puts its octets.
+enum Held {
+    Slab,
+    Buffer(Vec<u8>),
+}
+
+impl Held {
+    fn filled(self, count: usize) -> Window {
+        match self {
+            Held::Slab => Window::Slab(count),
+            Held::Buffer(buffer) => Window::Buffer(buffer, count),
+        }
+    }
+
+    fn landing(self, wanted: usize) -> Landing {
+        match self {
+            Held::Slab => Landing::Slab,
+            Held::Buffer(buffer) => Landing::Buffer(buffer, wanted),
+        }
+    }
+}
+
+/// One receive: what came of it, how much was asked for, and where it went.
+fn receive(stream: RawFd, landing: Landing, slab: &mut [u8]) -> (io::Result<usize>, usize, Held) {
+    match landing {
+        Landing::Slab => (sys::receive(stream, slab), slab.len(), Held::Slab),
+        Landing::Buffer(mut buffer, most) => {
+            let wanted = most.min(buffer.capacity() - buffer.len());
+            (sys::receive_behind(stream, &mut buffer, wanted), wanted, Held::Buffer(buffer))
+        }
+    }
+}
+
+/// Sends until everything is out (true) or the kernel takes no more (false: an event will say when it does).
+fn push_out(stream: RawFd, outgoing: &mut Outgoing) -> io::Result<bool> {
+    while outgoing.sent < outgoing.len() {
+        let (first, second) = outgoing.rest();
+        let result = if second.is_empty() {
+            sys::send(stream, first)
+        } else if first.is_empty() {
+            sys::send(stream, second)
+        } else {
+            sys::send_pair(stream, first, second)
+        };
+        match result {
+            Ok(count) => outgoing.sent += count,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(true)
+}

@@ -1,0 +1,140 @@
+//! The engine: one completion-style trait. Operations are submitted, events are reaped; only here is the kernel asked.
+// The forbid would reach `sys`, a child of this module; there is no unsafe here (tests/tidy.rs looks).
+
+pub mod clock;
+pub mod epoll;
+pub mod seats;
+pub mod sys;
+pub mod timers;
+
+pub use seats::{Seat, SeatId, Seats};
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+
+/// Something that has arrived at a listener.
+#[derive(Debug)]
+pub enum Arrival {
+    /// An accepted stream socket, non-blocking, and its peer (none for a unix socket).
+    Stream(OwnedFd, Option<SocketAddr>),
+}
+
+/// Where the next octets of a seat should land.
+#[derive(Debug)]
+pub enum Landing {
+    /// In the thread's slab: for what is parsed at once.
+    Slab,
+    /// Behind what this buffer holds, at most so many octets. The operation owns the buffer until it is reaped.
+    Buffer(Vec<u8>, usize),
+}
+
+/// Where the octets of a completed receive are.
+#[derive(Debug)]
+pub enum Window {
+    /// The first so many octets of the slab.
+    Slab(usize),
+    /// At the end of this buffer, so many octets.
+    Buffer(Vec<u8>, usize),
+}
+
+/// Octets on their way out; the operation owns them until they are sent.
+#[derive(Debug, Default)]
+pub struct Outgoing {
+    pub first: Vec<u8>,
+    /// A large body that is not copied behind the head, from `second_from` on.
+    pub second: Vec<u8>,
+    pub second_from: usize,
+    /// Octets of both that the kernel has taken.
+    pub sent: usize,
+}
+
+impl Outgoing {
+    pub fn len(&self) -> usize {
+        self.first.len() + self.second.len() - self.second_from
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// What is still to be sent, in two pieces.
+    pub fn rest(&self) -> (&[u8], &[u8]) {
+        let first = self.sent.min(self.first.len());
+        (&self.first[first..], &self.second[self.second_from + self.sent - first..])
+    }
+
+    pub fn clear(&mut self) {
+        self.first.clear();
+        self.second = Vec::new();
+        self.second_from = 0;
+        self.sent = 0;
+    }
+}
+
+/// How a submitted send came out.
+#[derive(Debug)]
+pub enum Sending {
+    /// All of it is with the kernel; the buffers are the caller's again.
+    Done(Outgoing),
+    /// The kernel took a part; `Event::Sent` follows.
+    Pending,
+    /// The connection is broken.
+    Failed(Outgoing),
+}
+
+/// A completion.
+#[derive(Debug)]
+pub enum Event {
+    /// Someone connected to listener number so-and-so.
+    Arrived(u16, Arrival),
+    /// A listener cannot accept: exhausted (paused, resumed by itself) or broken (never again).
+    ListenerFailed(u16, io::Error),
+    /// Octets came; `read_ns` is what the system call took if the seat was timed, else zero.
+    Received { seat: SeatId, window: Window, read_ns: u64 },
+    /// The peer sent FIN; nothing more will be received.
+    ReadClosed(SeatId),
+    /// The connection is broken: reset, timed out, or failed.
+    Broken(SeatId),
+    /// A pending send is complete.
+    Sent(SeatId, Outgoing),
+    /// A pending send has moved on, but is not complete.
+    SendProgressed(SeatId),
+    /// A seat's deadline has passed.
+    Expired(SeatId),
+}
+
+/// What one I/O thread uses to talk to the kernel. `B` is the baton that sits in a seat.
+pub trait Engine<B> {
+    /// The seats of this thread.
+    fn seats(&mut self) -> &mut Seats<B>;
+    /// Accepts on a listening socket from now on.
+    fn listen(&mut self, listener: u16, socket: OwnedFd) -> io::Result<()>;
+    /// Accepts no more, and closes the listening sockets.
+    fn close_listeners(&mut self);
+    /// Stops accepting until `resume_listeners`.
+    fn pause_listeners(&mut self);
+    fn resume_listeners(&mut self);
+    /// Gives a stream a seat and registers it, once for its whole life.
+    fn seat(&mut self, stream: OwnedFd, baton: Box<B>) -> Result<SeatId, (io::Error, Box<B>)>;
+    /// Wants octets; completes with `Received`, `ReadClosed` or `Broken`. One at a time per seat.
+    fn receive(&mut self, seat: SeatId, landing: Landing);
+    /// Has the next receive timed.
+    fn time_next_receive(&mut self, timed: bool);
+    /// Sends; one at a time per seat.
+    fn send(&mut self, seat: SeatId, outgoing: Outgoing) -> Sending;
+    /// Sends FIN behind what was sent.
+    fn shutdown_write(&mut self, seat: SeatId);
+    /// Gives the seat up; with `abort` the peer gets RST. The baton, if it is at home, is dropped.
+    fn close(&mut self, seat: SeatId, abort: bool);
+    /// `Expired` comes once the time is reached, unless it is moved before.
+    fn set_deadline(&mut self, seat: SeatId, at_ms: u64);
+    /// Waits for events, at most so long (-1: for ever), less when a deadline is due before.
+    fn wait(&mut self, now_ms: u64, timeout_ms: i32) -> io::Result<()>;
+    /// Looks for events without waiting; what is found is kept for `reap`, and the next `wait` adds nothing.
+    fn peek(&mut self) -> bool;
+    /// Work is waiting that needs no `wait`.
+    fn has_ready(&self) -> bool;
+    /// The next completion of this tick. `slab` is where octets may land.
+    fn reap(&mut self, now_ms: u64, slab: &mut [u8]) -> Option<Event>;
+}

@@ -1,0 +1,362 @@
+//! Every system call the library makes, each wrapped once and safe to call: sockets, epoll, eventfd, ppoll, clocks, limits.
+
+use crate::memory::waker::Signal;
+use std::io;
+use std::mem::{MaybeUninit, size_of, zeroed};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+
+/// Turns the C convention (-1 and errno) into a `Result`.
+fn check(result: libc::c_int) -> io::Result<libc::c_int> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+fn check_size(result: isize) -> io::Result<usize> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result as usize) }
+}
+
+fn own(result: libc::c_int) -> io::Result<OwnedFd> {
+    let fd = check(result)?;
+    // SAFETY: the kernel has just given this descriptor to us; nobody else knows its number.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// A TCP socket, non-blocking and close-on-exec.
+pub fn stream_socket(address: &SocketAddr) -> io::Result<OwnedFd> {
+    let family = if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
+    // SAFETY: no pointers are passed.
+    own(unsafe { libc::socket(family, libc::SOCK_STREAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC, 0) })
+}
+
+/// The switches of a socket that we turn.
+#[derive(Clone, Copy, Debug)]
+pub enum Switch {
+    ReuseAddress,
+    ReusePort,
+    V6Only,
+    NoDelay,
+}
+
+pub fn set_switch(socket: RawFd, switch: Switch, on: bool) -> io::Result<()> {
+    let (level, name) = match switch {
+        Switch::ReuseAddress => (libc::SOL_SOCKET, libc::SO_REUSEADDR),
+        Switch::ReusePort => (libc::SOL_SOCKET, libc::SO_REUSEPORT),
+        Switch::V6Only => (libc::IPPROTO_IPV6, libc::IPV6_V6ONLY),
+        Switch::NoDelay => (libc::IPPROTO_TCP, libc::TCP_NODELAY),
+    };
+    let value: libc::c_int = on.into();
+    // SAFETY: `value` outlives the call and its size is given.
+    check(unsafe { libc::setsockopt(socket, level, name, (&raw const value).cast(), size_of::<libc::c_int>() as u32) })?;
+    Ok(())
+}
+
+/// Makes `close` send RST instead of FIN, for peers that did not read in time.
+pub fn set_abortive(socket: RawFd) {
+    let value = libc::linger { l_onoff: 1, l_linger: 0 };
+    // SAFETY: `value` outlives the call and its size is given. A failure only makes the close polite.
+    unsafe { libc::setsockopt(socket, libc::SOL_SOCKET, libc::SO_LINGER, (&raw const value).cast(), size_of::<libc::linger>() as u32) };
+}
+
+pub fn bind(socket: RawFd, address: &SocketAddr) -> io::Result<()> {
+    match address {
+        SocketAddr::V4(v4) => {
+            // SAFETY: sockaddr_in is plain data, all zeros is a valid value.
+            let mut raw: libc::sockaddr_in = unsafe { zeroed() };
+            raw.sin_family = libc::AF_INET as u16;
+            raw.sin_port = v4.port().to_be();
+            raw.sin_addr.s_addr = u32::from_ne_bytes(v4.ip().octets());
+            // SAFETY: `raw` is a whole sockaddr_in and its size is given.
+            check(unsafe { libc::bind(socket, (&raw const raw).cast(), size_of::<libc::sockaddr_in>() as u32) })?;
+        }
+        SocketAddr::V6(v6) => {
+            // SAFETY: sockaddr_in6 is plain data, all zeros is a valid value.
+            let mut raw: libc::sockaddr_in6 = unsafe { zeroed() };
+            raw.sin6_family = libc::AF_INET6 as u16;
+            raw.sin6_port = v6.port().to_be();
+            raw.sin6_addr.s6_addr = v6.ip().octets();
+            raw.sin6_scope_id = v6.scope_id();
+            // SAFETY: `raw` is a whole sockaddr_in6 and its size is given.
+            check(unsafe { libc::bind(socket, (&raw const raw).cast(), size_of::<libc::sockaddr_in6>() as u32) })?;
+        }
+    }
+    Ok(())
+}
+
+pub fn listen(socket: RawFd, backlog: i32) -> io::Result<()> {
+    // SAFETY: no pointers are passed.
+    check(unsafe { libc::listen(socket, backlog) })?;
+    Ok(())
+}
+
+pub fn local_address(socket: RawFd) -> io::Result<SocketAddr> {
+    // SAFETY: sockaddr_storage is plain data, all zeros is a valid value.
+    let mut raw: libc::sockaddr_storage = unsafe { zeroed() };
+    let mut length = size_of::<libc::sockaddr_storage>() as u32;
+    // SAFETY: both pointers are valid for the call and `length` is the room there is.
+    check(unsafe { libc::getsockname(socket, (&raw mut raw).cast(), &mut length) })?;
+    address_of(&raw).ok_or_else(|| io::Error::from_raw_os_error(libc::EAFNOSUPPORT))
+}
+
+fn address_of(raw: &libc::sockaddr_storage) -> Option<SocketAddr> {
+    match i32::from(raw.ss_family) {
+        libc::AF_INET => {
+            // SAFETY: the kernel says it is a sockaddr_in, and sockaddr_storage is large and aligned enough for one.
+            let v4 = unsafe { &*(&raw const *raw).cast::<libc::sockaddr_in>() };
+            let ip = Ipv4Addr::from(v4.sin_addr.s_addr.to_ne_bytes());
+            Some(SocketAddrV4::new(ip, u16::from_be(v4.sin_port)).into())
+        }
+        libc::AF_INET6 => {
+            // SAFETY: the kernel says it is a sockaddr_in6, and sockaddr_storage is large and aligned enough for one.
+            let v6 = unsafe { &*(&raw const *raw).cast::<libc::sockaddr_in6>() };
+            let ip = Ipv6Addr::from(v6.sin6_addr.s6_addr);
+            Some(SocketAddrV6::new(ip, u16::from_be(v6.sin6_port), 0, v6.sin6_scope_id).into())
+        }
+        _ => None,
+    }
+}
+
+/// Takes one connection off a listener's backlog: non-blocking, close-on-exec, with the peer's address.
+pub fn accept(listener: RawFd) -> io::Result<(OwnedFd, Option<SocketAddr>)> {
+    // SAFETY: sockaddr_storage is plain data, all zeros is a valid value.
+    let mut raw: libc::sockaddr_storage = unsafe { zeroed() };
+    let mut length = size_of::<libc::sockaddr_storage>() as u32;
+    // SAFETY: both pointers are valid for the call and `length` is the room there is.
+    let stream = own(unsafe { libc::accept4(listener, (&raw mut raw).cast(), &mut length, libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC) })?;
+    Ok((stream, address_of(&raw)))
+}
+
+/// Receives into initialised memory.
+pub fn receive(stream: RawFd, window: &mut [u8]) -> io::Result<usize> {
+    // SAFETY: the pointer and length are those of a slice that lives through the call.
+    check_size(unsafe { libc::recv(stream, window.as_mut_ptr().cast(), window.len(), 0) })
+}
+
+/// Receives at most `most` octets behind what `buffer` holds, into room that is reserved but not yet written to.
+pub fn receive_behind(stream: RawFd, buffer: &mut Vec<u8>, most: usize) -> io::Result<usize> {
+    let room = buffer.spare_capacity_mut();
+    let length = room.len().min(most);
+    // SAFETY: the pointer and length describe the spare capacity, which nothing else refers to.
+    let count = check_size(unsafe { libc::recv(stream, room.as_mut_ptr().cast(), length, 0) })?;
+    // SAFETY: the kernel has written `count` octets behind the old length, within the capacity.
+    unsafe { buffer.set_len(buffer.len() + count) };
+    Ok(count)
+}
+
+/// Sends without ever raising SIGPIPE.
+pub fn send(stream: RawFd, bytes: &[u8]) -> io::Result<usize> {
+    // SAFETY: the pointer and length are those of a slice that lives through the call.
+    check_size(unsafe { libc::send(stream, bytes.as_ptr().cast(), bytes.len(), libc::MSG_NOSIGNAL) })
+}
+
+/// Sends two pieces with one call, without ever raising SIGPIPE.
+pub fn send_pair(stream: RawFd, first: &[u8], second: &[u8]) -> io::Result<usize> {
+    let mut pieces = [
+        libc::iovec { iov_base: first.as_ptr().cast_mut().cast(), iov_len: first.len() },
+        libc::iovec { iov_base: second.as_ptr().cast_mut().cast(), iov_len: second.len() },
+    ];
+    // SAFETY: msghdr is plain data, all zeros is a valid value (no name, no control data).
+    let mut message: libc::msghdr = unsafe { zeroed() };
+    message.msg_iov = pieces.as_mut_ptr();
+    message.msg_iovlen = pieces.len();
+    // SAFETY: the pieces point at slices that live through the call; the kernel only reads them.
+    check_size(unsafe { libc::sendmsg(stream, &raw const message, libc::MSG_NOSIGNAL) })
+}
+
+/// Sends FIN after what is queued; the peer may go on sending.
+pub fn shutdown_write(stream: RawFd) {
+    // SAFETY: no pointers are passed. It fails only when the connection is gone already.
+    unsafe { libc::shutdown(stream, libc::SHUT_WR) };
+}
+
+/// An epoll instance.
+#[derive(Debug)]
+pub struct Poller {
+    fd: OwnedFd,
+}
+
+/// What a descriptor is registered for.
+#[derive(Clone, Copy, Debug)]
+pub enum Interest {
+    /// Level-triggered, readable: listeners and wake-ups.
+    Level,
+    /// Edge-triggered, both directions, with RDHUP and PRI: connections, once for their whole life.
+    Edge,
+}
+
+pub const READABLE: u32 = libc::EPOLLIN as u32;
+pub const WRITABLE: u32 = libc::EPOLLOUT as u32;
+/// The peer sent FIN, or urgent data, or the connection failed: a short read is not believed to be the last.
+pub const ENDING: u32 = (libc::EPOLLRDHUP | libc::EPOLLHUP | libc::EPOLLERR | libc::EPOLLPRI) as u32;
+/// Both directions are gone.
+pub const BROKEN: u32 = (libc::EPOLLHUP | libc::EPOLLERR) as u32;
+
+pub type PollEvent = libc::epoll_event;
+
+impl Poller {
+    pub fn new() -> io::Result<Self> {
+        // SAFETY: no pointers are passed.
+        Ok(Poller { fd: own(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })? })
+    }
+
+    pub fn add(&self, fd: RawFd, interest: Interest, data: u64) -> io::Result<()> {
+        let events = match interest {
+            Interest::Level => libc::EPOLLIN,
+            Interest::Edge => libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLRDHUP | libc::EPOLLPRI | libc::EPOLLET,
+        };
+        let mut event = libc::epoll_event { events: events as u32, u64: data };
+        // SAFETY: `event` is valid for the call.
+        check(unsafe { libc::epoll_ctl(self.fd.as_raw_fd(), libc::EPOLL_CTL_ADD, fd, &raw mut event) })?;
+        Ok(())
+    }
+
+    pub fn remove(&self, fd: RawFd) -> io::Result<()> {
+        // SAFETY: the event pointer is ignored for EPOLL_CTL_DEL.
+        check(unsafe { libc::epoll_ctl(self.fd.as_raw_fd(), libc::EPOLL_CTL_DEL, fd, std::ptr::null_mut()) })?;
+        Ok(())
+    }
+
+    /// Waits up to `timeout_ms` (-1: for ever) and replaces what `events` holds, within its capacity.
+    pub fn wait(&self, events: &mut Vec<PollEvent>, timeout_ms: i32) -> io::Result<()> {
+        events.clear();
+        let room = events.spare_capacity_mut();
+        // SAFETY: the kernel writes at most `room.len()` events into the spare capacity.
+        let count =
+            check(unsafe { libc::epoll_wait(self.fd.as_raw_fd(), room.as_mut_ptr().cast(), room.len() as i32, timeout_ms) })?;
+        // SAFETY: that many events were written from the start of an empty vector.
+        unsafe { events.set_len(count as usize) };
+        Ok(())
+    }
+}
+
+/// A counter in the kernel that makes a descriptor readable.
+#[derive(Debug)]
+pub struct EventFd {
+    fd: OwnedFd,
+}
+
+impl EventFd {
+    pub fn new() -> io::Result<Self> {
+        // SAFETY: no pointers are passed.
+        Ok(EventFd { fd: own(unsafe { libc::eventfd(0, libc::EFD_NONBLOCK | libc::EFD_CLOEXEC) })? })
+    }
+
+    pub fn descriptor(&self) -> RawFd {
+        self.fd.as_raw_fd()
+    }
+
+    /// Sleeps until the descriptor is readable, a signal arrives, or the time is over (-1: for ever).
+    pub fn wait(&self, timeout_ms: i64) -> io::Result<bool> {
+        let mut poll = libc::pollfd { fd: self.fd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        let limit = libc::timespec { tv_sec: timeout_ms.max(0) / 1000, tv_nsec: timeout_ms.max(0) % 1000 * 1_000_000 };
+        let limit = if timeout_ms < 0 { std::ptr::null() } else { &raw const limit };
+        // SAFETY: one pollfd is given, the time is NULL or valid for the call, the signal mask stays as it is.
+        // ppoll, not a futex: with SA_RESTART a condition variable would hide a signal from the host.
+        let count = check(unsafe { libc::ppoll(&raw mut poll, 1, limit, std::ptr::null()) })?;
+        Ok(count > 0)
+    }
+}
+
+impl Signal for EventFd {
+    /// One write; async-signal-safe. It fails only when the counter is full, which is readable too.
+    fn signal(&self) {
+        let one: u64 = 1;
+        // SAFETY: eight octets are read from a valid pointer.
+        unsafe { libc::write(self.fd.as_raw_fd(), (&raw const one).cast(), 8) };
+    }
+
+    fn reset(&self) {
+        let mut count: u64 = 0;
+        // SAFETY: eight octets are written to a valid pointer; the descriptor does not block.
+        unsafe { libc::read(self.fd.as_raw_fd(), (&raw mut count).cast(), 8) };
+    }
+}
+
+/// CLOCK_MONOTONIC in nanoseconds.
+pub fn monotonic_ns() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the pointer is valid; CLOCK_MONOTONIC cannot fail on Linux.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+/// The soft limit of RLIMIT_NOFILE.
+pub fn descriptor_limit() -> u64 {
+    let mut limit = libc::rlimit { rlim_cur: 1024, rlim_max: 1024 };
+    // SAFETY: the pointer is valid for the call.
+    unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) };
+    limit.rlim_cur
+}
+
+/// How many processors this thread may run on.
+pub fn processors() -> usize {
+    // SAFETY: cpu_set_t is plain data, all zeros is the empty set.
+    let mut set: libc::cpu_set_t = unsafe { zeroed() };
+    // SAFETY: the pointer and the size describe one cpu_set_t.
+    if unsafe { libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &raw mut set) } != 0 {
+        return 1;
+    }
+    // SAFETY: the set was filled by the kernel.
+    (unsafe { libc::CPU_COUNT(&set) }).max(1) as usize
+}
+
+/// Signals blocked in the calling thread; a thread that is started meanwhile inherits it. Put back when dropped.
+#[derive(Debug)]
+pub struct BlockedSignals {
+    before: libc::sigset_t,
+}
+
+/// Blocks every signal but the synchronous ones, so that crash handlers of the host keep working (design, section 10).
+pub fn block_signals() -> BlockedSignals {
+    let mut all = MaybeUninit::<libc::sigset_t>::uninit();
+    let mut before = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: sigfillset initialises the set; the other calls get valid pointers, and pthread_sigmask initialises `before`.
+    unsafe {
+        libc::sigfillset(all.as_mut_ptr());
+        for signal in [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL, libc::SIGTRAP, libc::SIGSYS, libc::SIGABRT] {
+            libc::sigdelset(all.as_mut_ptr(), signal);
+        }
+        libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr());
+        BlockedSignals { before: before.assume_init() }
+    }
+}
+
+impl Drop for BlockedSignals {
+    fn drop(&mut self) {
+        // SAFETY: `before` was filled by pthread_sigmask.
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.before, std::ptr::null_mut()) };
+    }
+}
+
+/// A page that reads 1 here and 0 in any forked child (MADV_WIPEONFORK); null when the kernel has no such thing.
+pub fn wipe_on_fork_page() -> *const u8 {
+    const PAGE: usize = 4096;
+    // SAFETY: a fresh private anonymous mapping is asked for; on success it is ours, for ever.
+    unsafe {
+        let page =
+            libc::mmap(std::ptr::null_mut(), PAGE, libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0);
+        if page == libc::MAP_FAILED {
+            return std::ptr::null();
+        }
+        if libc::madvise(page, PAGE, libc::MADV_WIPEONFORK) != 0 {
+            libc::munmap(page, PAGE);
+            return std::ptr::null();
+        }
+        page.cast::<u8>().write(1);
+        page.cast()
+    }
+}
+
+/// Whether the calling process may bind ports below 1024 only by privilege; used for error texts.
+pub fn is_permission(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EACCES | libc::EPERM))
+}
+
+/// Kinds of accept failure that call for different answers (limits, S01 to S04).
+pub fn accept_exhausted(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::ENOBUFS))
+}
+
+/// The listener itself is unusable: closed under us, or never a listener.
+pub fn accept_broken(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EBADF | libc::EINVAL | libc::ENOTSOCK))
+}

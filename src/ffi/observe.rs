@@ -1,0 +1,186 @@
+//! C functions: what a server tells about itself: counters, log, traces.
+
+use super::boundary::{Tagged, fence, is_tagged, write_tagged};
+use super::server::{ingest_server, server_of};
+use crate::request::{ingest_journey, ingest_slice, ingest_token};
+use crate::status::{INGEST_E_ARGUMENT, INGEST_E_UNSUPPORTED, ingest_status};
+use std::ffi::c_char;
+use std::mem::size_of;
+
+/// Counters and gauges of a server since it was made. Each is read by itself, so that sums may be off
+/// by what happened in between.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ingest_stats {
+    /// Size of this struct in octets; the caller sets it before the call, the call to what it filled.
+    pub size: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// Connections that are open now.
+    pub connections_open: u64,
+    /// Connections accepted.
+    pub connections_accepted: u64,
+    /// Requests handed to the host.
+    pub requests_delivered: u64,
+    /// Requests that the host answered.
+    pub requests_answered: u64,
+    /// Requests that the library answered itself with 4xx or 5xx.
+    pub requests_refused: u64,
+    /// Requests that the host did not answer within `response_timeout`.
+    pub requests_timed_out: u64,
+    /// Requests that the host abandoned.
+    pub requests_abandoned: u64,
+    /// Requests that the host holds now.
+    pub in_flight: u64,
+    /// Requests that wait in queues now.
+    pub queued: u64,
+    /// Octets that count against `memory_max` now.
+    pub memory_bytes: u64,
+    /// Octets received.
+    pub bytes_received: u64,
+    /// Octets sent.
+    pub bytes_sent: u64,
+    /// System calls made to wake a sleeping thread.
+    pub wakeups_sent: u64,
+    /// Faults of its own that the library caught.
+    pub panics: u64,
+}
+
+/// A log record: something failed that the host should look at.
+pub const INGEST_LOG_ERROR: i32 = 1;
+/// A log record: something is off, the library goes on.
+pub const INGEST_LOG_WARN: i32 = 2;
+/// A log record: something that operators like to see.
+pub const INGEST_LOG_INFO: i32 = 3;
+/// A log record: for those who debug the library.
+pub const INGEST_LOG_DEBUG: i32 = 4;
+
+/// One record of the log.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct ingest_log_record {
+    /// Size of this struct in octets.
+    pub size: u32,
+    /// `INGEST_LOG_...`; a lower number is more urgent.
+    pub level: i32,
+    /// CLOCK_REALTIME when it was made.
+    pub at_ns: u64,
+    /// One line of UTF-8.
+    pub text: ingest_slice,
+}
+
+/// The whole life of one request that has ended.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct ingest_trace {
+    /// Size of this struct in octets.
+    pub size: u32,
+    /// Zero.
+    pub flags: u32,
+    /// The request's token; it is stale by now.
+    pub token: ingest_token,
+    /// What each step up to the host cost.
+    pub journey: ingest_journey,
+    /// From the delivery to the call that answered.
+    pub host_ns: u64,
+    /// From that call until the answer was encoded on the thread of its connection.
+    pub respond_ns: u64,
+    /// From there until the kernel had taken all of it.
+    pub send_ns: u64,
+    /// The status of the answer, 0 if there was none.
+    pub status: u16,
+    /// The listener that took the connection.
+    pub listener: u16,
+    /// Zero.
+    pub reserved: u32,
+}
+
+// SAFETY: repr(C), starts with its size, integers only.
+unsafe impl Tagged for ingest_stats {
+    const REQUIRED: usize = 8;
+}
+
+// SAFETY: repr(C), starts with its size; zeros are integers and an absent slice.
+unsafe impl Tagged for ingest_log_record {
+    const REQUIRED: usize = size_of::<ingest_log_record>();
+}
+
+// SAFETY: repr(C), starts with its size, integers only.
+unsafe impl Tagged for ingest_trace {
+    const REQUIRED: usize = size_of::<ingest_trace>();
+}
+
+/// Reads the counters of a server.
+///
+/// Ownership: stats is the caller's, its size set to sizeof(ingest_stats); a shorter one of an older
+/// host is filled as far as it goes.
+/// Thread: any.
+/// Blocks: never.
+/// Returns: INGEST_OK; INGEST_E_ARGUMENT for NULL or a size that is too small; INGEST_E_FORKED.
+/// Since: 0.1
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ingest_server_stats(server: *const ingest_server, stats: *mut ingest_stats) -> ingest_status {
+    fence(|| {
+        // SAFETY: NULL, or a server that is not freed during the call.
+        let Some(server) = (unsafe { server_of(server) }) else {
+            return INGEST_E_ARGUMENT;
+        };
+        let totals = server.stats();
+        let filled = ingest_stats {
+            size: 0,
+            reserved: 0,
+            connections_open: totals.connections_open,
+            connections_accepted: totals.connections_accepted,
+            requests_delivered: totals.requests_delivered,
+            requests_answered: totals.requests_answered,
+            requests_refused: totals.requests_refused,
+            requests_timed_out: totals.requests_timed_out,
+            requests_abandoned: totals.requests_abandoned,
+            in_flight: totals.in_flight,
+            queued: totals.queued,
+            memory_bytes: totals.memory_bytes,
+            bytes_received: totals.bytes_received,
+            bytes_sent: totals.bytes_sent,
+            wakeups_sent: totals.wakeups_sent,
+            panics: totals.panics,
+        };
+        // SAFETY: NULL, or the caller's struct with its size set.
+        unsafe { write_tagged(stats, &filled) }
+    })
+}
+
+/// Takes the oldest record of the log. Not built yet.
+///
+/// Ownership: record and text are the caller's; the record's text will point into text.
+/// Thread: any.
+/// Blocks: never.
+/// Returns: INGEST_E_UNSUPPORTED in this version; INGEST_E_ARGUMENT for NULL or a size that is too
+/// small; INGEST_E_FORKED.
+/// Since: 0.1
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ingest_server_log_next(
+    server: *mut ingest_server,
+    record: *mut ingest_log_record,
+    text: *mut c_char,
+    capacity: usize,
+) -> ingest_status {
+    fence(|| {
+        // SAFETY: NULL, or a server that is not freed during the call, and the caller's struct with its size set.
+        let usable = unsafe { server_of(server).is_some() && is_tagged(record) };
+        if usable && (!text.is_null() || capacity == 0) { INGEST_E_UNSUPPORTED } else { INGEST_E_ARGUMENT }
+    })
+}
+
+/// Takes the oldest trace of a request that has ended. Not built yet.
+///
+/// Ownership: trace is the caller's, its size set to sizeof(ingest_trace).
+/// Thread: any.
+/// Blocks: never.
+/// Returns: INGEST_E_UNSUPPORTED in this version; INGEST_E_ARGUMENT for NULL or a size that is too
+/// small; INGEST_E_FORKED.
+/// Since: 0.1
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ingest_server_trace_next(server: *mut ingest_server, trace: *mut ingest_trace) -> ingest_status {
+    // SAFETY: NULL, or a server that is not freed during the call, and the caller's struct with its size set.
+    fence(|| if unsafe { server_of(server).is_some() && is_tagged(trace) } { INGEST_E_UNSUPPORTED } else { INGEST_E_ARGUMENT })
+}

@@ -1,0 +1,292 @@
+//! C functions: looking things up in a request by name, and a request by its token.
+
+use super::boundary::{area, fence, fence_or};
+use super::server::{ingest_server, server_of};
+use crate::request::{ingest_header, ingest_pairs, ingest_request, ingest_slice, ingest_token};
+use crate::status::{INGEST_E_ARGUMENT, INGEST_E_UNSUPPORTED, ingest_status};
+use std::ffi::{c_char, c_void};
+
+/// Finds the first item whose name matches.
+fn first(items: &[ingest_header], name: &[u8], matches: fn(&[u8], &[u8]) -> bool) -> ingest_slice {
+    let found = items.iter().find(|item| {
+        // SAFETY: the items are the library's own and live as long as the request.
+        unsafe { area(item.name.ptr, item.name.len) }.is_some_and(|candidate| matches(candidate, name))
+    });
+    found.map_or(ingest_slice::NONE, |item| item.value)
+}
+
+fn same(candidate: &[u8], name: &[u8]) -> bool {
+    candidate == name
+}
+
+/// Field names are compared without regard to case (RFC 9110 section 5.1).
+fn same_field(candidate: &[u8], name: &[u8]) -> bool {
+    candidate.eq_ignore_ascii_case(name)
+}
+
+/// SAFETY for callers: NULL, or readable for `length` octets during `'a`.
+unsafe fn name_of<'a>(name: *const c_char, length: usize) -> Option<&'a [u8]> {
+    if name.is_null() {
+        return None;
+    }
+    // SAFETY: not NULL, and promised readable by the caller of this function.
+    unsafe { area(name.cast::<u8>(), length) }
+}
+
+/// Looks a name up in one of the request's groups of pairs.
+///
+/// SAFETY for callers: `request` is NULL or the library's and still held, `name` NULL or readable for `length` octets.
+unsafe fn pair(
+    request: *const ingest_request,
+    group: fn(&ingest_request) -> *const ingest_pairs,
+    name: *const c_char,
+    length: usize,
+) -> ingest_slice {
+    fence_or(ingest_slice::NONE, ingest_slice::NONE, || {
+        // SAFETY: as promised by the caller of this function.
+        let (Some(request), Some(name)) = (unsafe { (request.as_ref(), name_of(name, length)) }) else {
+            return ingest_slice::NONE;
+        };
+        // SAFETY: NULL, or a group that lives as long as the request.
+        let Some(pairs) = (unsafe { group(request).as_ref() }) else {
+            return ingest_slice::NONE;
+        };
+        // SAFETY: the group's items are the library's own and live as long as the request.
+        unsafe { area(pairs.items, pairs.count as usize) }.map_or(ingest_slice::NONE, |items| first(items, name, same))
+    })
+}
+
+/// The value of the first header field with this name, compared without regard to ASCII case. A field
+/// that came more than once has its other values in request->headers.
+///
+/// Ownership: the slice is the request's and lives as long as the host holds the request; name stays
+/// the caller's and needs no NUL.
+/// Thread: any, also several at once.
+/// Blocks: never.
+/// Returns: the value, empty if the field is empty; ptr is NULL if there is no such field, request or
+/// name is NULL, and in a forked child.
+/// Since: 0.1
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ingest_request_header(request: *const ingest_request, name: *const c_char, length: usize) -> ingest_slice {
+    fence_or(ingest_slice::NONE, ingest_slice::NONE, || {
+        // SAFETY: NULL, or a request that the host still holds, and a name of `length` octets.
+        let (Some(request), Some(name)) = (unsafe { (request.as_ref(), name_of(name, length)) }) else {
+            return ingest_slice::NONE;
+        };
+        // SAFETY: the field lines are the library's own and live as long as the request.
+        unsafe { area(request.headers, request.header_count) }.map_or(ingest_slice::NONE, |items| first(items, name, same_field))
+    })
+}
+
+/// The decoded value of the first pair with this name in the query. Names are compared exactly.
+///
+/// Ownership: the slice is the request's and lives as long as the host holds the request; name stays
+/// the caller's and needs no NUL.
+/// Thread: any, also several at once.
+/// Blocks: never.
+/// Returns: the value, empty if the pair has none; ptr is NULL if there is no such pair, request or
+/// name is NULL, and in a forked child.
+/// Since: 0.1
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ingest_request_query(request: *const ingest_request, name: *const c_char, length: usize) -> ingest_slice {
+    // SAFETY: NULL, or a request that the host still holds, and a name of `length` octets.
+    unsafe { pair(request, |request| request.query_pairs, name, length) }
+}
+
+/// The value of the first cookie with this name. Names are compared exactly.
+///
+/// Ownership: the slice is the request's and lives as long as the host holds the request; name stays
+/// the caller's and needs no NUL.
+/// Thread: any, also several at once.
+/// Blocks: never.
+/// Returns: the value, empty if the cookie is empty; ptr is NULL if there is no such cookie, request or
+/// name is NULL, and in a forked child.
+/// Since: 0.1
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ingest_request_cookie(request: *const ingest_request, name: *const c_char, length: usize) -> ingest_slice {
+    // SAFETY: NULL, or a request that the host still holds, and a name of `length` octets.
+    unsafe { pair(request, |request| request.cookies, name, length) }
+}
+
+/// The decoded value of the first field with this name in a form body (request->form). Names are
+/// compared exactly. Forms are not decoded yet, so in this version no field is ever found.
+///
+/// Ownership: the slice is the request's and lives as long as the host holds the request; name stays
+/// the caller's and needs no NUL.
+/// Thread: any, also several at once.
+/// Blocks: never.
+/// Returns: the value, empty if the field is empty; ptr is NULL if there is no such field, the body is
+/// no form, request or name is NULL, and in a forked child.
+/// Since: 0.1
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ingest_request_form(request: *const ingest_request, name: *const c_char, length: usize) -> ingest_slice {
+    // SAFETY: NULL, or a request that the host still holds, and a name of `length` octets.
+    unsafe { pair(request, |request| request.form, name, length) }
+}
+
+/// The content of the first part with this name in a multipart body. Not built yet
+/// (INGEST_E_UNSUPPORTED has no place in a slice; ingest_has("multipart") says it).
+///
+/// Ownership: the slice is the request's and lives as long as the host holds the request; name stays
+/// the caller's and needs no NUL.
+/// Thread: any, also several at once.
+/// Blocks: never.
+/// Returns: an absent slice (ptr is NULL) in this version.
+/// Since: 0.1
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ingest_request_part(request: *const ingest_request, name: *const c_char, length: usize) -> ingest_slice {
+    let _ = (request, name, length);
+    ingest_slice::NONE
+}
+
+/// The value at a JSON pointer (RFC 6901) in a JSON body, as it stands there. Not built yet
+/// (INGEST_E_UNSUPPORTED has no place in a slice; ingest_has("json") says it).
+///
+/// Ownership: the slice is the request's and lives as long as the host holds the request; pointer stays
+/// the caller's and needs no NUL.
+/// Thread: any, also several at once.
+/// Blocks: never.
+/// Returns: an absent slice (ptr is NULL) in this version.
+/// Since: 0.1
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ingest_request_json(request: *const ingest_request, pointer: *const c_char, length: usize) -> ingest_slice {
+    let _ = (request, pointer, length);
+    ingest_slice::NONE
+}
+
+/// Says that the host has dealt with so many octets of a streamed body, so that as many may follow. Not
+/// built yet.
+///
+/// Ownership: none.
+/// Thread: any.
+/// Blocks: never.
+/// Returns: INGEST_E_UNSUPPORTED in this version; INGEST_E_ARGUMENT for NULL; INGEST_E_FORKED.
+/// Since: 0.1
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ingest_request_credit(server: *mut ingest_server, token: ingest_token, bytes: usize) -> ingest_status {
+    let _ = (token, bytes);
+    // SAFETY: NULL, or a server that is not freed during the call.
+    fence(|| if unsafe { server_of(server) }.is_some() { INGEST_E_UNSUPPORTED } else { INGEST_E_ARGUMENT })
+}
+
+/// Copies octets of a body into the caller's buffer, from an offset on. Not built yet.
+///
+/// Ownership: the buffer is the caller's.
+/// Thread: any.
+/// Blocks: never.
+/// Returns: INGEST_E_UNSUPPORTED in this version; INGEST_E_ARGUMENT for NULL; INGEST_E_FORKED.
+/// Since: 0.1
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ingest_request_body_read(
+    server: *mut ingest_server,
+    token: ingest_token,
+    offset: u64,
+    buffer: *mut c_void,
+    capacity: usize,
+) -> i64 {
+    let _ = (token, offset);
+    let status = fence(|| {
+        // SAFETY: NULL, or a server that is not freed during the call.
+        let known = unsafe { server_of(server) }.is_some();
+        if known && (!buffer.is_null() || capacity == 0) { INGEST_E_UNSUPPORTED } else { INGEST_E_ARGUMENT }
+    });
+    i64::from(status)
+}
+
+/// The request of a token, for hosts that keep the token only. The host must hold the request: it was
+/// delivered, and neither answered, abandoned nor returned.
+///
+/// Ownership: the request is the library's, read-only, and lives as long as the host holds it.
+/// Thread: any.
+/// Blocks: never.
+/// Returns: the request; NULL if the token is stale or foreign, server is NULL, and in a forked child.
+/// Since: 0.1
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ingest_token_request(server: *mut ingest_server, token: ingest_token) -> *const ingest_request {
+    fence_or(std::ptr::null(), std::ptr::null(), || {
+        // SAFETY: NULL, or a server that is not freed during the call.
+        unsafe { server_of(server) }.map_or(std::ptr::null(), |server| server.token_request(token))
+    })
+}
+
+/// Ties a word of the host to a request: events about this token carry it from then on. It is 0 before.
+///
+/// Ownership: the library never looks at the word, so a pointer in it stays the caller's.
+/// Thread: any.
+/// Blocks: never.
+/// Returns: INGEST_OK; INGEST_E_GONE if the token is stale or foreign; INGEST_E_ARGUMENT for NULL;
+/// INGEST_E_FORKED.
+/// Since: 0.1
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ingest_token_tag(server: *mut ingest_server, token: ingest_token, tag: u64) -> ingest_status {
+    fence(|| {
+        // SAFETY: NULL, or a server that is not freed during the call.
+        unsafe { server_of(server) }.map_or(INGEST_E_ARGUMENT, |server| server.token_tag(token, tag))
+    })
+}
+
+/// Whether an answer would still reach somebody. It may have changed before the caller looks at it: a
+/// hint for long work, not a promise.
+///
+/// Ownership: none.
+/// Thread: any.
+/// Blocks: never.
+/// Returns: 2 if the request is open; 1 if the peer sends nothing more but may still read; 0 if the
+/// token is gone; INGEST_E_ARGUMENT for NULL; INGEST_E_FORKED.
+/// Since: 0.1
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ingest_token_alive(server: *const ingest_server, token: ingest_token) -> i32 {
+    fence(|| {
+        // SAFETY: NULL, or a server that is not freed during the call.
+        unsafe { server_of(server) }.map_or(INGEST_E_ARGUMENT, |server| server.token_alive(token))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn item(name: &'static str, value: &'static str) -> ingest_header {
+        ingest_header { name: ingest_slice::of(name.as_bytes()), value: ingest_slice::of(value.as_bytes()) }
+    }
+
+    fn pairs(items: &[ingest_header]) -> ingest_pairs {
+        ingest_pairs { size: size_of::<ingest_pairs>() as u32, count: items.len() as u32, items: items.as_ptr() }
+    }
+
+    fn text(slice: ingest_slice) -> Option<String> {
+        // SAFETY: the slices of this test point to constants.
+        let octets = (!slice.ptr.is_null()).then(|| unsafe { area(slice.ptr, slice.len) }.unwrap_or(&[]));
+        octets.map(|octets| String::from_utf8_lossy(octets).into_owned())
+    }
+
+    #[test]
+    fn lookups_find_the_first_of_a_name() {
+        let headers = [item("Host", "a"), item("X-Empty", ""), item("Accept", "one"), item("ACCEPT", "two")];
+        let query = [item("q", "1"), item("Q", "2"), item("q", "3"), item("", "none")];
+        let (query, cookies) = (pairs(&query), pairs(&[]));
+        // SAFETY: zeros are valid in every field: integers, absent slices, NULL pointers.
+        let mut request: ingest_request = unsafe { std::mem::zeroed() };
+        request.headers = headers.as_ptr();
+        request.header_count = headers.len();
+        request.query_pairs = &raw const query;
+        request.cookies = &raw const cookies;
+        type Lookup = unsafe extern "C" fn(*const ingest_request, *const c_char, usize) -> ingest_slice;
+        let find = |lookup: Lookup, name: &str| {
+            // SAFETY: request and name live through the call.
+            text(unsafe { lookup(&raw const request, name.as_ptr().cast(), name.len()) })
+        };
+        assert_eq!(find(ingest_request_header, "accept").as_deref(), Some("one"));
+        assert_eq!(find(ingest_request_header, "x-empty").as_deref(), Some(""));
+        assert_eq!(find(ingest_request_header, "accep"), None);
+        assert_eq!(find(ingest_request_query, "q").as_deref(), Some("1"));
+        assert_eq!(find(ingest_request_query, "Q").as_deref(), Some("2"));
+        assert_eq!(find(ingest_request_query, "").as_deref(), Some("none"));
+        assert_eq!(find(ingest_request_cookie, "q"), None);
+        assert_eq!(find(ingest_request_form, "q"), None);
+        assert_eq!(find(ingest_request_part, "q"), None);
+        assert_eq!(find(ingest_request_json, "/q"), None);
+        // SAFETY: NULL is allowed.
+        assert_eq!(text(unsafe { ingest_request_header(&raw const request, std::ptr::null(), 4) }), None);
+    }
+}

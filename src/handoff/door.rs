@@ -1,0 +1,95 @@
+//! What every thread at the door shares: the token table, the queues, and the way home for answers.
+#![forbid(unsafe_code)]
+
+use crate::engine::sys::EventFd;
+use crate::memory::mailbox::Mailbox;
+use crate::memory::queue::Queue;
+use crate::memory::slots::SlotTable;
+use crate::memory::waker::Waker;
+use crate::stats::Counters;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+/// One I/O thread, seen from outside.
+#[derive(Debug)]
+pub struct Home {
+    pub mailbox: Mailbox,
+    pub waker: Arc<Waker<EventFd>>,
+    pub counters: Counters,
+}
+
+/// See the file's first line.
+#[derive(Debug)]
+pub struct Door {
+    slots: Arc<SlotTable>,
+    homes: Vec<Home>,
+    queues: Vec<Queue<EventFd>>,
+    /// Requests that the host holds.
+    in_flight: AtomicI64,
+    in_flight_max: i64,
+    queue_age_ns: u64,
+}
+
+impl Door {
+    pub fn new(slots: Arc<SlotTable>, homes: Vec<Home>, queues: Vec<Queue<EventFd>>, in_flight_max: u64, queue_age_ms: u64) -> Self {
+        Door {
+            slots,
+            homes,
+            queues,
+            in_flight: AtomicI64::new(0),
+            in_flight_max: i64::try_from(in_flight_max).unwrap_or(i64::MAX),
+            queue_age_ns: queue_age_ms.saturating_mul(1_000_000),
+        }
+    }
+
+    pub fn slots(&self) -> &Arc<SlotTable> {
+        &self.slots
+    }
+
+    pub fn homes(&self) -> &[Home] {
+        &self.homes
+    }
+
+    pub fn queues(&self) -> &[Queue<EventFd>] {
+        &self.queues
+    }
+
+    pub fn queue_age_ns(&self) -> u64 {
+        self.queue_age_ns
+    }
+
+    /// Posts a slot to the thread that owns its connection, and wakes that thread if it sleeps.
+    pub fn send_home(&self, home: u16, slot: u32) {
+        let Some(home) = self.homes.get(home as usize) else { return };
+        home.mailbox.post(&self.slots, slot);
+        home.waker.wake();
+    }
+
+    /// Wakes every I/O thread: there is room in a queue again.
+    pub fn wake_homes(&self) {
+        for home in &self.homes {
+            home.waker.wake();
+        }
+    }
+
+    /// How many more requests the host may hold.
+    pub fn in_flight_room(&self) -> usize {
+        usize::try_from(self.in_flight_max - self.in_flight.load(Ordering::Relaxed)).unwrap_or(0)
+    }
+
+    /// The host took that many requests.
+    pub fn taken(&self, count: usize) {
+        self.in_flight.fetch_add(count as i64, Ordering::Relaxed);
+    }
+
+    /// That many requests came back from the host.
+    pub fn came_back(&self, count: usize) {
+        if count > 0 {
+            self.in_flight.fetch_sub(count as i64, Ordering::Relaxed);
+        }
+    }
+
+    pub fn in_flight(&self) -> u64 {
+        u64::try_from(self.in_flight.load(Ordering::Relaxed)).unwrap_or(0)
+    }
+}

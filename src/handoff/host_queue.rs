@@ -1,0 +1,188 @@
+//! One queue as a consumer sees it: poll, wait, descriptor, wake, depth. Handler threads run the same loop as a host.
+#![forbid(unsafe_code)]
+
+use super::Door;
+use crate::engine::sys::{self, EventFd};
+use crate::memory::queue::{Entry, Queue, Sleep, Taken};
+use crate::request::{INGEST_EVENT_REQUEST, ingest_event, ingest_slice};
+use crate::respond;
+use crate::status::{INGEST_E_INTERRUPTED, INGEST_E_STATE, INGEST_E_STOPPED, INGEST_E_SYSTEM, INGEST_OK, ingest_status};
+use std::mem::MaybeUninit;
+use std::os::fd::RawFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Entries taken under one lock.
+const AT_ONCE: usize = 64;
+
+/// See the file's first line.
+#[derive(Debug)]
+pub struct HostQueue {
+    door: Arc<Door>,
+    index: usize,
+    /// Threads inside `poll` or `wait`; the queue must outlive their stay.
+    inside: AtomicUsize,
+}
+
+impl HostQueue {
+    pub fn new(door: Arc<Door>, index: usize) -> Self {
+        HostQueue { door, index, inside: AtomicUsize::new(0) }
+    }
+
+    fn queue(&self) -> &Queue<EventFd> {
+        &self.door.queues()[self.index]
+    }
+
+    /// Takes what is there, at most `out.len()`; 0 when there is nothing, and only then the descriptor is reset.
+    pub fn poll(&self, out: &mut [MaybeUninit<ingest_event>]) -> i32 {
+        let (capacity, mut next) = (out.len(), 0);
+        self.visit(|| {
+            self.grab(capacity, false, &mut |event| {
+                out[next].write(event);
+                next += 1;
+            })
+        })
+    }
+
+    /// Like `poll`, but sleeps until something comes: at most `timeout_ms`, -1 for ever.
+    pub fn wait(&self, out: &mut [MaybeUninit<ingest_event>], timeout_ms: i32) -> i32 {
+        let (capacity, mut next) = (out.len(), 0);
+        self.visit(|| {
+            self.wait_for(capacity, timeout_ms, &mut |event| {
+                out[next].write(event);
+                next += 1;
+            })
+        })
+    }
+
+    /// Waits for ever, and replaces what `events` holds, within its capacity.
+    pub fn wait_into(&self, events: &mut Vec<ingest_event>) -> i32 {
+        events.clear();
+        self.visit(|| self.wait_for(events.capacity(), -1, &mut |event| events.push(event)))
+    }
+
+    /// Counts the caller in while it is here, so that `wait_until_left` knows.
+    fn visit(&self, stay: impl FnOnce() -> i32) -> i32 {
+        self.inside.fetch_add(1, Ordering::Relaxed);
+        let found = stay();
+        self.inside.fetch_sub(1, Ordering::Release);
+        found
+    }
+
+    fn wait_for(&self, capacity: usize, timeout_ms: i32, put: &mut dyn FnMut(ingest_event)) -> i32 {
+        let deadline_ms = (timeout_ms >= 0).then(|| now_ms() + timeout_ms as u64);
+        loop {
+            let found = self.grab(capacity, true, put);
+            if found != 0 {
+                return found;
+            }
+            let (signal, nudges) = match self.queue().fall_asleep(|| EventFd::new().ok()) {
+                None => return INGEST_E_SYSTEM,
+                Some(Sleep::Work) => continue,
+                Some(Sleep::Nudged) => return 0,
+                Some(Sleep::Closed) => return INGEST_E_STOPPED,
+                Some(Sleep::On(signal, nudges)) => (signal, nudges),
+            };
+            let left = deadline_ms.map_or(-1, |deadline| deadline.saturating_sub(now_ms()) as i64);
+            let slept = signal.wait(left);
+            if self.queue().woken(signal, nudges, slept.is_err()) {
+                return 0;
+            }
+            if slept.is_err() {
+                return INGEST_E_INTERRUPTED;
+            }
+            if deadline_ms.is_some_and(|deadline| now_ms() >= deadline) {
+                return self.grab(capacity, true, put);
+            }
+        }
+    }
+
+    pub fn descriptor(&self) -> RawFd {
+        self.queue().descriptor().descriptor()
+    }
+
+    pub fn wake(&self) -> ingest_status {
+        self.queue().nudge();
+        INGEST_OK
+    }
+
+    pub fn depth(&self) -> i32 {
+        self.queue().depth() as i32
+    }
+
+    /// Nothing comes any more; everyone who waits returns.
+    pub fn close(&self) {
+        self.queue().close();
+    }
+
+    /// After `close`: waits until the last thread has left.
+    pub fn wait_until_left(&self) {
+        while self.inside.load(Ordering::Acquire) > 0 {
+            std::thread::yield_now();
+        }
+    }
+
+    /// Hands over what is there, at most `capacity`. A waiting consumer takes its fair share of one look, so that its
+    /// neighbours get theirs; only a poll that finds nothing makes the descriptor unreadable (design, section 6).
+    fn grab(&self, capacity: usize, waiting: bool, put: &mut dyn FnMut(ingest_event)) -> i32 {
+        let mut entries = [Entry::default(); AT_ONCE];
+        let mut filled = 0;
+        let mut now_ns = 0;
+        while filled < capacity {
+            let room = self.door.in_flight_room().min(capacity - filled).min(AT_ONCE);
+            if room == 0 {
+                // At in_flight_max nothing more is delivered; what waits grows old and is refused.
+                break;
+            }
+            let (taken, starved) = self.queue().take(&mut entries[..room], waiting, !waiting && filled == 0);
+            if starved {
+                self.door.wake_homes();
+            }
+            let count = match taken {
+                Taken::Some(count) => count,
+                Taken::Closed if filled == 0 => return INGEST_E_STOPPED,
+                Taken::Closed | Taken::Empty => break,
+            };
+            if now_ns == 0 {
+                now_ns = sys::monotonic_ns();
+            }
+            let before = filled;
+            for entry in &entries[..count] {
+                if let Some(event) = self.open(entry, now_ns) {
+                    put(event);
+                    filled += 1;
+                }
+            }
+            self.door.taken(filled - before);
+            if waiting && filled > 0 {
+                break;
+            }
+        }
+        i32::try_from(filled).unwrap_or(INGEST_E_STATE)
+    }
+
+    /// Makes an entry the host's; `None` when it is stale, or too old and refused instead.
+    fn open(&self, entry: &Entry, now_ns: u64) -> Option<ingest_event> {
+        let waited_ns = now_ns.saturating_sub(entry.at_ns);
+        if waited_ns > self.door.queue_age_ns() {
+            respond::refuse_aged(&self.door, entry.token);
+            return None;
+        }
+        let complete = |letter: &mut crate::memory::letter::Letter| {
+            if let Some(journey) = letter.journey() {
+                journey.queue_ns = waited_ns;
+            }
+        };
+        let request = self.door.slots().take(entry.token, complete).ok()?;
+        Some(event(entry.token, request))
+    }
+}
+
+/// A REQUEST event.
+pub fn event(token: u64, request: *const crate::request::ingest_request) -> ingest_event {
+    ingest_event { kind: INGEST_EVENT_REQUEST, flags: 0, reason: 0, token, tag: 0, request, data: ingest_slice::NONE }
+}
+
+fn now_ms() -> u64 {
+    sys::monotonic_ns() / 1_000_000
+}

@@ -1,0 +1,94 @@
+//! The way out of an I/O thread: `deliver` hands a tick's requests to the callback, or pushes their tokens into a queue.
+#![forbid(unsafe_code)]
+
+use super::Door;
+use super::host_queue::event;
+use crate::memory::queue::Entry;
+use crate::request::{ingest_event, ingest_request};
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// What the host's callback looks like from inside.
+pub trait EventSink: Send + Sync {
+    /// Calls the host with a batch.
+    fn deliver(&self, events: &[ingest_event]);
+}
+
+/// Who takes the requests of this thread.
+#[derive(Clone)]
+pub enum Way {
+    /// The callback, on the I/O thread.
+    Inline(Arc<dyn EventSink>),
+    /// Queue number so-and-so.
+    Queue(usize),
+}
+
+/// See the file's first line.
+pub struct Outlet {
+    way: Way,
+    batch_max: usize,
+    events: Vec<ingest_event>,
+    /// What is not yet in the queue, since the tick goes on or the queue is full.
+    entries: VecDeque<Entry>,
+}
+
+impl Outlet {
+    pub fn new(way: Way, batch_max: usize) -> Self {
+        Outlet { way, batch_max, events: Vec::with_capacity(batch_max), entries: VecDeque::with_capacity(batch_max) }
+    }
+
+    /// Whether requests belong to the host as soon as they are delivered.
+    pub fn is_inline(&self) -> bool {
+        matches!(self.way, Way::Inline(_))
+    }
+
+    /// Adds a request to the tick's batch.
+    pub fn add(&mut self, token: u64, request: *const ingest_request, bytes: usize, now_ns: u64) {
+        match self.way {
+            Way::Inline(_) => self.events.push(event(token, request)),
+            Way::Queue(_) => self.entries.push_back(Entry { token, bytes: bytes as u32, at_ns: now_ns }),
+        }
+    }
+
+    /// The batch is as large as batches get.
+    pub fn is_full(&self) -> bool {
+        self.events.len() + self.entries.len() >= self.batch_max
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.events.is_empty() && self.entries.is_empty()
+    }
+
+    /// Requests that found the queue full and still wait here.
+    pub fn is_stalled(&self) -> bool {
+        !self.entries.is_empty()
+    }
+
+    /// Hands the batch over. What a full queue has no room for stays, and `is_stalled` says so.
+    pub fn deliver(&mut self, door: &Door) {
+        match &self.way {
+            Way::Inline(sink) => {
+                if !self.events.is_empty() {
+                    door.taken(self.events.len());
+                    sink.deliver(&self.events);
+                    self.events.clear();
+                }
+            }
+            Way::Queue(index) => {
+                let Some(queue) = door.queues().get(*index) else { return };
+                let mut pushed = queue.push(self.entries.make_contiguous());
+                if pushed < self.entries.len() {
+                    // Requests that timed out meanwhile still stand in the queue when nobody polls it.
+                    queue.purge(|token| !door.slots().is_waiting(token));
+                    pushed += queue.push(&self.entries.make_contiguous()[pushed..]);
+                }
+                self.entries.drain(..pushed);
+            }
+        }
+    }
+
+    /// Forgets requests that were never delivered, when everything stops.
+    pub fn clear(&mut self) {
+        self.entries.clear();
+    }
+}

@@ -1,0 +1,118 @@
+//! Every number that bounds anything: its default, and the relations between them that the compiler checks.
+#![forbid(unsafe_code)]
+
+/// Written out as `unlimited` in an option; a limit of zero never means unlimited.
+pub const UNLIMITED: u64 = u64::MAX;
+
+/// The bounds of one server. Durations are milliseconds, sizes octets.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Zero until the server starts, then worked out from RLIMIT_NOFILE unless set.
+    pub max_connections: u64,
+    pub listen_backlog: u64,
+    pub accepts_per_wake: u64,
+    pub header_timeout_ms: u64,
+    pub keepalive_timeout_ms: u64,
+    pub requests_per_connection: u64,
+    pub target_max: u64,
+    pub headers_max: u64,
+    pub header_line_max: u64,
+    pub header_count: u64,
+    pub body_timeout_ms: u64,
+    pub body_rate_min: u64,
+    pub body_max: u64,
+    pub chunk_ext_max: u64,
+    pub trailers_max: u64,
+    pub trailer_count: u64,
+    pub memory_max: u64,
+    pub in_flight_max: u64,
+    pub queue_max: u64,
+    pub queue_bytes: u64,
+    pub queue_age_ms: u64,
+    pub response_timeout_ms: u64,
+    pub write_timeout_ms: u64,
+    pub write_rate_min: u64,
+    pub linger_timeout_ms: u64,
+    pub linger_bytes: u64,
+    pub pipeline_max: u64,
+    pub drain_timeout_ms: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            max_connections: 0,
+            listen_backlog: 1024,
+            accepts_per_wake: 64,
+            header_timeout_ms: 10_000,
+            keepalive_timeout_ms: 60_000,
+            requests_per_connection: UNLIMITED,
+            target_max: 8192,
+            headers_max: 32 * 1024,
+            header_line_max: 16 * 1024,
+            header_count: 100,
+            body_timeout_ms: 20_000,
+            body_rate_min: 500,
+            body_max: 16 * MIB,
+            chunk_ext_max: 4 * 1024,
+            trailers_max: 8 * 1024,
+            trailer_count: 32,
+            memory_max: 256 * MIB,
+            in_flight_max: 16_384,
+            queue_max: 1024,
+            queue_bytes: 64 * MIB,
+            queue_age_ms: 5_000,
+            response_timeout_ms: 60_000,
+            write_timeout_ms: 20_000,
+            write_rate_min: 240,
+            linger_timeout_ms: 2_000,
+            linger_bytes: 64 * 1024,
+            pipeline_max: 16,
+            drain_timeout_ms: 30_000,
+        }
+    }
+}
+
+const MIB: u64 = 1024 * 1024;
+
+/// Heads and targets are addressed with 32-bit offsets, so nothing may be configured to reach this.
+pub const HEADERS_CEILING: u64 = 16 * MIB;
+/// The most field lines a head or a trailer section may be configured to have.
+pub const HEADER_COUNT_CEILING: u64 = 1000;
+/// Empty lines tolerated before a request line (RFC 9112 section 2.2 asks for at least one).
+pub const EMPTY_LINES_MAX: u32 = 8;
+/// What a request line may hold beside its target: method, spaces, version (RFC 9112 section 3 asks for 8,000 octets in all).
+pub const REQUEST_LINE_SPARE: u64 = 64;
+/// The most query pairs, and the most cookies, that one request may bring.
+pub const PAIRS_MAX: usize = 1000;
+/// Hexadecimal digits of a chunk size; sixteen fill 64 bits, and the value is checked against 63.
+pub const CHUNK_SIZE_DIGITS: u32 = 16;
+/// Chunk framing may cost this much, and once the data again, before it is taken for an attack.
+pub const CHUNK_OVERHEAD_BASE: u64 = 16 * 1024;
+/// A thread's read slab: the size of a read caps the size of a batch.
+pub const SLAB_BYTES: usize = 64 * 1024;
+/// Read-ahead of one connection while earlier answers are outstanding.
+pub const READ_AHEAD_BYTES: usize = 64 * 1024;
+/// Most octets one connection may read in one tick before the others get their turn.
+pub const READ_PER_TICK_BYTES: usize = 256 * 1024;
+/// A body up to this size lies in the letter; a longer one gets a buffer of its own that is received into.
+pub const BODY_IN_LETTER_BYTES: usize = 4 * 1024;
+/// Answers gathered for one connection before they are sent although more input is waiting.
+pub const FLUSH_BYTES: usize = 64 * 1024;
+/// A slot keeps a reply buffer up to this size for its next answer.
+pub const REPLY_KEPT_BYTES: usize = 4 * 1024;
+/// The most that `pipeline_max` may be configured to be.
+pub const PIPELINE_CEILING: u64 = 64;
+/// Exchanges one server can have open: twenty bits of the token.
+pub const SLOTS_MAX: usize = 1 << 20;
+/// I/O threads of one server.
+pub const IO_THREADS_MAX: u64 = 256;
+/// Queues of one server.
+pub const QUEUES_MAX: u64 = 64;
+/// Handler threads of one server.
+pub const HANDLER_THREADS_MAX: u64 = 1024;
+
+const _: () = assert!(READ_AHEAD_BYTES >= SLAB_BYTES);
+const _: () = assert!(READ_PER_TICK_BYTES >= SLAB_BYTES);
+const _: () = assert!(BODY_IN_LETTER_BYTES < SLAB_BYTES);
+const _: () = assert!(HEADERS_CEILING < (1 << 31));

@@ -1,0 +1,238 @@
+//! The sealed letter: one request's struct, tables and octets in one exact-size block, with pointers into itself.
+
+use super::pool::{Block, Pool};
+use crate::parse::sketch::{Pair, Sketch, Span};
+use crate::request::{ingest_header, ingest_journey, ingest_pairs, ingest_peer, ingest_request, ingest_slice, ingest_token};
+use std::mem::size_of;
+use std::ptr;
+
+/// What stands at the start of every block; the headers, then the pairs, then the octets follow.
+#[repr(C)]
+struct Fixed {
+    request: ingest_request,
+    journey: ingest_journey,
+    peer: ingest_peer,
+    query: ingest_pairs,
+    cookies: ingest_pairs,
+    trailers: ingest_pairs,
+}
+
+/// Who sent the request, as the connection remembers it.
+#[derive(Clone, Copy, Debug)]
+pub struct PeerView<'a> {
+    /// `192.0.2.1:4711`, or empty.
+    pub text: &'a [u8],
+    /// Where the address alone lies in `text`.
+    pub address: (usize, usize),
+    pub family: u16,
+    pub port: u16,
+}
+
+/// Everything that is copied into a letter when it is sealed.
+#[derive(Debug)]
+pub struct Parts<'a> {
+    pub sketch: &'a Sketch,
+    /// The head that the sketch describes.
+    pub head: &'a [u8],
+    /// The body, if it is small enough to lie in the letter; else it is attached later.
+    pub body: &'a [u8],
+    pub has_body: bool,
+    /// The listener's own scheme.
+    pub scheme: &'static [u8],
+    pub listener: u16,
+    pub peer: PeerView<'a>,
+    /// `None` with `journey=off`.
+    pub journey: Option<ingest_journey>,
+}
+
+/// See the file's first line. The block goes back to its pool with `dissolve`.
+#[derive(Debug)]
+pub struct Letter {
+    block: Block,
+    /// A body of its own, if it did not fit the letter.
+    body: Vec<u8>,
+    trailers: Option<Box<Trailers>>,
+}
+
+/// A trailer section: its octets and a table of pointers into them.
+#[derive(Debug)]
+struct Trailers {
+    _octets: Vec<u8>,
+    table: Vec<ingest_header>,
+}
+
+// SAFETY: every pointer in a letter leads into memory that the letter owns, or to static data, and moving a letter moves none of it.
+unsafe impl Send for Letter {}
+
+impl Letter {
+    /// Copies the parts into one block. `None` when memory cannot be had.
+    pub fn seal(pool: &mut Pool, parts: &Parts<'_>) -> Option<Letter> {
+        let sketch = parts.sketch;
+        let tables = sketch.headers.len() + sketch.query_pairs.len() + sketch.cookies.len();
+        let octets = parts.head.len() + sketch.extra.len() + parts.peer.text.len() + parts.body.len();
+        let octets_at = size_of::<Fixed>() + tables * size_of::<ingest_header>();
+        let block = pool.lend(octets_at + octets)?;
+        let mut writer = Writer { start: block.start.as_ptr(), octets_at, table_at: size_of::<Fixed>() };
+        writer.octets(parts, octets_at);
+        writer.fixed(parts);
+        Some(Letter { block, body: Vec::new(), trailers: None })
+    }
+
+    /// The letter's public face; valid as long as the letter is not dissolved.
+    pub fn request(&self) -> *const ingest_request {
+        self.block.start.as_ptr().cast()
+    }
+
+    /// Octets of memory that this letter holds.
+    pub fn charge(&self) -> usize {
+        self.block.size() + self.body.capacity()
+    }
+
+    pub fn set_token(&mut self, token: ingest_token) {
+        self.fixed().request.token = token;
+    }
+
+    /// The journey so far; `None` with `journey=off`.
+    pub fn journey(&mut self) -> Option<&mut ingest_journey> {
+        let fixed = self.fixed();
+        if fixed.request.journey.is_null() { None } else { Some(&mut fixed.journey) }
+    }
+
+    /// Attaches a body that has a buffer of its own: it is moved, not copied.
+    pub fn attach_body(&mut self, body: Vec<u8>) {
+        self.body = body;
+        let slice = ingest_slice { ptr: self.body.as_ptr(), len: self.body.len() };
+        let request = &mut self.fixed().request;
+        request.body_len = slice.len as u64;
+        request.body = slice;
+    }
+
+    /// Attaches a trailer section; the table's offsets refer to `octets`.
+    pub fn attach_trailers(&mut self, octets: Vec<u8>, table: &[Pair]) {
+        if table.is_empty() {
+            return;
+        }
+        let piece = |span: Span| {
+            let bytes = span.of(&octets);
+            ingest_slice { ptr: bytes.as_ptr(), len: bytes.len() }
+        };
+        let table: Vec<ingest_header> = table.iter().map(|pair| ingest_header { name: piece(pair.name), value: piece(pair.value) }).collect();
+        let trailers = Box::new(Trailers { _octets: octets, table });
+        let pairs = &mut self.fixed().trailers;
+        pairs.count = trailers.table.len() as u32;
+        pairs.items = trailers.table.as_ptr();
+        self.trailers = Some(trailers);
+    }
+
+    /// Gives the memory back.
+    pub fn dissolve(self, pool: &mut Pool) {
+        pool.take_back(self.block);
+    }
+
+    fn fixed(&mut self) -> &mut Fixed {
+        // SAFETY: `seal` has written a whole Fixed at the start of the block, which is aligned for it; `&mut self` makes us the
+        // only ones who write. The host reads through raw pointers only after the letter was handed over, when nobody calls this.
+        unsafe { &mut *self.block.start.as_ptr().cast::<Fixed>() }
+    }
+}
+
+/// Writes a block from both ends: the tables after the fixed part, the octets behind the tables.
+struct Writer {
+    start: *mut u8,
+    /// Where the head begins in the block; spans are relative to it.
+    octets_at: usize,
+    /// Where the next table entry goes.
+    table_at: usize,
+}
+
+impl Writer {
+    /// Head, what decoding added, peer text and body, one behind the other.
+    fn octets(&mut self, parts: &Parts<'_>, mut at: usize) {
+        for piece in [parts.head, &parts.sketch.extra[..], parts.peer.text, parts.body] {
+            // SAFETY: `seal` has asked for room for exactly these pieces behind `octets_at`, and the block is fresh memory.
+            unsafe { ptr::copy_nonoverlapping(piece.as_ptr(), self.start.add(at), piece.len()) };
+            at += piece.len();
+        }
+    }
+
+    fn slice(&self, span: Span) -> ingest_slice {
+        ingest_slice { ptr: self.at(span.start as usize), len: span.len as usize }
+    }
+
+    fn at(&self, offset: usize) -> *const u8 {
+        // SAFETY: spans lie within head and extra, which lie in the block from `octets_at` on.
+        unsafe { self.start.add(self.octets_at + offset) }
+    }
+
+    fn table(&mut self, pairs: &[Pair]) -> *const ingest_header {
+        if pairs.is_empty() {
+            return ptr::null();
+        }
+        // SAFETY: `seal` has asked for room for all table entries behind the fixed part, which keeps the alignment of 8.
+        let first = unsafe { self.start.add(self.table_at) }.cast::<ingest_header>();
+        for (index, pair) in pairs.iter().enumerate() {
+            let entry = ingest_header { name: self.slice(pair.name), value: self.slice(pair.value) };
+            // SAFETY: as above, `index` is below the length that was counted in.
+            unsafe { first.add(index).write(entry) };
+        }
+        self.table_at += size_of_val(pairs) / size_of::<Pair>() * size_of::<ingest_header>();
+        first
+    }
+
+    fn pairs(&mut self, pairs: &[Pair]) -> ingest_pairs {
+        ingest_pairs { size: size_of::<ingest_pairs>() as u32, count: pairs.len() as u32, items: self.table(pairs) }
+    }
+
+    fn fixed(&mut self, parts: &Parts<'_>) {
+        let sketch = parts.sketch;
+        let fixed = self.start.cast::<Fixed>();
+        let peer_at = parts.head.len() + sketch.extra.len();
+        let peer = ingest_peer {
+            size: size_of::<ingest_peer>() as u32,
+            family: parts.peer.family,
+            port: parts.peer.port,
+            address: ingest_slice { ptr: self.at(peer_at + parts.peer.address.0), len: parts.peer.address.1 },
+            text: ingest_slice { ptr: self.at(peer_at), len: parts.peer.text.len() },
+        };
+        let headers = self.table(&sketch.headers);
+        let query = self.pairs(&sketch.query_pairs);
+        let cookies = self.pairs(&sketch.cookies);
+        let body_at = peer_at + parts.peer.text.len();
+        let body = ingest_slice { ptr: self.at(body_at), len: parts.body.len() };
+        // SAFETY: the addresses of fields of the block are taken, nothing is read.
+        let (journey_at, peer_ptr, query_at, cookies_at, trailers_at) = unsafe {
+            (&raw const (*fixed).journey, &raw const (*fixed).peer, &raw const (*fixed).query, &raw const (*fixed).cookies, &raw const (*fixed).trailers)
+        };
+        let request = ingest_request {
+            size: size_of::<ingest_request>() as u32,
+            flags: sketch.flags,
+            token: 0,
+            method_id: sketch.method_id,
+            http_version: sketch.http_version,
+            listener: parts.listener,
+            reserved: 0,
+            method: self.slice(sketch.method),
+            target: self.slice(sketch.target),
+            path: self.slice(sketch.path),
+            query: if sketch.has_query { self.slice(sketch.query) } else { ingest_slice::NONE },
+            scheme: if sketch.scheme.len > 0 { self.slice(sketch.scheme) } else { ingest_slice::of(parts.scheme) },
+            authority: self.slice(sketch.authority),
+            headers,
+            header_count: sketch.headers.len(),
+            body: if parts.has_body { body } else { ingest_slice::NONE },
+            body_fd: -1,
+            body_len: parts.body.len() as u64,
+            peer: peer_ptr,
+            tls: ptr::null(),
+            query_pairs: query_at,
+            cookies: cookies_at,
+            form: ptr::null(),
+            trailers: trailers_at,
+            journey: if parts.journey.is_some() { journey_at } else { ptr::null() },
+        };
+        let trailers = ingest_pairs { size: size_of::<ingest_pairs>() as u32, count: 0, items: ptr::null() };
+        let journey = parts.journey.unwrap_or_default();
+        // SAFETY: the block is at least a Fixed long, aligned for it, and nobody else knows it yet.
+        unsafe { fixed.write(Fixed { request, journey, peer, query, cookies, trailers }) };
+    }
+}

@@ -1,0 +1,10 @@
+//! Memory that crosses rooms and threads: the read slab, sealed letters and their pools, the hand-overs, the waker.
+
+pub mod fork_mark;
+pub mod letter;
+pub mod mailbox;
+pub mod pool;
+pub mod queue;
+pub mod slots;
+pub mod sync;
+pub mod waker;

@@ -1,0 +1,267 @@
+//! The host queue: bounded, many producers and consumers, with a descriptor that is never unreadable while it is non-empty.
+#![forbid(unsafe_code)]
+
+use super::sync::{AtomicUsize, Mutex, Ordering};
+use super::waker::Signal;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// What waits: a token, what it weighs, and since when.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Entry {
+    pub token: u64,
+    pub bytes: u32,
+    pub at_ns: u64,
+}
+
+/// The bounds of one queue.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    pub entries: usize,
+    pub bytes: u64,
+}
+
+/// What `take` found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// That many entries stand at the start of the caller's room.
+    Some(usize),
+    /// The queue is empty.
+    Empty,
+    /// The queue is empty, and will stay so.
+    Closed,
+}
+
+/// What a thread that wants to sleep has to do.
+#[derive(Debug)]
+pub enum Sleep<S> {
+    /// There is something: take it.
+    Work,
+    /// Someone called `nudge`: return without anything.
+    Nudged,
+    /// The queue is closed and empty.
+    Closed,
+    /// Sleep until the signal, then call `woken` with both.
+    On(Arc<S>, u64),
+}
+
+#[derive(Debug)]
+struct Inner<S> {
+    entries: VecDeque<Entry>,
+    bytes: u64,
+    /// SIGNALLED, else QUIET: whether the descriptor is readable.
+    signalled: bool,
+    /// Threads asleep in `_wait`, the latest last.
+    sleepers: Vec<Arc<S>>,
+    /// Signals of threads that are awake, for the next that wants to sleep.
+    spare: Vec<Arc<S>>,
+    /// Threads that take part: the most that were asleep at once, at least one.
+    consumers: usize,
+    /// A producer found it full and wants to hear when there is room.
+    starved: bool,
+    /// A `nudge` that found nobody asleep; the next sleeper returns at once.
+    nudged: bool,
+    /// Counts the nudges that found sleepers.
+    nudges: u64,
+    closed: bool,
+}
+
+/// See the file's first line.
+///
+/// One lock covers the entries and the descriptor's state, so the two cannot disagree. It is held for a few dozen
+/// nanoseconds a batch, and for one system call a busy period.
+#[derive(Debug)]
+pub struct Queue<S> {
+    inner: Mutex<Inner<S>>,
+    depth: AtomicUsize,
+    bounds: Bounds,
+    descriptor: S,
+}
+
+impl<S: Signal> Queue<S> {
+    pub fn new(bounds: Bounds, descriptor: S) -> Self {
+        let inner = Inner {
+            entries: VecDeque::with_capacity(bounds.entries.min(1024)),
+            bytes: 0,
+            signalled: false,
+            sleepers: Vec::new(),
+            spare: Vec::new(),
+            consumers: 1,
+            starved: false,
+            nudged: false,
+            nudges: 0,
+            closed: false,
+        };
+        Queue { inner: Mutex::new(inner), depth: AtomicUsize::new(0), bounds, descriptor }
+    }
+
+    /// The descriptor of this queue, for the host's event loop.
+    pub fn descriptor(&self) -> &S {
+        &self.descriptor
+    }
+
+    /// Entries waiting, as of a moment ago.
+    pub fn depth(&self) -> usize {
+        self.depth.load(Ordering::Relaxed)
+    }
+
+    /// Adds a batch; returns how many of it there was room for. What there is no room for stays with the caller, who is
+    /// told through `take` of some consumer (see `Taken`'s caller) when to try again.
+    pub fn push(&self, batch: &[Entry]) -> usize {
+        if batch.is_empty() {
+            return 0;
+        }
+        let mut inner = self.inner.lock();
+        let mut pushed = 0;
+        for entry in batch {
+            let full = inner.entries.len() >= self.bounds.entries || inner.bytes + u64::from(entry.bytes) > self.bounds.bytes;
+            // One entry is always taken, however heavy, or it would wait for ever.
+            if full && !inner.entries.is_empty() {
+                inner.starved = true;
+                break;
+            }
+            inner.bytes += u64::from(entry.bytes);
+            inner.entries.push_back(*entry);
+            pushed += 1;
+        }
+        self.depth.store(inner.entries.len(), Ordering::Relaxed);
+        if pushed > 0 {
+            // A sleeper is woken once a batch, the most recent first: its caches are warm.
+            if let Some(sleeper) = inner.sleepers.pop() {
+                sleeper.signal();
+            }
+            self.announce(&mut inner);
+        }
+        pushed
+    }
+
+    /// Drops entries from the front while `stale` says so; makes room when nobody polls.
+    pub fn purge(&self, mut stale: impl FnMut(u64) -> bool) {
+        let mut inner = self.inner.lock();
+        while inner.entries.front().is_some_and(|entry| stale(entry.token)) {
+            self.pop(&mut inner);
+        }
+        self.depth.store(inner.entries.len(), Ordering::Relaxed);
+    }
+
+    /// Takes as many entries as there is room for, or a fair share of them when several threads consume. The flag says
+    /// that a producer waits for room. Nothing found makes the descriptor unreadable if `reset`.
+    pub fn take(&self, room: &mut [Entry], fair: bool, reset: bool) -> (Taken, bool) {
+        let mut inner = self.inner.lock();
+        let depth = inner.entries.len();
+        if depth == 0 {
+            if reset && inner.signalled && !inner.closed {
+                // Reset under the lock: nothing can have been pushed in between, so the queue is empty while it is QUIET.
+                self.descriptor.reset();
+                inner.signalled = false;
+            }
+            return (if inner.closed { Taken::Closed } else { Taken::Empty }, false);
+        }
+        let share = if fair { depth.div_ceil(inner.consumers) } else { depth };
+        let count = share.min(room.len());
+        for place in &mut room[..count] {
+            if let Some(entry) = self.pop(&mut inner) {
+                *place = entry;
+            }
+        }
+        // The rest of the batch is for the next sleeper.
+        if !inner.entries.is_empty() {
+            if let Some(sleeper) = inner.sleepers.pop() {
+                sleeper.signal();
+            }
+        }
+        self.depth.store(inner.entries.len(), Ordering::Relaxed);
+        let starved = std::mem::take(&mut inner.starved);
+        (Taken::Some(count), starved)
+    }
+
+    /// Registers the calling thread as asleep, unless there is a reason not to sleep.
+    pub fn fall_asleep(&self, make: impl FnOnce() -> Option<S>) -> Option<Sleep<S>> {
+        let mut inner = self.inner.lock();
+        if !inner.entries.is_empty() {
+            return Some(Sleep::Work);
+        }
+        if inner.closed {
+            return Some(Sleep::Closed);
+        }
+        if std::mem::take(&mut inner.nudged) {
+            return Some(Sleep::Nudged);
+        }
+        let signal = match inner.spare.pop() {
+            Some(signal) => signal,
+            None => Arc::new(make()?),
+        };
+        inner.sleepers.push(Arc::clone(&signal));
+        inner.consumers = inner.consumers.max(inner.sleepers.len());
+        Some(Sleep::On(signal, inner.nudges))
+    }
+
+    /// Called after a sleep, however it ended. Returns whether a `nudge` ended it. A thread that was woken for work but
+    /// will not do it (`declines`) has the wake-up passed on.
+    pub fn woken(&self, signal: Arc<S>, nudges: u64, declines: bool) -> bool {
+        let mut inner = self.inner.lock();
+        let before = inner.sleepers.len();
+        inner.sleepers.retain(|sleeper| !Arc::ptr_eq(sleeper, &signal));
+        let on_purpose = inner.sleepers.len() == before;
+        if on_purpose {
+            // Whoever took it off the list has signalled it; only now may it serve another sleeper.
+            signal.reset();
+        }
+        inner.spare.push(signal);
+        if on_purpose && declines && !inner.entries.is_empty() {
+            if let Some(sleeper) = inner.sleepers.pop() {
+                sleeper.signal();
+            }
+        }
+        inner.nudges != nudges
+    }
+
+    /// Lets every thread in `_wait` return, or the next one when there is none, and makes the descriptor readable.
+    pub fn nudge(&self) {
+        let mut inner = self.inner.lock();
+        if inner.sleepers.is_empty() {
+            inner.nudged = true;
+        } else {
+            inner.nudges += 1;
+        }
+        self.rouse(&mut inner);
+        self.announce(&mut inner);
+    }
+
+    /// Nothing will be pushed any more; everyone who waits returns, and the descriptor stays readable.
+    pub fn close(&self) {
+        let mut inner = self.inner.lock();
+        inner.closed = true;
+        self.rouse(&mut inner);
+        self.announce(&mut inner);
+    }
+
+    /// A new life: entries of the last one are dropped.
+    pub fn reopen(&self) {
+        let mut inner = self.inner.lock();
+        inner.entries.clear();
+        inner.bytes = 0;
+        inner.closed = false;
+        self.depth.store(0, Ordering::Relaxed);
+    }
+
+    fn pop(&self, inner: &mut Inner<S>) -> Option<Entry> {
+        let entry = inner.entries.pop_front()?;
+        inner.bytes -= u64::from(entry.bytes);
+        Some(entry)
+    }
+
+    fn rouse(&self, inner: &mut Inner<S>) {
+        while let Some(sleeper) = inner.sleepers.pop() {
+            sleeper.signal();
+        }
+    }
+
+    /// QUIET to SIGNALLED: one write a busy period.
+    fn announce(&self, inner: &mut Inner<S>) {
+        if !inner.signalled {
+            inner.signalled = true;
+            self.descriptor.signal();
+        }
+    }
+}

@@ -1,0 +1,412 @@
+//! The one table of options: name, kind, default, flags, help, and where the value goes. Names are ABI.
+#![forbid(unsafe_code)]
+
+use super::values::{self, Kind};
+use super::{Delivery, EngineChoice, JourneyMode, Options, PipelineUnsafe, Topology};
+use crate::limits::{self, UNLIMITED};
+
+/// May be changed while the server runs.
+pub const LIVE: u32 = 1;
+/// May be overridden for one listener.
+pub const LISTENER: u32 = 2;
+/// Known, but nothing reads it yet: only its default is taken.
+pub const UNBUILT: u32 = 4;
+
+/// Where the parsed value of a row goes.
+#[derive(Clone, Copy)]
+pub enum Store {
+    Number { least: u64, most: u64, word: Option<(&'static str, u64)>, set: fn(&mut Options, u64) },
+    Text(fn(&mut Options, &str) -> Result<(), String>),
+    Unbuilt,
+}
+
+/// One option.
+#[derive(Clone, Copy)]
+pub struct Row {
+    pub name: &'static str,
+    pub kind: Kind,
+    /// The default as a host would write it.
+    pub default: &'static str,
+    /// `LIVE`, `LISTENER`, `UNBUILT`.
+    pub flags: u32,
+    /// The words of a choice, or the word that a number may be replaced by; commas between.
+    pub choices: &'static str,
+    /// One line for people.
+    pub help: &'static str,
+    pub store: Store,
+}
+
+const MIB: u64 = 1 << 20;
+const TIB: u64 = 1 << 40;
+/// The longest timeout that can be set; what should never end says `unlimited`.
+const DAY_MS: u64 = 86_400_000;
+const NO_LIMIT: Option<(&str, u64)> = Some(("unlimited", UNLIMITED));
+/// A least rate is lifted by a rate of nothing.
+const NO_RATE: Option<(&str, u64)> = Some(("unlimited", 0));
+/// The library works the value out; in the struct that is zero.
+const AUTO: Option<(&str, u64)> = Some(("auto", 0));
+
+type Bounds = (u64, u64, Option<(&'static str, u64)>);
+
+const fn number(
+    kind: Kind,
+    name: &'static str,
+    default: &'static str,
+    bounds: Bounds,
+    set: fn(&mut Options, u64),
+    help: &'static str,
+) -> Row {
+    let (least, most, word) = bounds;
+    let choices = match word {
+        Some((text, _)) => text,
+        None => "",
+    };
+    Row { name, kind, default, flags: 0, choices, help, store: Store::Number { least, most, word, set } }
+}
+
+const fn duration(name: &'static str, default: &'static str, bounds: Bounds, set: fn(&mut Options, u64), help: &'static str) -> Row {
+    number(Kind::Duration, name, default, bounds, set, help)
+}
+
+const fn size(name: &'static str, default: &'static str, bounds: Bounds, set: fn(&mut Options, u64), help: &'static str) -> Row {
+    number(Kind::Size, name, default, bounds, set, help)
+}
+
+const fn count(name: &'static str, default: &'static str, bounds: Bounds, set: fn(&mut Options, u64), help: &'static str) -> Row {
+    number(Kind::Count, name, default, bounds, set, help)
+}
+
+const fn word(
+    name: &'static str,
+    default: &'static str,
+    choices: &'static str,
+    set: fn(&mut Options, &str) -> Result<(), String>,
+    help: &'static str,
+) -> Row {
+    Row { name, kind: Kind::Choice, default, flags: 0, choices, help, store: Store::Text(set) }
+}
+
+const fn unbuilt(kind: Kind, name: &'static str, default: &'static str, choices: &'static str, help: &'static str) -> Row {
+    Row { name, kind, default, flags: UNBUILT, choices, help, store: Store::Unbuilt }
+}
+
+const fn of_listener(mut row: Row) -> Row {
+    row.flags |= LISTENER;
+    row
+}
+
+/// Fits any number that a row bounds to 32 bits.
+fn narrow(number: u64) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+const TOPOLOGIES: [(&str, Topology); 7] = [
+    ("auto", Topology::Auto),
+    ("inline", Topology::Inline),
+    ("shards", Topology::Shards),
+    ("shared", Topology::Shared),
+    ("acceptor", Topology::Acceptor),
+    ("dispatch", Topology::Dispatch),
+    ("pipeline", Topology::Pipeline),
+];
+const ENGINES: [(&str, EngineChoice); 3] = [("auto", EngineChoice::Auto), ("epoll", EngineChoice::Epoll), ("uring", EngineChoice::Uring)];
+const DELIVERIES: [(&str, Delivery); 4] =
+    [("auto", Delivery::Auto), ("queue", Delivery::Queue), ("threads", Delivery::Threads), ("inline", Delivery::Inline)];
+const JOURNEYS: [(&str, JourneyMode); 4] =
+    [("off", JourneyMode::Off), ("tick", JourneyMode::Tick), ("sample", JourneyMode::Sample), ("steps", JourneyMode::Steps)];
+const ORDERS: [(&str, PipelineUnsafe); 2] = [("serial", PipelineUnsafe::Serial), ("parallel", PipelineUnsafe::Parallel)];
+
+const DURATION: Bounds = (1, DAY_MS, None);
+const DURATION_OR_ZERO: Bounds = (0, DAY_MS, None);
+const DURATION_OR_NONE: Bounds = (1, DAY_MS, NO_LIMIT);
+
+/// Every option, grouped as a reader would look for them: threads and delivery, then the journey's order.
+pub const TABLE: &[Row] = &[
+    // Threads and delivery.
+    word(
+        "topology",
+        "auto",
+        "auto,inline,shards,shared,acceptor,dispatch,pipeline",
+        |o, v| values::choose(v, &TOPOLOGIES).map(|choice| o.topology = choice),
+        "where the route of a request is cut into threads; auto is inline with one I/O thread, else shards",
+    ),
+    count(
+        "io_threads",
+        "1",
+        (1, limits::IO_THREADS_MAX, None),
+        |o, n| o.io_threads = narrow(n),
+        "threads that do the library's input and output",
+    ),
+    unbuilt(Kind::Text, "io_threads.cpus", "", "", "processors to pin the I/O threads to, as in 0-3,8; empty does not pin"),
+    word(
+        "engine",
+        "auto",
+        "auto,epoll,uring",
+        |o, v| values::choose(v, &ENGINES).map(|choice| o.engine = choice),
+        "what talks to the kernel; auto is epoll",
+    ),
+    word(
+        "delivery",
+        "auto",
+        "auto,queue,threads,inline",
+        |o, v| values::choose(v, &DELIVERIES).map(|choice| o.delivery = choice),
+        "who takes requests: queue is the host itself, threads are library threads that call it, \
+         inline is the I/O thread; auto is threads with a callback, else queue",
+    ),
+    count(
+        "handler_threads",
+        "auto",
+        (0, limits::HANDLER_THREADS_MAX, AUTO),
+        |o, n| o.handler_threads = narrow(n),
+        "threads that call the host with delivery=threads; auto or 0 is one per processor of the affinity mask",
+    ),
+    count("queues", "1", (1, limits::QUEUES_MAX, None), |o, n| o.queues = narrow(n), "host queues; several consumers may share each"),
+    count("batch_max", "64", (1, 1024, None), |o, n| o.batch_max = narrow(n), "most events that one call or callback brings"),
+    Row {
+        name: "events",
+        kind: Kind::Text,
+        default: "",
+        flags: 0,
+        choices: "gone,sent,draining,stopped,fault",
+        help: "kinds of event to bring beside requests, with commas between",
+        store: Store::Text(|o, v| values::events(v).map(|bits| o.events = bits)),
+    },
+    word(
+        "spin",
+        "auto",
+        "auto,off,30us",
+        |o, v| values::spin(v).map(|spin| o.spin = spin),
+        "how long a thread looks for work before it sleeps: auto, off, or microseconds",
+    ),
+    word(
+        "journey",
+        "sample",
+        "off,tick,sample,steps",
+        |o, v| values::choose(v, &JOURNEYS).map(|choice| o.journey = choice),
+        "how often the clock is read: never, once per tick, at every step of one request in journey_sample, at every step",
+    ),
+    count(
+        "journey_sample",
+        "64",
+        (1, 1 << 30, None),
+        |o, n| o.journey_sample = narrow(n),
+        "with journey=sample, one request in this many is timed exactly",
+    ),
+    count("fd_floor", "0", (0, 1 << 30, None), |o, n| o.fd_floor = narrow(n), "the library's descriptors lie at or above this number"),
+    size(
+        "memory_max",
+        "256MiB",
+        (MIB, TIB, None),
+        |o, n| o.limits.memory_max = n,
+        "most octets for requests, bodies, partial heads and read-ahead together; at it reading stops",
+    ),
+    count(
+        "in_flight_max",
+        "16384",
+        (1, limits::SLOTS_MAX as u64, None),
+        |o, n| o.limits.in_flight_max = n,
+        "most requests that the host may hold; at it no more is delivered",
+    ),
+    count(
+        "queue_max",
+        "1024",
+        (1, limits::SLOTS_MAX as u64, None),
+        |o, n| o.limits.queue_max = n,
+        "most requests in a queue; at it reading stops",
+    ),
+    size("queue_bytes", "64MiB", (1, TIB, None), |o, n| o.limits.queue_bytes = n, "most octets in a queue; at it reading stops"),
+    duration(
+        "queue_age",
+        "5s",
+        DURATION,
+        |o, n| o.limits.queue_age_ms = n,
+        "a request that waited longer is answered 503 with Retry-After",
+    ),
+    duration(
+        "drain_timeout",
+        "30s",
+        DURATION_OR_ZERO,
+        |o, n| o.limits.drain_timeout_ms = n,
+        "how long a drain waits for open requests before it closes them",
+    ),
+    unbuilt(Kind::Text, "admin", "", "", "address of a listener for health, statistics and traces; empty has none"),
+    size(
+        "packed_inline_max",
+        "16KiB",
+        (1, 16 * MIB, None),
+        |o, n| o.packed_inline_max = n,
+        "largest body that a packed block carries itself",
+    )
+    .unread(),
+    // Accept.
+    count(
+        "max_connections",
+        "auto",
+        (1, limits::SLOTS_MAX as u64, AUTO),
+        |o, n| o.limits.max_connections = n,
+        "most connections; at it listeners pause; auto is worked out from the descriptor limit, at most 16384",
+    ),
+    unbuilt(Kind::Count, "max_connections_per_ip", "unlimited", "unlimited", "most connections from one address; more are reset"),
+    of_listener(count(
+        "listen_backlog",
+        "1024",
+        (1, 1 << 20, None),
+        |o, n| o.limits.listen_backlog = n,
+        "connections that the kernel holds for us; its somaxconn caps it",
+    )),
+    count(
+        "accepts_per_wake",
+        "64",
+        (1, 4096, None),
+        |o, n| o.limits.accepts_per_wake = n,
+        "most connections taken from one listener before the others get their turn",
+    ),
+    // Read.
+    duration(
+        "header_timeout",
+        "10s",
+        DURATION,
+        |o, n| o.limits.header_timeout_ms = n,
+        "for the first octet after accept, then for each head from its first octet to its blank line; after it 408",
+    ),
+    duration("keepalive_timeout", "60s", DURATION_OR_NONE, |o, n| o.limits.keepalive_timeout_ms = n, "how long an idle connection is kept"),
+    count(
+        "requests_per_connection",
+        "unlimited",
+        (1, UNLIMITED - 1, NO_LIMIT),
+        |o, n| o.limits.requests_per_connection = n,
+        "the answer to the last of them says Connection: close",
+    ),
+    duration("body_timeout", "20s", DURATION, |o, n| o.limits.body_timeout_ms = n, "longest pause between octets of a body; after it 408"),
+    size(
+        "body_rate_min",
+        "500",
+        (1, TIB, NO_RATE),
+        |o, n| o.limits.body_rate_min = n,
+        "least octets per second of a body once it has taken 5s; below it 408",
+    ),
+    // Decrypt.
+    of_listener(unbuilt(Kind::Text, "tls.cert", "", "", "file with the certificate chain in PEM, leaf first")),
+    of_listener(unbuilt(Kind::Text, "tls.key", "", "", "file with the private key in PEM")),
+    of_listener(unbuilt(Kind::Text, "tls.client_ca", "", "", "file with the certificates that may sign client certificates, in PEM")),
+    of_listener(unbuilt(Kind::Choice, "tls.client_auth", "off", "off,request,require", "whether clients are asked for a certificate")),
+    of_listener(unbuilt(Kind::Choice, "tls.min_version", "1.2", "1.2,1.3", "lowest version of TLS")),
+    of_listener(unbuilt(Kind::Text, "tls.alpn", "http/1.1", "", "protocols to offer, best first, with commas between")),
+    of_listener(unbuilt(Kind::Text, "tls.ticket_keys", "", "", "file with the keys of session tickets; empty makes its own")),
+    of_listener(unbuilt(Kind::Count, "tls.tickets", "1", "", "session tickets per handshake; 0 sends none")),
+    of_listener(unbuilt(Kind::Text, "tls.ocsp", "", "", "file with an OCSP answer to staple; empty staples none")),
+    of_listener(unbuilt(Kind::Text, "tls.keylog", "", "", "file to which session secrets are written, for debugging; empty writes none")),
+    of_listener(unbuilt(Kind::Switch, "tls.watch", "off", "on,off", "whether certificate files are loaded again when they change")),
+    of_listener(unbuilt(Kind::Duration, "tls.handshake_timeout", "10s", "", "for a whole handshake; after it the connection closes")),
+    unbuilt(Kind::Count, "tls.handshakes_max", "64", "", "most handshakes at once per I/O thread; more wait to be accepted"),
+    unbuilt(Kind::Count, "handshake_threads", "0", "", "threads for handshakes alone; 0 does them on the I/O threads"),
+    // Parse.
+    size("target_max", "8KiB", (1, MIB, None), |o, n| o.limits.target_max = n, "longest request-target; over it 414"),
+    size(
+        "headers_max",
+        "32KiB",
+        (256, limits::HEADERS_CEILING, None),
+        |o, n| o.limits.headers_max = n,
+        "largest head of a request; over it 431",
+    ),
+    size(
+        "header_line_max",
+        "16KiB",
+        (64, limits::HEADERS_CEILING, None),
+        |o, n| o.limits.header_line_max = n,
+        "longest field line, at most headers_max; over it 431",
+    ),
+    count(
+        "header_count",
+        "100",
+        (1, limits::HEADER_COUNT_CEILING, None),
+        |o, n| o.limits.header_count = n,
+        "most field lines of a head; over it 431",
+    ),
+    size("body_max", "16MiB", (1, TIB, NO_LIMIT), |o, n| o.limits.body_max = n, "largest body as it comes over the wire; over it 413"),
+    size(
+        "chunk_ext_max",
+        "4KiB",
+        (1, MIB, None),
+        |o, n| o.limits.chunk_ext_max = n,
+        "most octets of chunk extensions in one body; over it 400",
+    ),
+    size(
+        "trailers_max",
+        "8KiB",
+        (1, limits::HEADERS_CEILING, None),
+        |o, n| o.limits.trailers_max = n,
+        "largest trailer section; over it 431",
+    ),
+    count(
+        "trailer_count",
+        "32",
+        (1, limits::HEADER_COUNT_CEILING, None),
+        |o, n| o.limits.trailer_count = n,
+        "most field lines of a trailer section; over it 431",
+    ),
+    count(
+        "pipeline_max",
+        "16",
+        (1, limits::PIPELINE_CEILING, None),
+        |o, n| o.limits.pipeline_max = n,
+        "most requests of one HTTP/1 connection that are delivered before the first is answered",
+    ),
+    word(
+        "pipeline_unsafe",
+        "serial",
+        "serial,parallel",
+        |o, v| values::choose(v, &ORDERS).map(|choice| o.pipeline_unsafe = choice),
+        "whether pipelined requests other than GET, HEAD, OPTIONS and TRACE are delivered one at a time",
+    ),
+    // Decode.
+    unbuilt(Kind::Switch, "decode", "on", "on,off", "whether content-codings are undone"),
+    unbuilt(Kind::Switch, "decode.json", "off", "on,off", "whether JSON bodies are checked and indexed for ingest_request_json"),
+    unbuilt(Kind::Count, "decode_threads", "0", "", "threads for large bodies; 0 decodes on the I/O threads"),
+    unbuilt(Kind::Size, "decode_offload_bytes", "256KiB", "", "encoded bodies from this size on go to the decode threads"),
+    unbuilt(Kind::Count, "decode_states_max", "16", "", "most suspended decodings per thread; more wait"),
+    unbuilt(Kind::Size, "decoded_max", "64MiB", "", "largest decoded body; over it 413"),
+    unbuilt(Kind::Count, "decode_ratio", "100", "", "most decoded octets per encoded one, once the output is over 1MiB; over it 413"),
+    unbuilt(Kind::Count, "decode_layers", "1", "1,2", "most content-codings on one body; over it 415"),
+    unbuilt(Kind::Count, "form_fields", "1000", "", "most fields of a form; over it 413"),
+    unbuilt(Kind::Count, "parts_max", "256", "", "most parts of a multipart body; over it 413"),
+    unbuilt(Kind::Choice, "body", "buffer", "buffer,stream,file", "how a body reaches the host: whole, in events, or as a descriptor"),
+    // Respond.
+    duration(
+        "response_timeout",
+        "60s",
+        DURATION_OR_NONE,
+        |o, n| o.limits.response_timeout_ms = n,
+        "how long the host may take; after it the client gets 504 and the token is stale",
+    ),
+    duration(
+        "write_timeout",
+        "20s",
+        DURATION,
+        |o, n| o.limits.write_timeout_ms = n,
+        "longest pause in which a client reads nothing of an answer",
+    ),
+    size(
+        "write_rate_min",
+        "240",
+        (1, TIB, NO_RATE),
+        |o, n| o.limits.write_rate_min = n,
+        "least octets per second that a client must read of an answer once it has taken 5s",
+    ),
+    duration(
+        "linger_timeout",
+        "2s",
+        DURATION_OR_ZERO,
+        |o, n| o.limits.linger_timeout_ms = n,
+        "how long a closing connection is read so that its last answer is not lost to a reset",
+    ),
+    size("linger_bytes", "64KiB", (0, 16 * MIB, None), |o, n| o.limits.linger_bytes = n, "most octets read from a closing connection"),
+];
+
+impl Row {
+    /// Flags a row that has its place in the struct already, although nothing reads it yet.
+    const fn unread(mut self) -> Row {
+        self.flags |= UNBUILT;
+        self
+    }
+}

@@ -1,0 +1,81 @@
+//! The methods and the field names that the core knows by itself; everything else is the host's business.
+#![forbid(unsafe_code)]
+
+use crate::request::{
+    INGEST_METHOD_DELETE, INGEST_METHOD_GET, INGEST_METHOD_HEAD, INGEST_METHOD_OPTIONS, INGEST_METHOD_OTHER, INGEST_METHOD_PATCH,
+    INGEST_METHOD_POST, INGEST_METHOD_PUT, INGEST_METHOD_TRACE,
+};
+
+/// The number of a method; methods are case-sensitive (RFC 9110 section 9.1).
+pub fn method_id(method: &[u8]) -> u16 {
+    match method {
+        b"GET" => INGEST_METHOD_GET,
+        b"HEAD" => INGEST_METHOD_HEAD,
+        b"POST" => INGEST_METHOD_POST,
+        b"PUT" => INGEST_METHOD_PUT,
+        b"DELETE" => INGEST_METHOD_DELETE,
+        b"OPTIONS" => INGEST_METHOD_OPTIONS,
+        b"TRACE" => INGEST_METHOD_TRACE,
+        b"PATCH" => INGEST_METHOD_PATCH,
+        _ => INGEST_METHOD_OTHER,
+    }
+}
+
+/// Safe methods may be pipelined beside each other (RFC 9110 section 9.2.1, RFC 9112 section 9.3.2).
+pub fn is_safe(method_id: u16) -> bool {
+    matches!(method_id, INGEST_METHOD_GET | INGEST_METHOD_HEAD | INGEST_METHOD_OPTIONS | INGEST_METHOD_TRACE)
+}
+
+/// A field that means something to the core. The framing fields are not here: `framing.rs` alone knows them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Field {
+    Other,
+    Host,
+    Connection,
+    ContentType,
+    Cookie,
+    Expect,
+}
+
+/// Looks at the length first, so that most names cost no comparison.
+#[inline]
+pub fn field(name: &[u8]) -> Field {
+    match name.len() {
+        4 if name.eq_ignore_ascii_case(b"host") => Field::Host,
+        6 if name.eq_ignore_ascii_case(b"cookie") => Field::Cookie,
+        6 if name.eq_ignore_ascii_case(b"expect") => Field::Expect,
+        10 if name.eq_ignore_ascii_case(b"connection") => Field::Connection,
+        12 if name.eq_ignore_ascii_case(b"content-type") => Field::ContentType,
+        _ => Field::Other,
+    }
+}
+
+/// Fields that must be known before the content, so a trailer section may not bring them (RFC 9110 section 6.5.1):
+/// they route the message, manage the connection, or say how the content is to be read by step five.
+/// The framing fields come on top, from `framing.rs`. Others, such as Content-Type, are delivered apart from the headers and harm nobody.
+pub fn is_forbidden_in_trailers(name: &[u8]) -> bool {
+    match name.len() {
+        2 => name.eq_ignore_ascii_case(b"te"),
+        4 => name.eq_ignore_ascii_case(b"host"),
+        7 => name.eq_ignore_ascii_case(b"trailer") || name.eq_ignore_ascii_case(b"upgrade"),
+        10 => name.eq_ignore_ascii_case(b"connection"),
+        13 => name.eq_ignore_ascii_case(b"content-range"),
+        16 => name.eq_ignore_ascii_case(b"content-encoding"),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn methods_are_case_sensitive_and_names_are_not() {
+        assert_eq!(method_id(b"GET"), INGEST_METHOD_GET);
+        assert_eq!(method_id(b"get"), INGEST_METHOD_OTHER);
+        assert_eq!(field(b"HoSt"), Field::Host);
+        assert_eq!(field(b"hose"), Field::Other);
+        assert!(is_safe(INGEST_METHOD_TRACE) && !is_safe(INGEST_METHOD_POST) && !is_safe(INGEST_METHOD_OTHER));
+        assert!(is_forbidden_in_trailers(b"HOST") && !is_forbidden_in_trailers(b"Content-Type"));
+    }
+}

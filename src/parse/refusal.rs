@@ -1,0 +1,17 @@
+//! What a peer did that we do not serve: a status and one line of text, after which the connection closes.
+#![forbid(unsafe_code)]
+
+/// The answer to a request that is refused before it reaches the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// 400, 408, 413, 414, 421, 431, 501, 503, 504 or 505.
+    pub status: u16,
+    /// One line for people: lower case, no full stop, what and what to do.
+    pub text: &'static str,
+}
+
+impl Refusal {
+    pub const fn new(status: u16, text: &'static str) -> Self {
+        Refusal { status, text }
+    }
+}

@@ -1,0 +1,65 @@
+//! Octets that were read and not yet consumed: a partial head, or requests read ahead. An idle connection's is empty and owns nothing.
+#![forbid(unsafe_code)]
+
+use crate::engine::Landing;
+
+/// Room made at least for the next read.
+const STEP_BYTES: usize = 4 * 1024;
+
+/// See the file's first line.
+#[derive(Debug, Default)]
+pub struct Inbox {
+    carried: Vec<u8>,
+}
+
+impl Inbox {
+    pub fn is_empty(&self) -> bool {
+        self.carried.is_empty()
+    }
+
+    pub fn len(&self) -> usize {
+        self.carried.len()
+    }
+
+    pub fn octets(&mut self) -> &mut [u8] {
+        &mut self.carried
+    }
+
+    /// Where the next octets should land: behind what is carried, or in the slab when there is nothing.
+    pub fn landing(&mut self) -> Landing {
+        if self.carried.is_empty() {
+            return Landing::Slab;
+        }
+        let mut buffer = std::mem::take(&mut self.carried);
+        if buffer.capacity() - buffer.len() < STEP_BYTES && buffer.try_reserve(STEP_BYTES).is_err() {
+            // Without memory the window stays full, nothing can be received, and the head's deadline ends it.
+            buffer.shrink_to_fit();
+        }
+        let most = buffer.capacity() - buffer.len();
+        Landing::Buffer(buffer, most)
+    }
+
+    /// A receive brought the buffer back.
+    pub fn put_back(&mut self, buffer: Vec<u8>) {
+        self.carried = buffer;
+    }
+
+    /// Keeps octets for later.
+    pub fn carry(&mut self, octets: &[u8]) {
+        self.carried.extend_from_slice(octets);
+    }
+
+    /// Forgets the first octets; gives the memory back when nothing is left.
+    pub fn consume(&mut self, count: usize) {
+        if count >= self.carried.len() {
+            self.carried = Vec::new();
+        } else if count > 0 {
+            self.carried.drain(..count);
+        }
+    }
+
+    /// Takes everything out, to be looked at while the connection changes.
+    pub fn take(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.carried)
+    }
+}

@@ -1,0 +1,168 @@
+//! Writes the wire form of an HTTP/1 answer: status line, Date, fields, framing, body. No I/O, no clock.
+#![forbid(unsafe_code)]
+
+/// A Date value as RFC 9110 section 5.6.7 has it: always 29 octets.
+pub type Date = [u8; 29];
+
+/// Everything about an answer's head that the connection decides.
+#[derive(Clone, Copy, Debug)]
+pub struct Framed<'a> {
+    pub status: u16,
+    /// The version of the request; the answer is always HTTP/1.1 (RFC 9110 section 6.2).
+    pub http_version: u16,
+    /// The request was HEAD: the length is announced, nothing follows.
+    pub head_only: bool,
+    /// The connection closes after this answer.
+    pub close: bool,
+    /// `None` when the fields bring one.
+    pub date: Option<&'a Date>,
+    /// Rendered field lines.
+    pub fields: &'a [u8],
+    pub body_len: usize,
+}
+
+/// Whether an answer with this status has a body at all (RFC 9110 sections 15.3.5, 15.4.5).
+pub fn may_have_body(status: u16) -> bool {
+    status >= 200 && status != 204 && status != 304
+}
+
+/// Appends the head, blank line included. What follows on the wire is the body, if `may_have_body` and not `head_only`.
+pub fn head(out: &mut Vec<u8>, answer: &Framed<'_>) {
+    out.reserve(answer.fields.len() + 192);
+    match answer.status {
+        200 => out.extend_from_slice(b"HTTP/1.1 200 OK\r\n"),
+        status => {
+            out.extend_from_slice(b"HTTP/1.1 ");
+            out.extend_from_slice(itoa::Buffer::new().format(status).as_bytes());
+            out.push(b' ');
+            out.extend_from_slice(reason(status).as_bytes());
+            out.extend_from_slice(b"\r\n");
+        }
+    }
+    if let Some(date) = answer.date {
+        let mut line = *b"Date: Thu, 01 Jan 1970 00:00:00 GMT\r\n";
+        line[6..35].copy_from_slice(date);
+        out.extend_from_slice(&line);
+    }
+    out.extend_from_slice(answer.fields);
+    // A 304 could announce the length of what it stands for (RFC 9110 section 8.6); we do not know that one.
+    if may_have_body(answer.status) {
+        out.extend_from_slice(b"Content-Length: ");
+        out.extend_from_slice(itoa::Buffer::new().format(answer.body_len).as_bytes());
+        out.extend_from_slice(b"\r\n");
+    }
+    if answer.close {
+        out.extend_from_slice(b"Connection: close\r\n\r\n");
+    } else if answer.http_version < 11 {
+        // An HTTP/1.0 client has to be told that it may go on (RFC 9112 section 9.3).
+        out.extend_from_slice(b"Connection: keep-alive\r\n\r\n");
+    } else {
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+/// The interim answer to `Expect: 100-continue` (RFC 9110 section 10.1.1).
+pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
+/// A refusal, whole: head, a one-line text, and the announcement that the connection closes if `close`.
+pub fn refusal(out: &mut Vec<u8>, status: u16, text: &str, date: &Date, http_version: u16, head_only: bool, close: bool) {
+    let fields: &[u8] = match status {
+        503 => b"Content-Type: text/plain\r\nRetry-After: 1\r\n",
+        _ => b"Content-Type: text/plain\r\n",
+    };
+    let body_len = text.len() + 1;
+    head(out, &Framed { status, http_version, head_only, close, date: Some(date), fields, body_len });
+    if !head_only {
+        out.extend_from_slice(text.as_bytes());
+        out.push(b'\n');
+    }
+}
+
+/// The reason phrase; empty for a code that has no name.
+pub fn reason(status: u16) -> &'static str {
+    match status {
+        200 => "OK",
+        201 => "Created",
+        202 => "Accepted",
+        203 => "Non-Authoritative Information",
+        204 => "No Content",
+        205 => "Reset Content",
+        206 => "Partial Content",
+        207 => "Multi-Status",
+        300 => "Multiple Choices",
+        301 => "Moved Permanently",
+        302 => "Found",
+        303 => "See Other",
+        304 => "Not Modified",
+        307 => "Temporary Redirect",
+        308 => "Permanent Redirect",
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        402 => "Payment Required",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        406 => "Not Acceptable",
+        407 => "Proxy Authentication Required",
+        408 => "Request Timeout",
+        409 => "Conflict",
+        410 => "Gone",
+        411 => "Length Required",
+        412 => "Precondition Failed",
+        413 => "Content Too Large",
+        414 => "URI Too Long",
+        415 => "Unsupported Media Type",
+        416 => "Range Not Satisfiable",
+        417 => "Expectation Failed",
+        421 => "Misdirected Request",
+        422 => "Unprocessable Content",
+        423 => "Locked",
+        424 => "Failed Dependency",
+        425 => "Too Early",
+        426 => "Upgrade Required",
+        428 => "Precondition Required",
+        429 => "Too Many Requests",
+        431 => "Request Header Fields Too Large",
+        451 => "Unavailable For Legal Reasons",
+        500 => "Internal Server Error",
+        501 => "Not Implemented",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        504 => "Gateway Timeout",
+        505 => "HTTP Version Not Supported",
+        506 => "Variant Also Negotiates",
+        507 => "Insufficient Storage",
+        508 => "Loop Detected",
+        511 => "Network Authentication Required",
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DATE: Date = *b"Mon, 23 Nov 2026 09:00:00 GMT";
+
+    fn encoded(status: u16, http_version: u16, close: bool) -> String {
+        let mut out = Vec::new();
+        head(&mut out, &Framed { status, http_version, head_only: false, close, date: Some(&DATE), fields: b"A: b\r\n", body_len: 13 });
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn writes_the_head_of_an_answer() {
+        let expected = "HTTP/1.1 200 OK\r\nDate: Mon, 23 Nov 2026 09:00:00 GMT\r\nA: b\r\nContent-Length: 13\r\n\r\n";
+        assert_eq!(encoded(200, 11, false), expected);
+        assert!(encoded(404, 11, true).starts_with("HTTP/1.1 404 Not Found\r\n"));
+        assert!(encoded(404, 11, true).ends_with("Connection: close\r\n\r\n"));
+        assert!(encoded(200, 10, false).ends_with("Connection: keep-alive\r\n\r\n"));
+    }
+
+    #[test]
+    fn announces_no_length_where_there_is_no_body() {
+        for status in [204, 304] {
+            assert!(!encoded(status, 11, false).contains("Content-Length"));
+        }
+    }
+}

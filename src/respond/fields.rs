@@ -1,0 +1,78 @@
+//! Checks and flattens the host's answer: after this, response splitting is impossible and framing is ours alone.
+#![forbid(unsafe_code)]
+
+use crate::memory::slots::Reply;
+use crate::parse::octets;
+
+/// What is wrong with an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    Status,
+    FieldName,
+    FieldValue,
+}
+
+/// A final status code (RFC 9110 section 15). Interim ones are no answers.
+pub fn check_status(status: u16) -> Result<(), Fault> {
+    if (200..=599).contains(&status) { Ok(()) } else { Err(Fault::Status) }
+}
+
+/// A name must be a token, a value free of control characters but HTAB (RFC 9110 sections 5.1 and 5.5): no CR, LF or NUL.
+pub fn check_field(name: &[u8], value: &[u8]) -> Result<(), Fault> {
+    if !octets::is_token(name) {
+        return Err(Fault::FieldName);
+    }
+    if !octets::all(value, octets::VALUE) {
+        return Err(Fault::FieldValue);
+    }
+    Ok(())
+}
+
+/// Appends one field line, unless it is about framing or the connection, which are the library's to write (RFC 9110
+/// section 7.6.1, RFC 9112 section 6).
+pub fn flatten(reply: &mut Reply, name: &[u8], value: &[u8]) {
+    match name.len() {
+        4 if name.eq_ignore_ascii_case(b"date") => reply.has_date = true,
+        10 if name.eq_ignore_ascii_case(b"connection") => {
+            reply.close |= value.split(|&octet| octet == b',').any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"));
+            return;
+        }
+        10 if name.eq_ignore_ascii_case(b"keep-alive") => return,
+        14 if name.eq_ignore_ascii_case(b"content-length") => return,
+        17 if name.eq_ignore_ascii_case(b"transfer-encoding") => return,
+        _ => {}
+    }
+    let block = &mut reply.block;
+    block.reserve(name.len() + value.len() + 4);
+    block.extend_from_slice(name);
+    block.extend_from_slice(b": ");
+    block.extend_from_slice(value);
+    block.extend_from_slice(b"\r\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refuses_what_would_split_a_response() {
+        for value in [&b"a\r\nb: c"[..], b"a\nb", b"a\rb", b"a\0b", b"\x7f"] {
+            assert_eq!(check_field(b"x", value), Err(Fault::FieldValue));
+        }
+        for name in [&b""[..], b"a b", b"a:", b"a\r\n", b"a\0", b"\xff"] {
+            assert_eq!(check_field(name, b"v"), Err(Fault::FieldName));
+        }
+        assert_eq!(check_field(b"X-Name", b"tab\there \xff"), Ok(()));
+        assert!([0, 99, 100, 199, 600, 1000].iter().all(|&status| check_status(status).is_err()));
+    }
+
+    #[test]
+    fn keeps_framing_to_itself() {
+        let mut reply = Reply::default();
+        for (name, value) in [("Content-Length", "5"), ("transfer-encoding", "chunked"), ("Connection", "x, Close"), ("A", "b")] {
+            flatten(&mut reply, name.as_bytes(), value.as_bytes());
+        }
+        assert_eq!(reply.block, b"A: b\r\n");
+        assert!(reply.close);
+    }
+}

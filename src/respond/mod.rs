@@ -1,0 +1,10 @@
+//! The way back: answers are validated and flattened where they are given, settled in order where the connection lives.
+#![forbid(unsafe_code)]
+
+pub mod encode;
+pub mod fields;
+pub mod post;
+pub mod settle;
+
+pub use post::{abandon, post, refuse_aged};
+pub use settle::{fail, refuse, settle, write_ready};

@@ -1,0 +1,338 @@
+//! A server's life: new, listen, start, drain, stop, join.
+#![forbid(unsafe_code)]
+
+use crate::accept::{Address, Listener};
+use crate::connection::Memory;
+use crate::engine::epoll::EpollEngine;
+use crate::engine::sys::{self, EventFd};
+use crate::handoff::outlet::Way;
+use crate::handoff::{Door, EventSink, Home, HostQueue, Outlet};
+use crate::limits::{Limits, UNLIMITED};
+use crate::memory::fork_mark;
+use crate::memory::mailbox::Mailbox;
+use crate::memory::queue::{Bounds, Queue};
+use crate::memory::slots::{SlotOwner, SlotTable};
+use crate::memory::waker::Waker;
+use crate::options::{Delivery, Options, PipelineUnsafe};
+use crate::request::{ingest_request, ingest_token};
+use crate::respond;
+use crate::stats::{Counters, Totals};
+use crate::status::{Failure, INGEST_E_ARGUMENT, INGEST_E_BUSY, INGEST_E_GONE, INGEST_E_STATE, INGEST_E_UNSUPPORTED, INGEST_OK, ingest_status};
+use crate::topology::plans::{self, Chosen};
+use crate::topology::segment::{Orders, Segment};
+use crate::topology::serving::Serving;
+use crate::topology::spinner::Spinner;
+use crate::topology::threads::{self, Roll, Threads};
+use parking_lot::Mutex;
+use std::hash::{BuildHasher, RandomState};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
+use std::time::Duration;
+
+/// Tells the tokens of one server from those of the others in this process: eleven bits, never zero.
+static NUMBERS: AtomicU16 = AtomicU16::new(0);
+const NUMBER_MAX: u16 = 2047;
+
+/// See the file's first line.
+pub struct Server {
+    options: Options,
+    door: Arc<Door>,
+    queues: Arc<Vec<HostQueue>>,
+    orders: Arc<Orders>,
+    roll: Arc<Roll>,
+    /// How often `stop` was called.
+    stops: AtomicU32,
+    life: Mutex<Life>,
+}
+
+struct Life {
+    started: bool,
+    listeners: Vec<Listener>,
+    sink: Option<Arc<dyn EventSink>>,
+    threads: Threads,
+}
+
+/// What one I/O thread is given when it starts.
+struct Post {
+    engine: EpollEngine<crate::connection::Connection>,
+    way: Way,
+    number: usize,
+}
+
+impl Server {
+    /// Makes everything that needs no thread: descriptors of the queues and of the wake-ups come first, so they are small.
+    pub fn new(options: Options) -> Result<Server, Failure> {
+        fork_mark::set();
+        let event = || EventFd::new().map_err(|error| Failure::system(&error, "cannot make an eventfd (raise the descriptor limit)"));
+        let limits = &options.limits;
+        let bounds = Bounds { entries: usize::try_from(limits.queue_max).unwrap_or(usize::MAX), bytes: limits.queue_bytes };
+        let count = options.queues as usize;
+        let queues = (0..count).map(|_| Ok(Queue::new(bounds, event()?))).collect::<Result<Vec<_>, Failure>>()?;
+        let home = || Ok(Home { mailbox: Mailbox::new(), waker: Arc::new(Waker::new(event()?)), counters: Counters::default() });
+        let homes = (0..options.io_threads).map(|_| home()).collect::<Result<Vec<_>, Failure>>()?;
+        let number = NUMBERS.fetch_add(1, Ordering::Relaxed) % NUMBER_MAX + 1;
+        let seed = RandomState::new().hash_one(number) as u32;
+        let slots = Arc::new(SlotTable::new(number, seed));
+        let door = Arc::new(Door::new(slots, homes, queues, limits.in_flight_max, limits.queue_age_ms));
+        let orders = Orders { max_connections: connections_max(limits), ..Orders::default() };
+        Ok(Server {
+            queues: Arc::new((0..count).map(|index| HostQueue::new(Arc::clone(&door), index)).collect()),
+            options,
+            door,
+            orders: Arc::new(orders),
+            roll: Arc::new(Roll::default()),
+            stops: AtomicU32::new(0),
+            life: Mutex::new(Life { started: false, listeners: Vec::new(), sink: None, threads: Threads::default() }),
+        })
+    }
+
+    /// Sets the callback.
+    pub fn on_events(&self, sink: Option<Box<dyn EventSink>>) -> Result<(), Failure> {
+        let mut life = self.life.lock();
+        if life.started {
+            return Err(Failure::new(INGEST_E_STATE, "the callback cannot change once the server was started"));
+        }
+        life.sink = sink.map(Arc::from);
+        Ok(())
+    }
+
+    /// Binds and listens now, so that errors are heard and the port is known; connections are accepted after the start.
+    pub fn listen(&self, address: &str, overrides: Option<&Options>) -> Result<u16, Failure> {
+        let address = Address::parse(address)?;
+        let mut life = self.life.lock();
+        if life.started {
+            return Err(Failure::new(INGEST_E_STATE, "cannot listen once the server was started (call ingest_server_listen before)"));
+        }
+        let backlog = overrides.filter(|options| options.is_named("listen_backlog")).unwrap_or(&self.options).limits.listen_backlog;
+        let number = u16::try_from(life.listeners.len()).map_err(|_| Failure::new(INGEST_E_ARGUMENT, "too many listeners"))?;
+        let sockets = self.options.io_threads as usize;
+        life.listeners.push(Listener::bind(address, backlog, sockets)?);
+        Ok(number)
+    }
+
+    pub fn port(&self, listener: i32) -> Result<u16, ingest_status> {
+        let life = self.life.lock();
+        let listener = usize::try_from(listener).ok().and_then(|index| life.listeners.get(index));
+        listener.map(|listener| listener.bound.port()).ok_or(INGEST_E_ARGUMENT)
+    }
+
+    /// Starts the threads. When it fails, none is left running and it may be tried again.
+    pub fn start(&self) -> Result<(), Failure> {
+        let mut life = self.life.lock();
+        if life.started {
+            return Err(Failure::new(INGEST_E_STATE, "the server was started before (make a new one)"));
+        }
+        self.options.check()?;
+        let chosen = plans::choose(&self.options)?;
+        let delivery = plans::delivery(&self.options, life.sink.is_some())?;
+        if self.options.queues > 1 {
+            return Err(Failure::new(INGEST_E_UNSUPPORTED, "more than one queue is not built yet (set queues=1)"));
+        }
+        let sockets = hand_out(&mut life.listeners, chosen.io_threads);
+        let started = self.start_threads(&mut life, chosen, delivery, sockets);
+        if started.is_err() {
+            self.orders.stop.store(true, Ordering::Release);
+            self.wake_all();
+            life.threads.join();
+        }
+        life.started = started.is_ok();
+        started
+    }
+
+    fn start_threads(&self, life: &mut Life, chosen: Chosen, delivery: Delivery, sockets: Vec<Vec<(u16, OwnedFd)>>) -> Result<(), Failure> {
+        let failed = |error: std::io::Error| Failure::system(&error, format!("cannot start: {error} (check the limits on descriptors and threads)"));
+        let mut posts = Vec::new();
+        for (number, sockets) in sockets.into_iter().enumerate() {
+            let waker = Arc::clone(&self.door.homes()[number].waker);
+            let accepts = usize::try_from(self.options.limits.accepts_per_wake).unwrap_or(usize::MAX);
+            let mut engine = EpollEngine::new(waker, accepts, sys::monotonic_ns() / 1_000_000).map_err(failed)?;
+            for (listener, socket) in sockets {
+                crate::engine::Engine::listen(&mut engine, listener, socket).map_err(failed)?;
+            }
+            let way = match (&life.sink, delivery) {
+                (Some(sink), Delivery::Inline) => Way::Inline(Arc::clone(sink)),
+                _ => Way::Queue(0),
+            };
+            posts.push(Post { engine, way, number });
+        }
+        debug_assert_eq!(posts.len(), chosen.io_threads);
+        for post in posts {
+            self.start_io(life, post).map_err(failed)?;
+        }
+        if let (Delivery::Threads, Some(sink)) = (delivery, life.sink.clone()) {
+            let wanted = match self.options.handler_threads {
+                0 => sys::processors(),
+                count => count as usize,
+            };
+            for number in 0..wanted {
+                self.start_handler(life, number, Arc::clone(&sink)).map_err(failed)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn start_io(&self, life: &mut Life, post: Post) -> std::io::Result<()> {
+        let options = self.options.clone();
+        let (door, orders) = (Arc::clone(&self.door), Arc::clone(&self.orders));
+        let Post { engine, way, number } = post;
+        let work = move || {
+            let limits = options.limits.clone();
+            let share = if limits.memory_max == UNLIMITED { UNLIMITED } else { limits.memory_max / u64::from(options.io_threads) };
+            let memory = Memory { used: 0, most: share };
+            let slots = SlotOwner::new(Arc::clone(door.slots()), number as u16);
+            let outlet = Outlet::new(way, options.batch_max as usize);
+            let serial = options.pipeline_unsafe == PipelineUnsafe::Serial;
+            let drain_ms = limits.drain_timeout_ms;
+            let serving = Serving::new(limits, outlet, memory, slots, serial, options.journey, options.journey_sample);
+            Segment::new(engine, door, orders, number, serving, Spinner::new(options.spin), drain_ms).run();
+        };
+        let queues = Arc::clone(&self.queues);
+        // Nothing comes any more once the last I/O thread has ended: whoever waits hears of it.
+        let after = move |last: bool| {
+            if last {
+                queues.iter().for_each(HostQueue::close);
+            }
+        };
+        life.threads.start(&self.roll, format!("ingest-io-{number}"), true, work, after)
+    }
+
+    fn start_handler(&self, life: &mut Life, number: usize, sink: Arc<dyn EventSink>) -> std::io::Result<()> {
+        let queues = Arc::clone(&self.queues);
+        let batch_max = self.options.batch_max as usize;
+        let work = move || threads::handle(&queues[0], &*sink, batch_max);
+        life.threads.start(&self.roll, format!("ingest-run-{number}"), false, work, |_| {})
+    }
+
+    /// Accepts no more, answers what is there, and stops after `grace_ms` at the latest; -1 takes `drain_timeout`.
+    pub fn drain(&self, grace_ms: i32) -> ingest_status {
+        if !self.life.lock().started {
+            return INGEST_E_STATE;
+        }
+        if let Ok(grace_ms) = u64::try_from(grace_ms) {
+            let until_ms = sys::monotonic_ns() / 1_000_000 + grace_ms;
+            self.orders.drain_until_ms.store(until_ms.max(1), Ordering::Relaxed);
+        }
+        self.orders.drain.store(true, Ordering::Release);
+        self.wake_all();
+        INGEST_OK
+    }
+
+    /// The first call drains, the second stops now. Async-signal-safe: stores and writes, no lock, no memory.
+    pub fn stop(&self) -> ingest_status {
+        if self.stops.fetch_add(1, Ordering::Relaxed) > 0 {
+            self.orders.stop.store(true, Ordering::Release);
+        }
+        self.orders.drain.store(true, Ordering::Release);
+        self.wake_all();
+        INGEST_OK
+    }
+
+    fn wake_all(&self) {
+        for home in self.door.homes() {
+            home.waker.wake_always();
+        }
+    }
+
+    /// Waits until every thread has ended: at most `timeout_ms`, -1 for ever.
+    pub fn join(&self, timeout_ms: i32) -> ingest_status {
+        {
+            let life = self.life.lock();
+            if !life.started || life.threads.includes_caller() {
+                return INGEST_E_STATE;
+            }
+        }
+        let limit = u64::try_from(timeout_ms).ok().map(Duration::from_millis);
+        if !self.roll.wait_for_none(limit) {
+            return INGEST_E_BUSY;
+        }
+        self.life.lock().threads.join();
+        INGEST_OK
+    }
+
+    /// Stops now and waits for every thread, and for every consumer to leave its queue.
+    pub fn shutdown(&self) -> ingest_status {
+        let started = {
+            let life = self.life.lock();
+            if life.threads.includes_caller() {
+                return INGEST_E_STATE;
+            }
+            life.started
+        };
+        self.orders.stop.store(true, Ordering::Release);
+        self.wake_all();
+        if started {
+            self.roll.wait_for_none(None);
+            self.life.lock().threads.join();
+        }
+        for queue in self.queues.iter() {
+            queue.close();
+            queue.wait_until_left();
+        }
+        INGEST_OK
+    }
+
+    pub fn queue(&self, index: u32) -> Option<&HostQueue> {
+        self.queues.get(index as usize)
+    }
+
+    /// Answers a request, from any thread.
+    pub fn respond<'a>(
+        &self,
+        token: ingest_token,
+        status: u16,
+        close: bool,
+        fields: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone,
+        body: &[u8],
+    ) -> ingest_status {
+        respond::post(&self.door, token, status, close, fields, body)
+    }
+
+    pub fn abandon(&self, token: ingest_token) -> ingest_status {
+        respond::abandon(&self.door, token)
+    }
+
+    /// The request of a token that the host holds, or NULL.
+    pub fn token_request(&self, token: ingest_token) -> *const ingest_request {
+        self.door.slots().request(token).unwrap_or(std::ptr::null())
+    }
+
+    pub fn token_tag(&self, token: ingest_token, tag: u64) -> ingest_status {
+        self.door.slots().set_tag(token, tag).map_or(INGEST_E_GONE, |()| INGEST_OK)
+    }
+
+    pub fn token_alive(&self, token: ingest_token) -> i32 {
+        self.door.slots().alive(token)
+    }
+
+    pub fn stats(&self) -> Totals {
+        let mut totals = Totals { in_flight: self.door.in_flight(), ..Totals::default() };
+        for home in self.door.homes() {
+            totals.add(&home.counters);
+        }
+        totals.queued = self.door.queues().iter().map(|queue| queue.depth() as u64).sum();
+        totals
+    }
+}
+
+/// One list of sockets for each thread.
+fn hand_out(listeners: &mut [Listener], threads: usize) -> Vec<Vec<(u16, OwnedFd)>> {
+    let mut shares: Vec<Vec<(u16, OwnedFd)>> = (0..threads).map(|_| Vec::new()).collect();
+    for (number, listener) in listeners.iter_mut().enumerate() {
+        for (share, socket) in shares.iter_mut().zip(listener.take_sockets()) {
+            share.push((number as u16, socket));
+        }
+    }
+    shares
+}
+
+/// The option, or what the descriptor limit leaves for us (limits, section 2); the library never raises it.
+fn connections_max(limits: &Limits) -> u64 {
+    if limits.max_connections > 0 {
+        return limits.max_connections;
+    }
+    let soft = sys::descriptor_limit();
+    let ours = (soft / 2).max(soft.saturating_sub((soft / 5).max(256)));
+    ours.clamp(1, 16_384)
+}
+

@@ -1,0 +1,8 @@
+//! The rope and where it is cut: which thread does which step, as one table of plans.
+#![forbid(unsafe_code)]
+
+pub mod plans;
+pub mod segment;
+pub mod serving;
+pub mod spinner;
+pub mod threads;

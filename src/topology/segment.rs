@@ -1,0 +1,411 @@
+//! One I/O thread with the whole rope in its hands: the tick, and what each event of the engine sets off.
+#![forbid(unsafe_code)]
+
+use super::serving::Serving;
+use super::spinner::Spinner;
+use crate::accept;
+use crate::connection::overdue::Overdue;
+use crate::connection::{Connection, Ending};
+use crate::engine::clock::Clock;
+use crate::engine::epoll::EpollEngine;
+use crate::engine::{Arrival, Engine, Event, SeatId, Window, sys};
+use crate::handoff::{Door, Home};
+use crate::limits::SLAB_BYTES;
+use crate::parse::refusal::Refusal;
+use crate::respond;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+const HEAD_TIMEOUT: Refusal = Refusal::new(408, "the request did not arrive in time");
+const BODY_TIMEOUT: Refusal = Refusal::new(408, "the body did not arrive in time");
+const QUEUE_TIMEOUT: Refusal = Refusal::new(503, "waited too long in the queue, try again later");
+const RESPONSE_TIMEOUT: Refusal = Refusal::new(504, "no answer in time");
+
+/// What the server asks of its I/O threads; they look once a tick.
+#[derive(Debug, Default)]
+pub struct Orders {
+    /// Accept no more, answer what is there, then end.
+    pub drain: AtomicBool,
+    /// When draining becomes stopping, in CLOCK_MONOTONIC milliseconds; zero for not yet known.
+    pub drain_until_ms: AtomicU64,
+    /// End now.
+    pub stop: AtomicBool,
+    /// Connections that all threads together may have.
+    pub max_connections: u64,
+    pub connections: AtomicU64,
+}
+
+/// See the file's first line.
+pub struct Segment {
+    engine: EpollEngine<Connection>,
+    door: Arc<Door>,
+    orders: Arc<Orders>,
+    number: usize,
+    clock: Clock,
+    slab: Vec<u8>,
+    serving: Serving,
+    spinner: Spinner,
+    /// Connections to go on with before the tick ends.
+    touched: Vec<SeatId>,
+    /// Connections that have octets to parse although nothing new came.
+    resume: Vec<SeatId>,
+    /// Slots that came home.
+    home_coming: Vec<u32>,
+    /// The connection that is being worked on, in case that work panics.
+    at_work: Option<SeatId>,
+    draining: bool,
+    drain_timeout_ms: u64,
+    paused: bool,
+    scratch: Vec<SeatId>,
+}
+
+impl Segment {
+    pub fn new(
+        engine: EpollEngine<Connection>,
+        door: Arc<Door>,
+        orders: Arc<Orders>,
+        number: usize,
+        serving: Serving,
+        spinner: Spinner,
+        drain_timeout_ms: u64,
+    ) -> Self {
+        let mut clock = Clock::default();
+        clock.read();
+        Segment {
+            engine,
+            door,
+            orders,
+            number,
+            clock,
+            slab: vec![0; SLAB_BYTES],
+            serving,
+            spinner,
+            touched: Vec::new(),
+            resume: Vec::new(),
+            home_coming: Vec::new(),
+            at_work: None,
+            draining: false,
+            drain_timeout_ms,
+            paused: false,
+            scratch: Vec::new(),
+        }
+    }
+
+    /// Runs until the server stops. A panic in a tick costs the connection that was at work, no more.
+    pub fn run(mut self) {
+        loop {
+            match catch_unwind(AssertUnwindSafe(|| self.tick())) {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(_) => self.recover(),
+            }
+        }
+        self.end();
+    }
+
+    fn home(&self) -> &Home {
+        &self.door.homes()[self.number]
+    }
+
+    /// One round: wait, serve what came, hand over, settle. False when the thread is to end.
+    fn tick(&mut self) -> bool {
+        self.sleep();
+        self.clock.read();
+        self.serving.begin_tick(self.clock.now_ns());
+        if !self.obey() {
+            return false;
+        }
+        self.resume_waiting();
+        self.engine.time_next_receive(self.serving.wants_timed());
+        while let Some(event) = self.next_event() {
+            self.handle(event);
+            if self.serving.outlet.is_full() {
+                self.hand_over();
+            }
+        }
+        self.hand_over();
+        self.home().counters.memory_bytes.set(self.serving.memory.used);
+        true
+    }
+
+    fn next_event(&mut self) -> Option<Event> {
+        self.engine.reap(self.clock.now_ms(), &mut self.slab)
+    }
+
+    /// Waits for events, unless there is work already.
+    fn sleep(&mut self) {
+        let busy = !self.resume.is_empty() || self.engine.has_ready();
+        let mut timeout_ms = if busy { 0 } else { -1 };
+        if !busy {
+            timeout_ms = self.look_around();
+        }
+        if timeout_ms != 0 {
+            self.home().waker.announce_sleep();
+            // The last look: whoever posts after it sees that we sleep.
+            if !self.home().mailbox.is_empty() {
+                timeout_ms = 0;
+            }
+        }
+        if self.draining {
+            let left = self.orders.drain_until_ms.load(Ordering::Relaxed).saturating_sub(self.clock.now_ms());
+            timeout_ms = if timeout_ms == 0 { 0 } else { left.clamp(1, 1000) as i32 };
+        }
+        // It fails only when the descriptor was closed under us; the next tick finds that out again, at the pace of a sleep.
+        let _ = self.engine.wait(self.clock.now_ms(), timeout_ms);
+        self.home().waker.awake();
+    }
+
+    /// Looks for work for a few microseconds before sleeping. Returns how long to wait then.
+    fn look_around(&mut self) -> i32 {
+        let limit_ns = self.spinner.time_ns();
+        if limit_ns == 0 {
+            return -1;
+        }
+        let until_ns = sys::monotonic_ns() + limit_ns;
+        loop {
+            let found = !self.home().mailbox.is_empty() || self.engine.peek();
+            if found {
+                self.spinner.found();
+                return 0;
+            }
+            if sys::monotonic_ns() >= until_ns {
+                self.spinner.missed();
+                return -1;
+            }
+            std::hint::spin_loop();
+        }
+    }
+
+    /// Looks at the server's orders. False when the thread is to end.
+    fn obey(&mut self) -> bool {
+        if self.orders.stop.load(Ordering::Acquire) {
+            return false;
+        }
+        if self.orders.drain.load(Ordering::Acquire) && !self.draining {
+            self.begin_drain();
+        }
+        if self.draining {
+            let over = self.clock.now_ms() >= self.orders.drain_until_ms.load(Ordering::Relaxed);
+            return !over && (self.engine.seats().taken() > 0 || !self.serving.outlet.is_empty());
+        }
+        if self.paused && self.orders.connections.load(Ordering::Relaxed) < self.orders.max_connections {
+            self.paused = false;
+            self.engine.resume_listeners();
+        }
+        true
+    }
+
+    fn begin_drain(&mut self) {
+        self.draining = true;
+        self.serving.draining = true;
+        // Stop is async-signal-safe and reads no clock, so the first thread that hears of it sets the end.
+        let until_ms = self.clock.now_ms().saturating_add(self.drain_timeout_ms);
+        let _ = self.orders.drain_until_ms.compare_exchange(0, until_ms, Ordering::Relaxed, Ordering::Relaxed);
+        self.engine.close_listeners();
+        for id in self.engine.seats().ids() {
+            if let Some(mut connection) = self.engine.seats().take_baton(id) {
+                if connection.is_idle() {
+                    connection.ending = Ending::AfterFlush;
+                }
+                self.go_on(id, connection);
+            }
+        }
+    }
+
+    fn handle(&mut self, event: Event) {
+        match event {
+            Event::Arrived(listener, arrival) => self.arrived(listener, arrival),
+            Event::Received { seat, window, read_ns } => self.received(seat, window, read_ns),
+            Event::ReadClosed(seat) => self.with(seat, |segment, connection| {
+                connection.read_closed = true;
+                connection.receiving = false;
+                segment.serving.peer_finished(connection);
+            }),
+            Event::Broken(seat) => self.with(seat, |_, connection| connection.ending = Ending::Abort),
+            Event::Sent(seat, outgoing) => {
+                let now_ms = self.clock.now_ms();
+                self.home().counters.bytes_sent.add(outgoing.sent as u64);
+                self.serving.recycle(outgoing);
+                self.with(seat, |_, connection| {
+                    connection.sending = false;
+                    connection.since_ms = now_ms;
+                });
+            }
+            Event::SendProgressed(seat) => {
+                let now_ms = self.clock.now_ms();
+                self.with(seat, |_, connection| connection.since_ms = now_ms);
+            }
+            Event::Expired(seat) => self.expired(seat),
+            // The engine pauses an exhausted listener by itself and tries again.
+            Event::ListenerFailed(..) => {}
+        }
+    }
+
+    /// Takes the baton, changes it, and goes on with it.
+    fn with(&mut self, id: SeatId, change: impl FnOnce(&mut Self, &mut Connection)) {
+        if let Some(mut connection) = self.engine.seats().take_baton(id) {
+            self.at_work = Some(id);
+            change(self, &mut connection);
+            self.go_on(id, connection);
+            self.at_work = None;
+        }
+    }
+
+    fn arrived(&mut self, listener: u16, arrival: Arrival) {
+        let began_ns = if self.serving.journeys() { sys::monotonic_ns() } else { 0 };
+        let (stream, connection) = accept::admit(arrival, listener, self.clock.now_ms());
+        // Without a place in epoll it cannot be served: dropping the stream closes it.
+        let Ok(id) = self.engine.seat(stream, connection) else { return };
+        let open = self.orders.connections.fetch_add(1, Ordering::Relaxed) + 1;
+        if open >= self.orders.max_connections && !self.paused {
+            self.paused = true;
+            self.engine.pause_listeners();
+        }
+        let counters = &self.home().counters;
+        counters.connections_accepted.add(1);
+        counters.connections_open.add(1);
+        let accept_ns = if began_ns > 0 { sys::monotonic_ns() - began_ns } else { 0 };
+        self.with(id, |_, connection| connection.accept_ns = accept_ns);
+    }
+
+    fn received(&mut self, id: SeatId, window: Window, read_ns: u64) {
+        let Some(mut connection) = self.engine.seats().take_baton(id) else { return };
+        self.at_work = Some(id);
+        connection.receiving = false;
+        let count = match &window {
+            Window::Slab(count) | Window::Buffer(_, count) => *count,
+        };
+        self.home().counters.bytes_received.add(count as u64);
+        let mut slab = std::mem::take(&mut self.slab);
+        self.serving.received(id, &mut connection, window, &mut slab, read_ns, &self.door);
+        self.slab = slab;
+        self.go_on(id, connection);
+        self.at_work = None;
+    }
+
+    fn expired(&mut self, id: SeatId) {
+        let Some(mut connection) = self.engine.seats().take_baton(id) else { return };
+        let now_ms = self.clock.now_ms();
+        let due = connection.deadline(&self.serving.limits).filter(|&(at_ms, _)| at_ms <= now_ms);
+        if let Some((_, overdue)) = due {
+            self.overdue(&mut connection, overdue);
+        }
+        self.go_on(id, connection);
+    }
+
+    fn overdue(&mut self, connection: &mut Connection, overdue: Overdue) {
+        let timed_out = match overdue {
+            Overdue::Write | Overdue::Linger => {
+                connection.ending = Ending::Abort;
+                return;
+            }
+            Overdue::KeepAlive => {
+                connection.ending = Ending::AfterFlush;
+                return;
+            }
+            Overdue::Head => {
+                connection.protocol.refuse(HEAD_TIMEOUT);
+                return;
+            }
+            Overdue::Body => {
+                connection.protocol.refuse(BODY_TIMEOUT);
+                return;
+            }
+            Overdue::Queue if self.serving.left_queue(connection) => return,
+            Overdue::Queue => QUEUE_TIMEOUT,
+            Overdue::Response => RESPONSE_TIMEOUT,
+        };
+        respond::fail(connection, timed_out, &mut self.serving.desk());
+        self.home().counters.requests_timed_out.add(1);
+    }
+
+    /// Parses what was carried over, for connections whose earlier answers have left.
+    fn resume_waiting(&mut self) {
+        let mut waiting = std::mem::replace(&mut self.resume, std::mem::take(&mut self.scratch));
+        for id in waiting.drain(..) {
+            if let Some(mut connection) = self.engine.seats().take_baton(id) {
+                self.at_work = Some(id);
+                self.serving.resume(id, &mut connection, &self.door);
+                self.go_on(id, connection);
+                self.at_work = None;
+            }
+        }
+        self.scratch = waiting;
+    }
+
+    /// Hands the batch to the host and settles what has come back.
+    fn hand_over(&mut self) {
+        if !self.serving.outlet.is_empty() {
+            self.serving.outlet.deliver(&self.door);
+        }
+        self.door.homes()[self.number].mailbox.take(self.door.slots(), &mut self.home_coming);
+        if self.home_coming.is_empty() {
+            return;
+        }
+        let mut slots = std::mem::take(&mut self.home_coming);
+        self.serving.came_home(&slots, &mut self.engine, &mut self.touched, &self.door);
+        slots.clear();
+        self.home_coming = slots;
+        let mut touched = std::mem::take(&mut self.touched);
+        for id in touched.drain(..) {
+            self.with(id, |_, connection| connection.touched = false);
+        }
+        self.touched = touched;
+    }
+
+    /// Everything that may follow a change: write answers, send them, end, or ask for more octets. Brings the baton home.
+    fn go_on(&mut self, id: SeatId, mut connection: Box<Connection>) {
+        let counters = &self.door.homes()[self.number].counters;
+        self.serving.flush(id, &mut connection, &mut self.engine, counters);
+        if connection.ending == Ending::AfterFlush && !connection.sending {
+            self.serving.begin_linger(id, &mut connection, &mut self.engine);
+        }
+        if connection.ending == Ending::Abort {
+            self.close(id, &mut connection);
+            return;
+        }
+        if let Some(landing) = connection.landing(&self.serving.limits) {
+            connection.receiving = true;
+            self.engine.receive(id, landing);
+        }
+        if !connection.inbox.is_empty() && self.serving.can_resume(&connection) {
+            self.resume.push(id);
+        }
+        let at_ms = connection.deadline(&self.serving.limits).map_or(0, |(at_ms, _)| at_ms);
+        self.engine.set_deadline(id, at_ms);
+        self.engine.seats().return_baton(id, connection);
+    }
+
+    fn close(&mut self, id: SeatId, connection: &mut Connection) {
+        self.serving.dissolve(connection);
+        // A peer that has closed its side has read what it wanted: no need for RST.
+        self.engine.close(id, !connection.read_closed);
+        self.orders.connections.fetch_sub(1, Ordering::Relaxed);
+        let counters = &self.home().counters;
+        counters.connections_open.set(counters.connections_open.get().saturating_sub(1));
+    }
+
+    /// After a panic: the connection at work is closed, everything else goes on.
+    fn recover(&mut self) {
+        self.home().counters.panics.add(1);
+        if self.slab.len() < SLAB_BYTES {
+            self.slab = vec![0; SLAB_BYTES];
+        }
+        if let Some(id) = self.at_work.take() {
+            self.engine.close(id, true);
+            self.orders.connections.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// The last tick: whoever is still connected is let go, and no request is left open.
+    fn end(mut self) {
+        for id in self.engine.seats().ids() {
+            if let Some(mut connection) = self.engine.seats().take_baton(id) {
+                self.close(id, &mut connection);
+            }
+        }
+        self.serving.outlet.clear();
+        self.hand_over();
+    }
+}

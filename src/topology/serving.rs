@@ -1,0 +1,343 @@
+//! The steps from read to handoff and back, run in order on one thread: what a segment does with one connection.
+#![forbid(unsafe_code)]
+
+use crate::connection::exchange::{Exchange, Pending};
+use crate::connection::http1::{Origin, Step};
+use crate::connection::{Connection, Ending, Memory, Tools};
+use crate::decrypt;
+use crate::engine::{Engine, Outgoing, SeatId, Sending, Window, sys};
+use crate::handoff::{Door, Outlet};
+use crate::journey::{Sampler, Timing};
+use crate::limits::Limits;
+use crate::memory::pool::Pool;
+use crate::memory::slots::{ReplyKind, SlotOwner};
+use crate::options::JourneyMode;
+use crate::parse::refusal::Refusal;
+use crate::parse::sketch::Sketch;
+use crate::read;
+use crate::respond::encode::{self, Date};
+use crate::respond::settle::Desk;
+use crate::respond::{self, settle};
+use crate::stats::Counters;
+use std::time::SystemTime;
+
+/// Write buffers kept for the next answer.
+const SPARE_BUFFERS: usize = 64;
+/// A larger write buffer is not kept.
+const SPARE_BYTES: usize = 128 * 1024;
+
+const NO_SLOT: Refusal = Refusal::new(503, "too many open requests, try again later");
+
+/// See the file's first line.
+pub struct Serving {
+    pub limits: Limits,
+    pub outlet: Outlet,
+    pub memory: Memory,
+    pub draining: bool,
+    slots: SlotOwner,
+    pool: Pool,
+    sketch: Sketch,
+    serial: bool,
+    mode: JourneyMode,
+    sampler: Sampler,
+    now_ns: u64,
+    date: Date,
+    /// The second that `date` was rendered for, on the monotonic clock.
+    date_second: u64,
+    spare: Vec<Vec<u8>>,
+}
+
+impl Serving {
+    pub fn new(limits: Limits, outlet: Outlet, memory: Memory, slots: SlotOwner, serial: bool, mode: JourneyMode, every: u32) -> Self {
+        Serving {
+            limits,
+            outlet,
+            memory,
+            draining: false,
+            slots,
+            pool: Pool::new(),
+            sketch: Sketch::default(),
+            serial,
+            mode,
+            sampler: Sampler::new(mode, every),
+            now_ns: 0,
+            date: [b' '; 29],
+            date_second: u64::MAX,
+            spare: Vec::new(),
+        }
+    }
+
+    /// The time of this tick; Date is rendered once a second.
+    pub fn begin_tick(&mut self, now_ns: u64) {
+        self.now_ns = now_ns;
+        let second = now_ns / 1_000_000_000;
+        if second != self.date_second {
+            self.date_second = second;
+            self.date = date_of(SystemTime::now());
+        }
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.now_ns / 1_000_000
+    }
+
+    /// Whether the next receive is to be timed.
+    pub fn wants_timed(&self) -> bool {
+        self.sampler.wants_next()
+    }
+
+    pub fn journeys(&self) -> bool {
+        self.mode != JourneyMode::Off
+    }
+
+    /// Octets have come: parses, decodes and hands over what they complete.
+    pub fn received(&mut self, id: SeatId, connection: &mut Connection, window: Window, slab: &mut [u8], read_ns: u64, door: &Door) {
+        if connection.ending != Ending::Open {
+            self.throw_away(connection, &window);
+            return;
+        }
+        connection.since_ms = self.now_ms();
+        match window {
+            Window::Buffer(buffer, count) if connection.protocol.in_body() => self.body(id, connection, buffer, count, door),
+            window => {
+                let mut inbox = std::mem::take(&mut connection.inbox);
+                if let Some(count) = read::absorb(&mut inbox, window, slab) {
+                    let octets = &mut slab[..count];
+                    let used = self.consume(id, connection, octets, read_ns, door);
+                    if used < count && connection.ending == Ending::Open {
+                        inbox.carry(&octets[used..]);
+                    }
+                } else {
+                    let used = self.consume(id, connection, inbox.octets(), read_ns, door);
+                    inbox.consume(used);
+                }
+                connection.inbox = inbox;
+            }
+        }
+    }
+
+    /// Goes on with what was carried over.
+    pub fn resume(&mut self, id: SeatId, connection: &mut Connection, door: &Door) {
+        if connection.ending != Ending::Open {
+            return;
+        }
+        let mut inbox = std::mem::take(&mut connection.inbox);
+        let used = self.consume(id, connection, inbox.octets(), 0, door);
+        inbox.consume(used);
+        connection.inbox = inbox;
+        if connection.read_closed {
+            self.peer_finished(connection);
+        }
+    }
+
+    /// Whether there can be anything new to parse in what is carried.
+    pub fn can_resume(&self, connection: &Connection) -> bool {
+        connection.protocol.is_stalled() && connection.protocol.may_begin(&self.limits)
+    }
+
+    fn body(&mut self, id: SeatId, connection: &mut Connection, buffer: Vec<u8>, count: usize, door: &Door) {
+        let mut beyond = Vec::new();
+        let mut tools = self.tools(0);
+        match connection.protocol.received(buffer, count, &mut beyond, &mut tools) {
+            Ok(Step::Deliver(exchange)) => self.deliver(id, connection, exchange, door),
+            Ok(Step::Wait | Step::Continue) => {}
+            Err(refusal) => connection.protocol.refuse(refusal),
+        }
+        if !beyond.is_empty() {
+            connection.inbox.carry(&beyond);
+        }
+    }
+
+    /// Runs the protocol over the octets; returns how many are done with.
+    fn consume(&mut self, id: SeatId, connection: &mut Connection, octets: &mut [u8], read_ns: u64, door: &Door) -> usize {
+        let plain = decrypt::open(&mut connection.session, octets);
+        let octets = &mut octets[..plain];
+        let (mut at, mut read_ns) = (0, read_ns);
+        loop {
+            let origin = Origin {
+                listener: connection.listener,
+                scheme: connection.session.scheme(),
+                secure: connection.session.is_secure(),
+                peer: &connection.peer,
+                accept_ns: connection.accept_ns,
+            };
+            let mut tools = self.tools(read_ns);
+            match connection.protocol.step(octets, &mut at, origin, &mut tools) {
+                Ok(Step::Deliver(exchange)) => self.deliver(id, connection, exchange, door),
+                Ok(Step::Continue) => connection.outbox.first.extend_from_slice(encode::CONTINUE),
+                Ok(Step::Wait) => return at,
+                Err(refusal) => {
+                    connection.protocol.refuse(refusal);
+                    return octets.len();
+                }
+            }
+            read_ns = 0;
+        }
+    }
+
+    /// Gives a complete request a slot and puts it into the tick's batch.
+    fn deliver(&mut self, id: SeatId, connection: &mut Connection, exchange: Exchange, door: &Door) {
+        let Exchange { letter, terms } = exchange;
+        let charge = letter.charge();
+        let inline = self.outlet.is_inline();
+        match self.slots.open(letter, id.word(), inline) {
+            Ok((slot, token, request)) => {
+                let pending = Pending { slot, terms, answered: false, queued: !inline, at_ms: self.now_ms() };
+                connection.protocol.push_pending(pending);
+                self.outlet.add(token, request, charge, self.now_ns);
+                self.sampler.delivered(1);
+                if let Some(home) = door.homes().get(self.slots.thread()) {
+                    home.counters.requests_delivered.add(1);
+                }
+            }
+            Err(letter) => {
+                self.memory.release(charge);
+                letter.dissolve(&mut self.pool);
+                connection.protocol.refuse(NO_SLOT);
+            }
+        }
+    }
+
+    fn tools(&mut self, read_ns: u64) -> Tools<'_> {
+        let timing = Timing { mode: self.mode, clock: sys::monotonic_ns, exact: self.sampler.wants_next(), read_ns };
+        Tools {
+            limits: &self.limits,
+            sketch: &mut self.sketch,
+            pool: &mut self.pool,
+            memory: &mut self.memory,
+            timing,
+            now_ns: self.now_ns,
+            serial: self.serial,
+        }
+    }
+
+    /// What settling needs.
+    pub fn desk(&mut self) -> Desk<'_> {
+        Desk { slots: &mut self.slots, pool: &mut self.pool, memory: &mut self.memory, date: &self.date, draining: self.draining }
+    }
+
+    /// Answers have come home: each connection notes its own, and is listed once to be gone on with.
+    pub fn came_home<E: Engine<Connection>>(&mut self, slots: &[u32], engine: &mut E, touched: &mut Vec<SeatId>, door: &Door) {
+        let mut back = 0;
+        for &slot in slots {
+            let Some((seat, held)) = self.slots.reply(slot, |reply, seat| (SeatId::from_word(seat), reply.kind != ReplyKind::Aged)) else { continue };
+            back += usize::from(held);
+            let mut connection = engine.seats().baton(seat);
+            settle::settle(connection.as_deref_mut(), slot, &mut self.desk());
+            if let Some(connection) = connection {
+                if !connection.touched {
+                    connection.touched = true;
+                    touched.push(seat);
+                }
+            }
+        }
+        door.came_back(back);
+    }
+
+    /// Renders and sends what can be, until an answer is missing or the kernel takes no more.
+    pub fn flush<E: Engine<Connection>>(&mut self, id: SeatId, connection: &mut Connection, engine: &mut E, counters: &Counters) {
+        while !connection.sending && connection.ending != Ending::Abort {
+            if connection.outbox.first.capacity() == 0 && connection.protocol.has_something_to_say() {
+                connection.outbox.first = self.spare.pop().unwrap_or_default();
+            }
+            let settled = respond::write_ready(connection, &mut self.desk());
+            if settled.answered + settled.refused + settled.abandoned > 0 {
+                counters.requests_answered.add(settled.answered);
+                counters.requests_refused.add(settled.refused);
+                counters.requests_abandoned.add(settled.abandoned);
+                connection.since_ms = self.now_ms();
+            }
+            if connection.outbox.is_empty() {
+                break;
+            }
+            match engine.send(id, std::mem::take(&mut connection.outbox)) {
+                Sending::Done(outgoing) => {
+                    counters.bytes_sent.add(outgoing.sent as u64);
+                    self.recycle(outgoing);
+                }
+                Sending::Pending => {
+                    connection.sending = true;
+                    connection.since_ms = self.now_ms();
+                }
+                Sending::Failed(outgoing) => {
+                    self.recycle(outgoing);
+                    connection.ending = Ending::Abort;
+                }
+            }
+        }
+        let finished = connection.protocol.is_idle() && !(connection.protocol.is_stalled() && !connection.inbox.is_empty());
+        if connection.read_closed && connection.ending == Ending::Open && !connection.sending && finished {
+            connection.ending = Ending::AfterFlush;
+        }
+    }
+
+    /// Keeps a write buffer for the next answer.
+    pub fn recycle(&mut self, mut outgoing: Outgoing) {
+        outgoing.clear();
+        let buffer = outgoing.first;
+        if buffer.capacity() > 0 && buffer.capacity() <= SPARE_BYTES && self.spare.len() < SPARE_BUFFERS {
+            self.spare.push(buffer);
+        }
+    }
+
+    /// Everything is sent: FIN, then read on for a while so that the peer gets our last words (RFC 9112 section 9.6).
+    pub fn begin_linger<E: Engine<Connection>>(&mut self, id: SeatId, connection: &mut Connection, engine: &mut E) {
+        if connection.read_closed {
+            connection.ending = Ending::Abort;
+            return;
+        }
+        engine.shutdown_write(id);
+        connection.ending = Ending::Lingering;
+        connection.since_ms = self.now_ms();
+        connection.inbox.take();
+    }
+
+    fn throw_away(&mut self, connection: &mut Connection, window: &Window) {
+        let (Window::Slab(count) | Window::Buffer(_, count)) = window;
+        connection.lingered += *count as u64;
+        if connection.lingered > self.limits.linger_bytes {
+            connection.ending = Ending::Abort;
+        }
+    }
+
+    /// The peer sends nothing more. What is incomplete never becomes a request; what is complete is still answered.
+    pub fn peer_finished(&mut self, connection: &mut Connection) {
+        if let Some(letter) = connection.protocol.drop_body(&mut self.memory) {
+            letter.dissolve(&mut self.pool);
+            connection.protocol.no_more();
+        }
+        if connection.ending == Ending::Lingering {
+            connection.ending = Ending::Abort;
+        }
+    }
+
+    /// Whether the oldest request has left the queue; it has then the host's time to be answered.
+    pub fn left_queue(&mut self, connection: &mut Connection) -> bool {
+        match connection.protocol.oldest_mut() {
+            Some(oldest) if !self.slots.is_queued(oldest.slot) => {
+                oldest.queued = false;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Frees everything that a connection which ends still owns.
+    pub fn dissolve(&mut self, connection: &mut Connection) {
+        if let Some(letter) = connection.protocol.drop_body(&mut self.memory) {
+            letter.dissolve(&mut self.pool);
+        }
+        settle::drop_pending(connection, &mut self.desk());
+        let outgoing = std::mem::take(&mut connection.outbox);
+        self.recycle(outgoing);
+    }
+}
+
+fn date_of(now: SystemTime) -> Date {
+    let mut date = [b' '; 29];
+    let text = httpdate::fmt_http_date(now);
+    if text.len() == date.len() {
+        date.copy_from_slice(text.as_bytes());
+    }
+    date
+}

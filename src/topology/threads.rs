@@ -1,0 +1,124 @@
+//! Starts the threads of a server, counts them, and waits for their end.
+#![forbid(unsafe_code)]
+
+use crate::engine::sys;
+use crate::handoff::{EventSink, HostQueue};
+use crate::request::ingest_event;
+use crate::status::INGEST_E_INTERRUPTED;
+use parking_lot::{Condvar, Mutex};
+use std::io;
+use std::sync::Arc;
+use std::thread::{Builder, JoinHandle, ThreadId};
+use std::time::{Duration, Instant};
+
+/// How many threads of a server are still running.
+#[derive(Debug, Default)]
+pub struct Roll {
+    running: Mutex<Running>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Running {
+    io: usize,
+    all: usize,
+}
+
+impl Roll {
+    fn enter(&self, io: bool) {
+        let mut running = self.running.lock();
+        running.all += 1;
+        running.io += usize::from(io);
+    }
+
+    /// Returns whether this was the last I/O thread.
+    fn leave(&self, io: bool) -> bool {
+        let mut running = self.running.lock();
+        running.all -= 1;
+        running.io -= usize::from(io);
+        self.changed.notify_all();
+        io && running.io == 0
+    }
+
+    /// Waits until no thread runs any more; false when the time is over before.
+    pub fn wait_for_none(&self, limit: Option<Duration>) -> bool {
+        let deadline = limit.map(|limit| Instant::now() + limit);
+        let mut running = self.running.lock();
+        while running.all > 0 {
+            match deadline {
+                None => self.changed.wait(&mut running),
+                Some(deadline) => {
+                    if self.changed.wait_until(&mut running, deadline).timed_out() {
+                        return running.all == 0;
+                    }
+                }
+            }
+        }
+        true
+    }
+}
+
+/// The threads of one server.
+#[derive(Debug, Default)]
+pub struct Threads {
+    handles: Vec<JoinHandle<()>>,
+    ids: Vec<ThreadId>,
+}
+
+impl Threads {
+    /// Starts a thread with every signal blocked but the synchronous ones. `after` is told whether it was the last I/O thread.
+    pub fn start(
+        &mut self,
+        roll: &Arc<Roll>,
+        name: String,
+        io: bool,
+        work: impl FnOnce() + Send + 'static,
+        after: impl FnOnce(bool) + Send + 'static,
+    ) -> io::Result<()> {
+        let _blocked = sys::block_signals();
+        roll.enter(io);
+        let theirs = Arc::clone(roll);
+        let body = move || {
+            // A panic must neither leave this thread nor leave the roll wrong.
+            let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+            let last = theirs.leave(io);
+            after(last);
+        };
+        match Builder::new().name(name).spawn(body) {
+            Ok(handle) => {
+                self.ids.push(handle.thread().id());
+                self.handles.push(handle);
+                Ok(())
+            }
+            Err(error) => {
+                roll.leave(io);
+                Err(error)
+            }
+        }
+    }
+
+    /// Whether the calling thread is one of these, and must not wait for them.
+    pub fn includes_caller(&self) -> bool {
+        self.ids.contains(&std::thread::current().id())
+    }
+
+    pub fn join(&mut self) {
+        for handle in self.handles.drain(..) {
+            let _ = handle.join();
+        }
+    }
+}
+
+/// What a handler thread does: exactly the loop of a host that polls.
+pub fn handle(queue: &HostQueue, sink: &dyn EventSink, batch_max: usize) {
+    let mut events: Vec<ingest_event> = Vec::with_capacity(batch_max);
+    loop {
+        let count = queue.wait_into(&mut events);
+        if count < 0 && count != INGEST_E_INTERRUPTED {
+            return;
+        }
+        if !events.is_empty() {
+            sink.deliver(&events);
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! Proves that every program in `examples-c` builds without a warning, serves, drains and says clearly what is wrong.
+
+mod runner;
+
+use runner::client::{self, Asked, Client, Response};
+use runner::{Server, built, make, port_of, root, run};
+use std::io::Write;
+use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Once;
+use std::time::{Duration, Instant};
+
+const LISTEN: [&str; 2] = ["--listen", "http://127.0.0.1:0"];
+const DRAIN: Duration = Duration::from_secs(10);
+
+static BUILT: Once = Once::new();
+
+/// A command for one of the examples, which are built first.
+fn example(name: &str) -> Command {
+    BUILT.call_once(|| make(&[]));
+    Command::new(built(name))
+}
+
+fn serves_a_thousand(name: &str, arguments: &[&str], judge: fn(&Asked, &Response)) {
+    let server = Server::start(example(name).args(LISTEN).args(arguments), 1);
+    let mut idle = Client::connect(server.port());
+    judge(&Asked { method: "GET", target: "/first".to_string(), body_length: 0 }, &idle_get(&mut idle));
+    client::a_thousand_requests(server.port(), judge);
+    // The idle connection stays open: it must not keep the server from ending.
+    server.stop_cleanly(DRAIN);
+}
+
+fn idle_get(client: &mut Client) -> Response {
+    client.send(b"GET /first HTTP/1.1\r\nHost: 127.0.0.1\r\nCookie: a=1; b=2\r\n\r\n");
+    client.receive(false)
+}
+
+#[test]
+fn hello_serves_a_thousand_requests() {
+    serves_a_thousand("hello", &[], client::judge_hello);
+}
+
+#[test]
+fn hello_serves_a_thousand_requests_from_two_shards() {
+    serves_a_thousand("hello", &["--set", "topology=shards", "--set", "io_threads=2"], client::judge_hello);
+}
+
+#[test]
+fn queue_serves_a_thousand_requests() {
+    serves_a_thousand("queue", &[], client::judge_hello);
+}
+
+#[test]
+fn queue_serves_a_thousand_requests_with_three_consumers_and_two_shards() {
+    serves_a_thousand("queue", &["--consumers", "3", "--set", "topology=shards", "--set=io_threads=2"], client::judge_hello);
+}
+
+#[test]
+fn own_loop_serves_a_thousand_requests() {
+    serves_a_thousand("own_loop", &[], client::judge_own_loop);
+}
+
+#[test]
+fn inspect_serves_a_thousand_requests() {
+    serves_a_thousand("inspect", &["--set", "journey=steps"], client::judge_inspect);
+}
+
+#[test]
+fn inspect_shows_every_field() {
+    let server = Server::start(example("inspect").args(LISTEN).args(LISTEN).args(["--set", "journey=steps"]), 2);
+    let mut peer = Client::connect(port_of(&server.urls[1]));
+    peer.send(b"PUT http://Example.org:81/a%20b/%e9?x=1+2&y=%22&flag HTTP/1.1\r\nHost: example.org:81\r\nNote:  caf\xe9 \"q\" \r\nContent-Length: 2\r\n\r\n\x00\xff");
+    let body = String::from_utf8(peer.receive(false).body).expect("JSON is UTF-8");
+    for part in [
+        r#""method":"PUT""#,
+        r#""target":"http://Example.org:81/a%20b/%e9?x=1+2&y=%22&flag""#,
+        r#""path":"/a b/\u00e9""#,
+        r#""headers":[["Host","example.org:81"],["Note","caf\u00e9 \"q\""],["Content-Length","2"]]"#,
+        r#""trailers":[]"#,
+        r#""query":[["x","1 2"],["y","\""],["flag",""]]"#,
+        r#""cookies":[]"#,
+        r#""body_b64":"AP8=""#,
+        r#""peer":"127.0.0.1:"#,
+        &format!(r#""listener":"{}""#, server.urls[1]),
+        r#""journey":{"accept":"#,
+        r#""queue":"#,
+    ] {
+        assert!(body.contains(part), "{part} is not in {body}");
+    }
+    assert!(body.to_ascii_lowercase().contains(r#""authority":"example.org:81""#), "{body}");
+    server.stop_cleanly(DRAIN);
+
+    let server = Server::start(example("inspect").args(LISTEN).args(["--set", "journey=off"]), 1);
+    let body = String::from_utf8(Client::connect(server.port()).get("/").body).expect("JSON is UTF-8");
+    assert!(!body.contains("journey\":{\""), "{body}");
+    server.stop_cleanly(DRAIN);
+}
+
+#[test]
+fn every_listener_is_announced_and_serves() {
+    for name in ["hello", "queue", "own_loop", "inspect"] {
+        let server = Server::start(example(name).args(LISTEN).args(LISTEN), 2);
+        assert_ne!(server.urls[0], server.urls[1]);
+        for url in &server.urls {
+            assert!(url.starts_with("http://127.0.0.1:") && port_of(url) != 0, "{url}");
+            assert_eq!(Client::connect(port_of(url)).get("/plaintext").status, 200);
+        }
+        server.stop_cleanly(DRAIN);
+    }
+}
+
+#[test]
+fn sigint_drains_too() {
+    for name in ["hello", "queue", "own_loop", "inspect"] {
+        let server = Server::start(example(name).args(LISTEN), 1);
+        server.signal(libc::SIGINT);
+        let ended = server.finish();
+        assert_eq!((ended.status.code(), ended.stderr.as_str()), (Some(0), ""), "{name}");
+    }
+}
+
+#[test]
+fn a_second_signal_stops_at_once() {
+    for name in ["hello", "queue", "own_loop"] {
+        let server = Server::start(example(name).args(LISTEN), 1);
+        let mut half = TcpStream::connect(("127.0.0.1", server.port())).expect("the server accepts");
+        half.write_all(b"POST /never HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhalf").expect("the server reads");
+        std::thread::sleep(Duration::from_millis(50));
+        server.signal(libc::SIGTERM);
+        std::thread::sleep(Duration::from_millis(50));
+        let again = Instant::now();
+        // SAFETY: kill takes two numbers; if the first signal was enough the child is a zombie of ours, and its id is still its own.
+        unsafe { libc::kill(i32::try_from(server.process()).expect("a process id fits"), libc::SIGTERM) };
+        let ended = server.finish();
+        assert_eq!((ended.status.code(), ended.stderr.as_str()), (Some(0), ""), "{name}");
+        assert!(again.elapsed() < Duration::from_secs(5), "{name} took {:?}", again.elapsed());
+    }
+}
+
+#[test]
+fn a_taken_port_is_a_clear_error() {
+    let taken = TcpListener::bind(("127.0.0.1", 0)).expect("a port is free");
+    let address = taken.local_addr().expect("it is bound");
+    for name in ["hello", "queue", "own_loop", "inspect"] {
+        let ended = run(example(name).arg("--listen").arg(format!("http://{address}")));
+        assert_eq!(ended.status.code(), Some(1), "{name}");
+        assert!(ended.stdout.is_empty(), "{:?}", ended.stdout);
+        assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
+        assert!(ended.stderr.starts_with(&format!("{name}: ")) && ended.stderr.contains(&address.to_string()), "{}", ended.stderr);
+        assert!(ended.stderr.contains("in use"), "{}", ended.stderr);
+    }
+}
+
+#[test]
+fn help_is_given_and_bad_usage_is_refused() {
+    for name in ["hello", "queue", "own_loop", "inspect"] {
+        let help = run(example(name).arg("--help"));
+        assert_eq!((help.status.code(), help.stderr.as_str()), (Some(0), ""), "{name}");
+        let text = help.stdout.join("\n");
+        for part in ["usage: ", "--listen URL", "--set option=value", "io_threads=1", "keepalive_timeout="] {
+            assert!(text.contains(part), "{part} is not in the help of {name}:\n{text}");
+        }
+        assert_eq!(text.contains("--consumers N"), name == "queue");
+        for (arguments, status) in [
+            (&["--nonsense"][..], 2),
+            (&["--listen"][..], 2),
+            (&["--set", "io_threads"][..], 2),
+            (&["--set", "no_such_option=1"][..], 1),
+            (&["--set", "io_threads=many"][..], 1),
+            (&["--listen", "gopher://127.0.0.1:0"][..], 1),
+        ] {
+            let ended = run(example(name).args(arguments));
+            assert_eq!(ended.status.code(), Some(status), "{name} {arguments:?}: {}", ended.stderr);
+            assert!(ended.stderr.starts_with(&format!("{name}: ")), "{name} {arguments:?}: {}", ended.stderr);
+        }
+    }
+    assert_eq!(run(example("queue").args(["--consumers", "0"])).status.code(), Some(2));
+    assert_eq!(run(example("hello").args(["--consumers", "2"])).status.code(), Some(2));
+}
+
+#[test]
+fn the_soft_descriptor_limit_is_raised() {
+    let program = example("hello").get_program().to_owned();
+    let server =
+        Server::start(Command::new("sh").arg("-c").arg("ulimit -S -n 64; exec \"$0\" --listen http://127.0.0.1:0").arg(program), 1);
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", server.process())).expect("the child runs");
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).expect("the line is always there");
+    let numbers: Vec<&str> = line.split_whitespace().skip(3).take(2).collect();
+    assert_eq!(numbers[0], numbers[1], "{line}");
+    server.stop_cleanly(DRAIN);
+}
+
+#[test]
+fn programs_run_from_anywhere() {
+    let server = Server::start(example("hello").args(LISTEN).current_dir("/").env_clear(), 1);
+    assert_eq!(Client::connect(server.port()).get("/plaintext").body, b"Hello, World!");
+    server.stop_cleanly(DRAIN);
+}
+
+/// The first C block of the README, as it stands there.
+fn readme_server() -> String {
+    let readme = std::fs::read_to_string(root().join("README.md")).expect("there is a README");
+    let block = readme.split("```c\n").nth(1).and_then(|rest| rest.split("```").next()).expect("the README has a C block");
+    block.to_string()
+}
+
+/// Compiles one C text as the README says and returns the program.
+fn compile(text: &str, name: &str) -> PathBuf {
+    let _ = example("hello"); // the library is built
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
+    let (source, program) = (folder.join(format!("{name}.c")), folder.join(name));
+    std::fs::write(&source, text).expect("the temporary folder can be written");
+    let library = built("").join(soname());
+    let ended = run(Command::new("cc")
+        .args(["-std=c11", "-Wall", "-Wextra", "-Werror", "-I"])
+        .arg(root().join("include"))
+        .args(["-o".as_ref(), program.as_os_str(), source.as_os_str(), library.as_os_str()])
+        .arg(format!("-Wl,-rpath,{}", built("").display())));
+    assert!(ended.status.success(), "the server of the README does not compile:\n{}", ended.stderr);
+    program
+}
+
+fn soname() -> String {
+    let minor = env!("CARGO_PKG_VERSION_MINOR");
+    let major = env!("CARGO_PKG_VERSION_MAJOR");
+    if major == "0" { format!("libingest.so.0.{minor}") } else { format!("libingest.so.{major}") }
+}
+
+#[test]
+fn the_server_of_the_readme_compiles_and_answers() {
+    let text = readme_server();
+    assert_eq!(text.lines().count(), 19, "the README says 19 lines:\n{text}");
+    compile(&text, "readme_as_it_stands");
+    // Only the port is exchanged: 8080 may be taken. It prints no port, so one that was free a moment ago is written in.
+    for attempt in 0..5 {
+        let port = TcpListener::bind(("127.0.0.1", 0)).and_then(|listener| listener.local_addr()).expect("a port is free").port();
+        assert!(text.contains("http://127.0.0.1:8080"), "the README's server listens elsewhere");
+        let program = compile(&text.replace("127.0.0.1:8080", &format!("127.0.0.1:{port}")), &format!("readme_{attempt}"));
+        let server = Server::start(&mut Command::new(program), 0);
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while Instant::now() < deadline {
+            if TcpStream::connect(("127.0.0.1", port)).is_ok() {
+                let response = Client::connect(port).get("/");
+                assert_eq!((response.status, response.body.as_slice()), (200, &b"hello\n"[..]));
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        drop(server); // someone else took the port meanwhile
+    }
+    panic!("the server of the README did not come up");
+}

@@ -1,0 +1,78 @@
+//! The same black-box cases for every topology and delivery: bodies, order, answers, deadlines, overload, listeners, life, and the journey's times.
+
+mod support;
+
+#[path = "journey/answers.rs"]
+mod answers;
+#[path = "journey/bodies.rs"]
+mod bodies;
+#[path = "journey/deadlines.rs"]
+mod deadlines;
+#[path = "journey/life.rs"]
+mod life;
+#[path = "journey/listeners.rs"]
+mod listeners;
+#[path = "journey/order.rs"]
+mod order;
+#[path = "journey/times.rs"]
+mod times;
+#[path = "journey/tokens.rs"]
+mod tokens;
+
+use support::host::{Delivery, Handler, Server};
+
+/// One way to run a server.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    pub options: [(&'static str, &'static str); 2],
+    pub delivery: Delivery,
+}
+
+/// Says which shape failed, since the panic itself comes from the test that all shapes share.
+struct Witness(Shape);
+
+impl Drop for Witness {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("this happened with {:?}", self.0);
+        }
+    }
+}
+
+/// Every topology with every delivery that this build has.
+pub fn shapes() -> Vec<Shape> {
+    let topologies = [[("topology", "inline"), ("io_threads", "1")], [("topology", "shards"), ("io_threads", "2")]];
+    let deliveries = [Delivery::Inline, Delivery::Queue(1), Delivery::Queue(4), Delivery::Threads];
+    let mut shapes = Vec::new();
+    for options in topologies {
+        shapes.extend(deliveries.iter().filter(|delivery| delivery.is_built()).map(|delivery| Shape { options, delivery: *delivery }));
+    }
+    assert!(shapes.len() >= 6, "inline and queue are always built: {shapes:?}");
+    shapes
+}
+
+/// Runs the test on a server of each shape, with these options on top.
+pub fn everywhere(extra: &[(&str, &str)], handler: &Handler, test: impl Fn(&Server)) {
+    for shape in shapes() {
+        let _witness = Witness(shape);
+        let mut options = shape.options.to_vec();
+        options.extend_from_slice(extra);
+        let server = Server::serve(&options, shape.delivery, handler.clone());
+        test(&server);
+        let stats = server.stats();
+        assert_eq!(stats.panics, 0, "the library caught a fault of its own");
+        server.finish();
+    }
+}
+
+/// Runs the test on a server of each topology whose queue the test polls itself.
+pub fn with_a_queue(extra: &[(&str, &str)], test: impl Fn(&Server)) {
+    for shape in shapes().into_iter().filter(|shape| shape.delivery == Delivery::Queue(1)) {
+        let _witness = Witness(Shape { delivery: Delivery::Queue(0), ..shape });
+        let mut options = shape.options.to_vec();
+        options.extend_from_slice(extra);
+        let server = Server::queued(&options);
+        test(&server);
+        server.finish();
+    }
+}

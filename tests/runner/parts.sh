@@ -1,0 +1,102 @@
+# The parts of tests/run, one function each. A part prints what it does, and cargo's or our own lines of counts. Sourced by tests/run.
+
+# Past this a part has hung.
+part_limit() { # PART
+  case $1-$profile in
+    fuzz-full) echo 3h ;;
+    *-full) echo 60m ;;
+    *) echo 15m ;;
+  esac
+}
+
+part_fmt() {
+  cargo fmt --all -- --check --color never
+}
+
+part_clippy() {
+  cargo clippy --quiet --all-targets -- -D warnings && cargo clippy --quiet --test sanitizers -- -D warnings
+}
+
+part_rust() {
+  cargo test --no-fail-fast
+}
+
+part_examples() {
+  make -C examples-c && cargo test --test examples
+}
+
+part_asan() {
+  cargo test --test sanitizers asan -- --nocapture
+}
+
+part_valgrind() {
+  cargo test --test sanitizers valgrind -- --nocapture
+}
+
+# The models run the shipped code on loom's own atomics, so everything is built anew, in a folder of its own.
+part_loom() {
+  RUSTFLAGS="${RUSTFLAGS:-} --cfg loom" cargo test --release --target-dir "$target/loom" --test loom
+}
+
+part_fuzz() {
+  local seconds=10 good=0 bad=0 name
+  [ "$profile" = full ] && seconds=600
+  # libFuzzer needs the compiler's unstable instrumentation: RUSTC_BOOTSTRAP opens it on the stable one.
+  export RUSTC_BOOTSTRAP=1
+  for name in $(fuzz_targets); do
+    echo "fuzzing $name for $seconds s"
+    # What is found is kept in fuzz/artifacts; the corpus grows in the build folder and is thrown away with it.
+    mkdir -p "$target/fuzz-corpus/$name"
+    if cargo fuzz run --target-dir "$target/fuzz" "$name" "$target/fuzz-corpus/$name" $(seeds_of "$name") -- -max_total_time=$seconds -timeout=10 -print_final_stats=1; then
+      good=$((good + 1))
+    else
+      echo "FAILED fuzzing $name"
+      bad=$((bad + 1))
+    fi
+  done
+  echo "$good passed, $bad failed"
+  [ $good -gt 0 ] && [ $bad -eq 0 ]
+}
+
+fuzz_targets() {
+  awk -F'"' '/^\[/ { in_bin = ($0 == "[[bin]]") } in_bin && /^name *=/ { print $2 }' fuzz/Cargo.toml
+}
+
+seeds_of() { # TARGET
+  [ -d "fuzz/seeds/$1" ] && echo "fuzz/seeds/$1"
+}
+
+# The corpus is not part of the project: its cases have licences of their own.
+part_corpus() {
+  local runner=../shared/corpus/run_corpus.py status=0 topology mode
+  if [ ! -f "$runner" ]; then
+    echo "note: ../shared/corpus is not here, nothing was asked; tests/cases has our own cases"
+    echo "0 passed, 0 failed"
+    return 0
+  fi
+  make -C examples-c || return 1
+  for topology in inline shards; do
+    for mode in whole bytes split; do
+      echo "corpus, topology $topology, mode $mode"
+      ask_corpus "$runner" $topology $mode || status=1
+    done
+  done
+  return $status
+}
+
+ask_corpus() { # RUNNER TOPOLOGY MODE
+  local log=$logs/inspect.out server port="" status threads=1 tries=0
+  [ "$2" = shards ] && threads=2
+  examples-c/build/inspect --listen http://127.0.0.1:0 --set "topology=$2" --set "io_threads=$threads" >"$log" &
+  server=$!
+  while [ -z "$port" ] && [ $tries -lt 100 ] && kill -0 $server 2>/dev/null; do
+    port=$(sed -n 's/^listening on .*:\([0-9]*\)$/\1/p' "$log")
+    [ -n "$port" ] || sleep 0.1
+    tries=$((tries + 1))
+  done
+  [ -n "$port" ] && python3 "$1" 127.0.0.1 "$port" --mode "$3" --strict --jobs 16
+  status=$?
+  kill -TERM $server
+  wait $server || { echo "FAILED inspect ended with $?"; status=1; }
+  return $status
+}

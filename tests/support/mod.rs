@@ -1,0 +1,53 @@
+//! What the test programs share: safe wrappers over the C ABI (`host`), a small blocking client (`client`), and the reader of `tests/cases` (`case_file`).
+#![allow(dead_code)] // each test program uses its own part of this
+
+pub mod case_file;
+pub mod client;
+pub mod host;
+pub mod request_view;
+
+use std::time::{Duration, Instant};
+
+/// How long a test waits for something that must happen; long, since the machine may be busy.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Asks again and again until the answer is yes, and says whether it became so in time.
+pub fn eventually(mut question: impl FnMut() -> bool) -> bool {
+    let start = Instant::now();
+    loop {
+        if question() {
+            return true;
+        }
+        if start.elapsed() > PATIENCE {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// FNV-1a: enough to see that a body arrived whole and in order.
+pub fn checksum(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+/// A small generator (xorshift), so that a failing run can be repeated from its seed.
+pub struct Random(pub u64);
+
+impl Random {
+    pub fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    /// Octets that contain everything, CR, LF and NUL included.
+    pub fn bytes(&mut self, length: usize) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(length + 8);
+        while bytes.len() < length {
+            bytes.extend_from_slice(&self.next().to_le_bytes());
+        }
+        bytes.truncate(length);
+        bytes
+    }
+}
