@@ -365,12 +365,12 @@ impl Segment {
             self.close(id, &mut connection);
             return;
         }
-        if let Some(landing) = connection.landing(&self.serving.limits) {
+        if !connection.inbox.is_empty() && self.serving.can_resume(&connection) {
+            // What was carried over comes first; the kernel is asked for more once it has been looked at.
+            self.resume.push(id);
+        } else if let Some(landing) = connection.landing(&self.serving.limits) {
             connection.receiving = true;
             self.engine.receive(id, landing);
-        }
-        if !connection.inbox.is_empty() && self.serving.can_resume(&connection) {
-            self.resume.push(id);
         }
         let at_ms = connection.deadline(&self.serving.limits).map_or(0, |(at_ms, _)| at_ms);
         self.engine.set_deadline(id, at_ms);
