@@ -124,7 +124,10 @@ impl Segment {
                 self.hand_over();
             }
         }
-        self.hand_over();
+        if self.hand_over() {
+            self.spinner.make_way();
+            self.hand_over();
+        }
         self.home().counters.memory_bytes.set(self.serving.memory.used);
         true
     }
@@ -334,14 +337,15 @@ impl Segment {
         self.scratch = waiting;
     }
 
-    /// Hands the batch to the host and settles what has come back.
-    fn hand_over(&mut self) {
+    /// Hands the batch to the host and settles what has come back. True when consumers have something to do now.
+    fn hand_over(&mut self) -> bool {
+        let queued = !self.serving.outlet.is_empty() && !self.serving.outlet.is_inline();
         if !self.serving.outlet.is_empty() {
             self.serving.outlet.deliver(&self.door);
         }
         self.door.homes()[self.number].mailbox.take(self.door.slots(), &mut self.home_coming);
         if self.home_coming.is_empty() {
-            return;
+            return queued;
         }
         let mut slots = std::mem::take(&mut self.home_coming);
         self.serving.came_home(&slots, &mut self.engine, &mut self.touched, &self.door);
@@ -352,6 +356,7 @@ impl Segment {
             self.with(id, |_, connection| connection.touched = false);
         }
         self.touched = touched;
+        queued
     }
 
     /// Everything that may follow a change: write answers, send them, end, or ask for more octets. Brings the baton home.
