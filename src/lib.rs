@@ -35,8 +35,9 @@ pub mod memory;
 pub mod journey;
 pub mod stats;
 
-pub mod limits;
 pub mod options;
+
+pub mod limits;
 pub mod status;
 
 pub mod server;

@@ -17,7 +17,9 @@ use crate::options::{Delivery, Options, PipelineUnsafe};
 use crate::request::{ingest_request, ingest_token};
 use crate::respond;
 use crate::stats::{Counters, Totals};
-use crate::status::{Failure, INGEST_E_ARGUMENT, INGEST_E_BUSY, INGEST_E_GONE, INGEST_E_STATE, INGEST_E_UNSUPPORTED, INGEST_OK, ingest_status};
+use crate::status::{
+    Failure, INGEST_E_ARGUMENT, INGEST_E_BUSY, INGEST_E_GONE, INGEST_E_STATE, INGEST_E_UNSUPPORTED, INGEST_OK, ingest_status,
+};
 use crate::topology::plans::{self, Chosen};
 use crate::topology::segment::{Orders, Segment};
 use crate::topology::serving::Serving;
@@ -141,7 +143,8 @@ impl Server {
     }
 
     fn start_threads(&self, life: &mut Life, chosen: Chosen, delivery: Delivery, sockets: Vec<Vec<(u16, OwnedFd)>>) -> Result<(), Failure> {
-        let failed = |error: std::io::Error| Failure::system(&error, format!("cannot start: {error} (check the limits on descriptors and threads)"));
+        let failed =
+            |error: std::io::Error| Failure::system(&error, format!("cannot start: {error} (check the limits on descriptors and threads)"));
         let mut posts = Vec::new();
         for (number, sockets) in sockets.into_iter().enumerate() {
             let waker = Arc::clone(&self.door.homes()[number].waker);
@@ -335,4 +338,3 @@ fn connections_max(limits: &Limits) -> u64 {
     let ours = (soft / 2).max(soft.saturating_sub((soft / 5).max(256)));
     ours.clamp(1, 16_384)
 }
-

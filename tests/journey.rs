@@ -12,6 +12,8 @@ mod deadlines;
 mod life;
 #[path = "journey/listeners.rs"]
 mod listeners;
+#[path = "journey/lookups.rs"]
+mod lookups;
 #[path = "journey/order.rs"]
 mod order;
 #[path = "journey/times.rs"]

@@ -178,7 +178,9 @@ fn unsafe_stays_in_its_rooms() {
 
 fn unsafe_rooms(file: &Source) -> Vec<String> {
     let allowed = under(&file.path, &UNSAFE_ROOMS);
-    if allowed || file.path == "lib.rs" || file.text.lines().any(|line| line == "#![forbid(unsafe_code)]") {
+    // A parent of such a room may only deny it, since `forbid` would reach its children.
+    let wanted = if file.path == "engine/mod.rs" { "#![deny(unsafe_code)]" } else { "#![forbid(unsafe_code)]" };
+    if allowed || file.path == "lib.rs" || file.text.lines().any(|line| line == wanted) {
         return Vec::new();
     }
     let rooms = UNSAFE_ROOMS.join(", ");

@@ -22,7 +22,10 @@ impl Address {
         match scheme {
             "http" => {}
             "https" | "http+unix" | "https+unix" | "http+fd" | "https+fd" => {
-                return Err(Failure::new(INGEST_E_UNSUPPORTED, format!("cannot listen on {}: {scheme} is not built yet (use http)", shown(text))));
+                return Err(Failure::new(
+                    INGEST_E_UNSUPPORTED,
+                    format!("cannot listen on {}: {scheme} is not built yet (use http)", shown(text)),
+                ));
             }
             _ => return Err(wrong("unknown scheme")),
         }
@@ -34,7 +37,8 @@ impl Address {
         }
         let (host, port) = place.rsplit_once(':').filter(|(host, _)| !host.is_empty()).ok_or_else(|| wrong("no port"))?;
         let digits = !port.is_empty() && port.bytes().all(|octet| octet.is_ascii_digit());
-        let port: u16 = Some(port).filter(|_| digits).and_then(|port| port.parse().ok()).ok_or_else(|| wrong("the port is not 0 to 65535"))?;
+        let port: u16 =
+            Some(port).filter(|_| digits).and_then(|port| port.parse().ok()).ok_or_else(|| wrong("the port is not 0 to 65535"))?;
         let ip = ip_of(host).ok_or_else(|| wrong("the host is not an IP address"))?;
         let mut v6_only = false;
         for parameter in parameters.split('&').filter(|parameter| !parameter.is_empty()) {

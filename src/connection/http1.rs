@@ -140,8 +140,16 @@ impl Http1 {
         let framed = tools.sketch.framing != Framing::None;
         let sealed_body: &[u8] = if rest.is_none() { body } else { &[] };
         let peer = origin.peer.view();
-        let parts =
-            Parts { sketch: tools.sketch, head, body: sealed_body, has_body: framed, scheme: origin.scheme, listener: origin.listener, peer, journey };
+        let parts = Parts {
+            sketch: tools.sketch,
+            head,
+            body: sealed_body,
+            has_body: framed,
+            scheme: origin.scheme,
+            listener: origin.listener,
+            peer,
+            journey,
+        };
         if !tools.memory.has_room(head.len() + body.len()) {
             return Err(NO_MEMORY);
         }
@@ -195,6 +203,8 @@ impl Http1 {
                 let start = buffer.len() - count;
                 let compacted = chunked.compact(&mut buffer[start..], tools.limits)?;
                 beyond.extend_from_slice(&buffer[start + compacted.consumed..]);
+                // The next request is here already, and no further read may come to look at it.
+                self.stalled = !beyond.is_empty();
                 buffer.truncate(start + compacted.kept);
             }
         }

@@ -1,4 +1,5 @@
 //! The engine on epoll: edge-triggered connections, level-triggered listeners, one eventfd for wake-ups.
+#![forbid(unsafe_code)]
 
 use super::seats::{SeatId, Seats};
 use super::sys::{self, EventFd, Interest, PollEvent, Poller};
@@ -216,8 +217,7 @@ impl<B> EpollEngine<B> {
                 continue;
             }
             let socket = listener.socket.as_raw_fd();
-            let changed =
-                if on { self.poller.add(socket, Interest::Level, LISTENER | index as u64) } else { self.poller.remove(socket) };
+            let changed = if on { self.poller.add(socket, Interest::Level, LISTENER | index as u64) } else { self.poller.remove(socket) };
             if changed.is_ok() {
                 listener.registered = on;
             }

@@ -1,4 +1,5 @@
 //! Every system call the library makes, each wrapped once and safe to call: sockets, epoll, eventfd, ppoll, clocks, limits.
+#![allow(unsafe_code)]
 
 use crate::memory::waker::Signal;
 use std::io;
@@ -220,8 +221,7 @@ impl Poller {
         events.clear();
         let room = events.spare_capacity_mut();
         // SAFETY: the kernel writes at most `room.len()` events into the spare capacity.
-        let count =
-            check(unsafe { libc::epoll_wait(self.fd.as_raw_fd(), room.as_mut_ptr().cast(), room.len() as i32, timeout_ms) })?;
+        let count = check(unsafe { libc::epoll_wait(self.fd.as_raw_fd(), room.as_mut_ptr().cast(), room.len() as i32, timeout_ms) })?;
         // SAFETY: that many events were written from the start of an empty vector.
         unsafe { events.set_len(count as usize) };
         Ok(())

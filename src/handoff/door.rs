@@ -74,7 +74,7 @@ impl Door {
 
     /// How many more requests the host may hold.
     pub fn in_flight_room(&self) -> usize {
-        usize::try_from(self.in_flight_max - self.in_flight.load(Ordering::Relaxed)).unwrap_or(0)
+        usize::try_from(self.in_flight_max - self.in_flight.load(Ordering::SeqCst)).unwrap_or(0)
     }
 
     /// The host took that many requests.
@@ -84,8 +84,13 @@ impl Door {
 
     /// That many requests came back from the host.
     pub fn came_back(&self, count: usize) {
-        if count > 0 {
-            self.in_flight.fetch_sub(count as i64, Ordering::Relaxed);
+        if count == 0 {
+            return;
+        }
+        let before = self.in_flight.fetch_sub(count as i64, Ordering::SeqCst);
+        if before >= self.in_flight_max {
+            // Consumers that had their fill may take more now.
+            self.queues.iter().for_each(Queue::rouse_all);
         }
     }
 

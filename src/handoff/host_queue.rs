@@ -76,13 +76,19 @@ impl HostQueue {
             if found != 0 {
                 return found;
             }
-            let (signal, nudges) = match self.queue().fall_asleep(|| EventFd::new().ok()) {
+            let sated = self.door.in_flight_room() == 0;
+            let (signal, nudges) = match self.queue().fall_asleep(sated, || EventFd::new().ok()) {
                 None => return INGEST_E_SYSTEM,
                 Some(Sleep::Work) => continue,
                 Some(Sleep::Nudged) => return 0,
                 Some(Sleep::Closed) => return INGEST_E_STOPPED,
                 Some(Sleep::On(signal, nudges)) => (signal, nudges),
             };
+            if sated && self.door.in_flight_room() > 0 {
+                // A request came back while we lay down; whoever brought it may not have seen us.
+                self.queue().woken(signal, nudges, false);
+                continue;
+            }
             let left = deadline_ms.map_or(-1, |deadline| deadline.saturating_sub(now_ms()) as i64);
             let slept = signal.wait(left);
             if self.queue().woken(signal, nudges, slept.is_err()) {

@@ -116,7 +116,8 @@ impl Letter {
             let bytes = span.of(&octets);
             ingest_slice { ptr: bytes.as_ptr(), len: bytes.len() }
         };
-        let table: Vec<ingest_header> = table.iter().map(|pair| ingest_header { name: piece(pair.name), value: piece(pair.value) }).collect();
+        let table: Vec<ingest_header> =
+            table.iter().map(|pair| ingest_header { name: piece(pair.name), value: piece(pair.value) }).collect();
         let trailers = Box::new(Trailers { _octets: octets, table });
         let pairs = &mut self.fixed().trailers;
         pairs.count = trailers.table.len() as u32;
@@ -201,7 +202,13 @@ impl Writer {
         let body = ingest_slice { ptr: self.at(body_at), len: parts.body.len() };
         // SAFETY: the addresses of fields of the block are taken, nothing is read.
         let (journey_at, peer_ptr, query_at, cookies_at, trailers_at) = unsafe {
-            (&raw const (*fixed).journey, &raw const (*fixed).peer, &raw const (*fixed).query, &raw const (*fixed).cookies, &raw const (*fixed).trailers)
+            (
+                &raw const (*fixed).journey,
+                &raw const (*fixed).peer,
+                &raw const (*fixed).query,
+                &raw const (*fixed).cookies,
+                &raw const (*fixed).trailers,
+            )
         };
         let request = ingest_request {
             size: size_of::<ingest_request>() as u32,

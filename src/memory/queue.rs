@@ -175,10 +175,11 @@ impl<S: Signal> Queue<S> {
         (Taken::Some(count), starved)
     }
 
-    /// Registers the calling thread as asleep, unless there is a reason not to sleep.
-    pub fn fall_asleep(&self, make: impl FnOnce() -> Option<S>) -> Option<Sleep<S>> {
+    /// Registers the calling thread as asleep, unless there is a reason not to sleep. One that may take nothing now
+    /// (`sated`) sleeps even though there is work, until `rouse_all`. `None` when a signal could not be made.
+    pub fn fall_asleep(&self, sated: bool, make: impl FnOnce() -> Option<S>) -> Option<Sleep<S>> {
         let mut inner = self.inner.lock();
-        if !inner.entries.is_empty() {
+        if !inner.entries.is_empty() && !sated {
             return Some(Sleep::Work);
         }
         if inner.closed {
@@ -228,21 +229,17 @@ impl<S: Signal> Queue<S> {
         self.announce(&mut inner);
     }
 
+    /// Wakes every thread in `_wait` to look again: something but the queue has changed.
+    pub fn rouse_all(&self) {
+        self.rouse(&mut self.inner.lock());
+    }
+
     /// Nothing will be pushed any more; everyone who waits returns, and the descriptor stays readable.
     pub fn close(&self) {
         let mut inner = self.inner.lock();
         inner.closed = true;
         self.rouse(&mut inner);
         self.announce(&mut inner);
-    }
-
-    /// A new life: entries of the last one are dropped.
-    pub fn reopen(&self) {
-        let mut inner = self.inner.lock();
-        inner.entries.clear();
-        inner.bytes = 0;
-        inner.closed = false;
-        self.depth.store(0, Ordering::Relaxed);
     }
 
     fn pop(&self, inner: &mut Inner<S>) -> Option<Entry> {

@@ -2,7 +2,7 @@
 
 use super::letter::Letter;
 use super::pool::Pool;
-use super::sync::{AtomicU32, AtomicU64, Ordering, OwnedCell};
+use super::sync::{AtomicU32, AtomicU64, Ordering, OwnedCell, spin_loop};
 use crate::request::{ingest_request, ingest_token};
 use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock};
@@ -15,7 +15,7 @@ const CHUNK: usize = 1;
 #[cfg(not(loom))]
 const CHUNKS: usize = crate::limits::SLOTS_MAX / CHUNK;
 #[cfg(loom)]
-const CHUNKS: usize = 2;
+const CHUNKS: usize = 4;
 
 /// The I/O thread's; it may fill it.
 const FREE: u64 = 0;
@@ -195,8 +195,8 @@ impl SlotTable {
             return None;
         }
         // SAFETY: the caller holds the request, so it is not claimed meanwhile (one that breaks this rule races with itself);
-        // the letter is only looked at for its address, which does not change while it is held.
-        unsafe { slot.cargo.with(|cargo| cargo.letter.as_ref().map(Letter::request)) }
+        // the letter is only looked at for its address, which does not change while it is held, by as many threads as like.
+        unsafe { slot.cargo.look(|cargo| cargo.letter.as_ref().map(Letter::request)) }
     }
 
     /// Sets the host's own word. `Gone` when the host does not hold the token.
@@ -292,7 +292,7 @@ impl SlotOwner {
                 HELD => (HELD_CLOSED, Closed::HeldByHost),
                 TAKING => {
                     // A consumer is between two stores of `take`.
-                    std::hint::spin_loop();
+                    spin_loop();
                     word = slot.word.load(Ordering::Relaxed);
                     continue;
                 }

@@ -44,7 +44,8 @@ impl<S: Signal> Waker<S> {
     /// Called after work was added. Returns whether a signal had to be sent.
     pub fn wake(&self) -> bool {
         fence(Ordering::SeqCst);
-        if self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::Relaxed) {
+        // One of several wakers signals; the others leave the flag as it is (loom cannot order a swap of false for false).
+        if self.asleep.load(Ordering::Relaxed) && self.asleep.compare_exchange(true, false, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
             self.signal.signal();
             return true;
         }

@@ -268,7 +268,3 @@ fn line_after(bytes: &[u8], value: Span) -> usize {
     let end = (value.start + value.len) as usize;
     bytes[end..].iter().position(|octet| *octet == b'\n').map_or(bytes.len(), |at| end + at + 1)
 }
-
-#[cfg(test)]
-#[path = "chunked_tests.rs"]
-mod tests;

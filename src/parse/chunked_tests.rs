@@ -1,7 +1,9 @@
 //! Tests of the chunked coding: the grammar, every split, every limit, and what may stand in a trailer section.
 #![forbid(unsafe_code)]
 
-use super::*;
+use super::chunked::*;
+use super::sketch::{Pair, Span};
+use crate::limits::Limits;
 
 type Outcome = Result<(Vec<u8>, usize, bool, Trailers), u16>;
 

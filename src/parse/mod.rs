@@ -77,4 +77,6 @@ fn flags(sketch: &Sketch, secure: bool) -> u32 {
 }
 
 #[cfg(test)]
+mod chunked_tests;
+#[cfg(test)]
 mod tests;

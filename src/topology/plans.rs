@@ -86,9 +86,10 @@ pub fn delivery(options: &Options, has_callback: bool) -> Result<Delivery, Failu
     match (options.delivery, has_callback) {
         (Delivery::Auto, true) => Ok(Delivery::Threads),
         (Delivery::Auto, false) => Ok(Delivery::Queue),
-        (Delivery::Inline | Delivery::Threads, false) => {
-            Err(Failure::new(INGEST_E_STATE, "this delivery needs a callback (call ingest_server_on_events before the start, or set delivery=queue)"))
-        }
+        (Delivery::Inline | Delivery::Threads, false) => Err(Failure::new(
+            INGEST_E_STATE,
+            "this delivery needs a callback (call ingest_server_on_events before the start, or set delivery=queue)",
+        )),
         (delivery, _) => Ok(delivery),
     }
 }

@@ -19,6 +19,8 @@ use crate::respond::encode::{self, Date};
 use crate::respond::settle::Desk;
 use crate::respond::{self, settle};
 use crate::stats::Counters;
+use httpdate::HttpDate;
+use std::io::Write;
 use std::time::SystemTime;
 
 /// Write buffers kept for the next answer.
@@ -220,7 +222,9 @@ impl Serving {
     pub fn came_home<E: Engine<Connection>>(&mut self, slots: &[u32], engine: &mut E, touched: &mut Vec<SeatId>, door: &Door) {
         let mut back = 0;
         for &slot in slots {
-            let Some((seat, held)) = self.slots.reply(slot, |reply, seat| (SeatId::from_word(seat), reply.kind != ReplyKind::Aged)) else { continue };
+            let Some((seat, held)) = self.slots.reply(slot, |reply, seat| (SeatId::from_word(seat), reply.kind != ReplyKind::Aged)) else {
+                continue;
+            };
             back += usize::from(held);
             let mut connection = engine.seats().baton(seat);
             settle::settle(connection.as_deref_mut(), slot, &mut self.desk());
@@ -265,7 +269,8 @@ impl Serving {
                 }
             }
         }
-        let finished = connection.protocol.is_idle() && !(connection.protocol.is_stalled() && !connection.inbox.is_empty());
+        let unseen = connection.protocol.is_stalled() && !connection.inbox.is_empty();
+        let finished = connection.protocol.is_idle() && !unseen;
         if connection.read_closed && connection.ending == Ending::Open && !connection.sending && finished {
             connection.ending = Ending::AfterFlush;
         }
@@ -335,9 +340,9 @@ impl Serving {
 
 fn date_of(now: SystemTime) -> Date {
     let mut date = [b' '; 29];
-    let text = httpdate::fmt_http_date(now);
-    if text.len() == date.len() {
-        date.copy_from_slice(text.as_bytes());
-    }
+    let mut room = &mut date[..];
+    // Written in place, since this is done every second and a string would be an allocation. It is always 29 octets.
+    let written = write!(room, "{}", HttpDate::from(now));
+    debug_assert!(written.is_ok() && room.is_empty());
     date
 }
