@@ -229,9 +229,14 @@ impl<S: Signal> Queue<S> {
         self.announce(&mut inner);
     }
 
-    /// Wakes every thread in `_wait` to look again: something but the queue has changed.
+    /// Wakes everyone to look again: something but the queue has changed.
     pub fn rouse_all(&self) {
-        self.rouse(&mut self.inner.lock());
+        let mut inner = self.inner.lock();
+        self.rouse(&mut inner);
+        if !inner.entries.is_empty() {
+            // It is readable already. An edge-triggered loop whose poll returned 0, since it may take nothing, needs an edge.
+            self.descriptor.signal();
+        }
     }
 
     /// Nothing will be pushed any more; everyone who waits returns, and the descriptor stays readable.

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::chunked::*;
-use super::sketch::{Pair, Span};
+use super::sketch::Pair;
 use crate::limits::Limits;
 
 type Outcome = Result<(Vec<u8>, usize, bool, Trailers), u16>;

@@ -3,6 +3,7 @@
 use super::{Flag, explore};
 use ingest::memory::queue::{Bounds, Entry, Queue, Taken};
 use ingest::memory::waker::Waker;
+use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
 use std::sync::Arc;
 
@@ -57,6 +58,9 @@ fn sorted(mut tokens: Vec<u64>) -> Vec<u64> {
 fn one_producer_and_two_level_triggered_consumers() {
     explore(3, || {
         let queue = queue(8);
+        // It begins empty but SIGNALLED, as it is in the middle of a busy period: the first empty poll resets it.
+        queue.push(&[entry(0)]);
+        assert_eq!(poll(&queue), Some(0));
         let consumers = [(); 2].map(|()| {
             let queue = Arc::clone(&queue);
             thread::spawn(move || {
@@ -186,5 +190,30 @@ fn a_purge_drops_what_is_stale_and_nothing_else() {
         assert!(queue.descriptor().is_readable());
         let all: Vec<u64> = taken.into_iter().chain(drain(&queue)).filter(|token| *token != 1).collect();
         assert_eq!(all, [2, 3]);
+    });
+}
+
+// Fails when: `rouse_all` does not signal the descriptor (it was so when this model was written).
+#[test]
+fn an_edge_triggered_consumer_at_in_flight_max_hears_of_room() {
+    explore(3, || {
+        let queue = queue(8);
+        queue.push(&[entry(1)]);
+        // One request is held and no more may be; `HostQueue::poll` looks there before it takes anything.
+        let held = Arc::new(AtomicUsize::new(1));
+        let answering = {
+            let (queue, held) = (Arc::clone(&queue), Arc::clone(&held));
+            thread::spawn(move || {
+                // `Door::came_back`.
+                held.fetch_sub(1, Ordering::SeqCst);
+                queue.rouse_all();
+            })
+        };
+        let mut taken = None;
+        if queue.descriptor().fetch_edge() && held.load(Ordering::SeqCst) == 0 {
+            taken = poll(&queue);
+        }
+        answering.join().unwrap();
+        assert!(taken.is_some() || queue.descriptor().fetch_edge(), "there is room and work, and no event will come");
     });
 }

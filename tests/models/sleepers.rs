@@ -2,6 +2,7 @@
 
 use super::{Flag, explore};
 use ingest::memory::queue::{Bounds, Entry, Queue, Sleep, Taken};
+use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
 use std::sync::Arc;
 
@@ -24,7 +25,7 @@ fn entry(token: u64) -> Entry {
 }
 
 fn fall_asleep(queue: &Queue<Flag>) -> Sleep<Flag> {
-    queue.fall_asleep(|| Some(Flag::new())).expect("a flag can always be made")
+    queue.fall_asleep(false, || Some(Flag::new())).expect("a flag can always be made")
 }
 
 /// The loop of `HostQueue::wait_for`, up to the point where the kernel would put the thread to sleep.
@@ -165,4 +166,60 @@ fn a_close_ends_every_wait_after_the_last_entry() {
         assert!(waits.iter().any(|wait| matches!(wait, Wait::Closed)), "someone sleeps for ever");
         assert!(queue.descriptor().is_readable(), "a closed queue stays readable");
     });
+}
+
+/// `HostQueue::wait_for` of a consumer that may hold one request, and nothing while `held` says that it holds one.
+fn wait_within(queue: &Queue<Flag>, held: &AtomicUsize) -> Wait {
+    loop {
+        if held.load(Ordering::SeqCst) == 0 {
+            return wait(queue);
+        }
+        let sated = held.load(Ordering::SeqCst) > 0;
+        match queue.fall_asleep(sated, || Some(Flag::new())).expect("a flag can always be made") {
+            Sleep::Work => {}
+            Sleep::Nudged => return Wait::Nudged,
+            Sleep::Closed => return Wait::Closed,
+            Sleep::On(signal, nudges) if signal.is_readable() || (sated && held.load(Ordering::SeqCst) == 0) => {
+                if queue.woken(signal, nudges, false) {
+                    return Wait::Nudged;
+                }
+            }
+            Sleep::On(signal, nudges) => return Wait::Parked(signal, nudges),
+        }
+    }
+}
+
+// Fails when: `rouse_all` rouses nobody; the consumer does not look at `held` again after `fall_asleep`; it ignores what `woken`
+// says of a nudge.
+#[test]
+fn a_sleeper_at_in_flight_max_hears_of_room_and_of_a_nudge() {
+    for nudged in [false, true] {
+        explore(3, move || {
+            let queue = queue();
+            queue.push(&[entry(1)]);
+            let held = Arc::new(AtomicUsize::new(1));
+            let sleeper = {
+                let (queue, held) = (Arc::clone(&queue), Arc::clone(&held));
+                thread::spawn(move || wait_within(&queue, &held))
+            };
+            let nudger = {
+                let queue = Arc::clone(&queue);
+                thread::spawn(move || {
+                    if nudged {
+                        queue.nudge();
+                    }
+                })
+            };
+            held.fetch_sub(1, Ordering::SeqCst);
+            queue.rouse_all();
+            nudger.join().unwrap();
+            let mut waits = go_on(&queue, vec![sleeper.join().unwrap()]);
+            if nudged && matches!(waits[..], [Wait::Took(_)]) {
+                // It took the request before it heard; then the nudge is its next wait's.
+                waits = go_on(&queue, vec![wait(&queue)]);
+                assert!(matches!(waits[..], [Wait::Nudged]), "the nudge was lost: {waits:?}");
+            }
+            assert!(matches!(waits[..], [Wait::Took(1)]) || nudged && matches!(waits[..], [Wait::Nudged]), "{waits:?}");
+        });
+    }
 }
