@@ -43,6 +43,8 @@ pub struct Http1 {
     head_began_ns: u64,
     open: Option<Box<Open>>,
     pending: VecDeque<Pending>,
+    /// How many of `pending` are answered.
+    answered: u32,
     /// The next request must wait until nothing is pending.
     blocked: bool,
     /// Octets are waiting that could not be looked at because of what is pending.
@@ -133,10 +135,7 @@ impl Http1 {
             }
         };
         let first = self.served == 0;
-        let mut journey = tools.timing.journey(&steps, tools.now_ns, self.head_began_ns, first, origin.accept_ns);
-        if let Some(journey) = &mut journey {
-            journey.delivered_at_ns = tools.now_ns;
-        }
+        let journey = tools.timing.journey(&steps, tools.now_ns, self.head_began_ns, first, origin.accept_ns);
         let framed = tools.sketch.framing != Framing::None;
         let sealed_body: &[u8] = if rest.is_none() { body } else { &[] };
         let peer = origin.peer.view();
@@ -148,7 +147,7 @@ impl Http1 {
             scheme: origin.scheme,
             listener: origin.listener,
             peer,
-            journey,
+            journey: journey.as_ref(),
         };
         if !tools.memory.has_room(head.len() + body.len()) {
             return Err(NO_MEMORY);
@@ -281,13 +280,17 @@ impl Http1 {
 
     /// The answer to a slot's request is there. False when this connection does not wait for it.
     pub fn mark_answered(&mut self, slot: u32) -> bool {
-        match self.pending.iter_mut().find(|pending| pending.slot == slot) {
-            Some(pending) => {
-                pending.answered = true;
-                true
-            }
-            None => false,
+        // Answers mostly come in the order of the requests, so the next one is looked at first.
+        let guess = self.answered as usize;
+        let at = match self.pending.get(guess) {
+            Some(pending) if pending.slot == slot => Some(guess),
+            _ => self.pending.iter().position(|pending| pending.slot == slot),
+        };
+        if let Some(pending) = at.and_then(|at| self.pending.get_mut(at)) {
+            pending.answered = true;
+            self.answered += 1;
         }
+        at.is_some()
     }
 
     /// The request whose answer is due next.
@@ -301,11 +304,12 @@ impl Http1 {
 
     /// Its answer has been written, or never will be.
     pub fn pop_pending(&mut self) -> Option<Pending> {
-        let pending = self.pending.pop_front();
+        let pending = self.pending.pop_front()?;
+        self.answered -= u32::from(pending.answered);
         if self.pending.is_empty() {
             self.blocked = false;
         }
-        pending
+        Some(pending)
     }
 
     pub fn refuse(&mut self, refusal: Refusal) {

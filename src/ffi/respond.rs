@@ -10,9 +10,10 @@ use std::ffi::{CStr, c_char, c_int, c_void};
 /// The connection closes after this answer.
 pub const INGEST_RESPONSE_CLOSE: u16 = 1;
 
-/// An answer. Set size to sizeof(ingest_response) and every other field that is not used to zero. The
-/// library adds Date, Content-Length and Connection; it refuses fields of these names, of
-/// Transfer-Encoding, and any octet in a name or value that could split the answer.
+/// An answer. Set size to sizeof(ingest_response) and every other field that is not used to zero. Framing
+/// and the connection are the library's to write: fields named Content-Length, Transfer-Encoding,
+/// Keep-Alive and Connection are left out, `Connection: close` is obeyed, and Date is added unless a
+/// field brings one. A name or value with an octet that could split the answer is refused.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct ingest_response {

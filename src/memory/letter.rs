@@ -42,23 +42,24 @@ pub struct Parts<'a> {
     pub listener: u16,
     pub peer: PeerView<'a>,
     /// `None` with `journey=off`.
-    pub journey: Option<ingest_journey>,
+    pub journey: Option<&'a ingest_journey>,
 }
 
 /// See the file's first line. The block goes back to its pool with `dissolve`.
 #[derive(Debug)]
 pub struct Letter {
     block: Block,
-    /// A body of its own, if it did not fit the letter.
-    body: Vec<u8>,
-    trailers: Option<Box<Trailers>>,
+    /// Boxed, since most letters have none and every letter is moved several times.
+    attached: Option<Box<Attached>>,
 }
 
-/// A trailer section: its octets and a table of pointers into them.
-#[derive(Debug)]
-struct Trailers {
-    _octets: Vec<u8>,
-    table: Vec<ingest_header>,
+/// What came after the head was sealed and has memory of its own.
+#[derive(Debug, Default)]
+struct Attached {
+    body: Vec<u8>,
+    /// The octets that `trailers` points into.
+    trailer_octets: Vec<u8>,
+    trailers: Vec<ingest_header>,
 }
 
 // SAFETY: every pointer in a letter leads into memory that the letter owns, or to static data, and moving a letter moves none of it.
@@ -75,7 +76,7 @@ impl Letter {
         let mut writer = Writer { start: block.start.as_ptr(), octets_at, table_at: size_of::<Fixed>() };
         writer.octets(parts, octets_at);
         writer.fixed(parts);
-        Some(Letter { block, body: Vec::new(), trailers: None })
+        Some(Letter { block, attached: None })
     }
 
     /// The letter's public face; valid as long as the letter is not dissolved.
@@ -85,7 +86,7 @@ impl Letter {
 
     /// Octets of memory that this letter holds.
     pub fn charge(&self) -> usize {
-        self.block.size() + self.body.capacity()
+        self.block.size() + self.attached.as_ref().map_or(0, |attached| attached.body.capacity())
     }
 
     pub fn set_token(&mut self, token: ingest_token) {
@@ -100,8 +101,9 @@ impl Letter {
 
     /// Attaches a body that has a buffer of its own: it is moved, not copied.
     pub fn attach_body(&mut self, body: Vec<u8>) {
-        self.body = body;
-        let slice = ingest_slice { ptr: self.body.as_ptr(), len: self.body.len() };
+        let attached = self.attached.get_or_insert_default();
+        attached.body = body;
+        let slice = ingest_slice { ptr: attached.body.as_ptr(), len: attached.body.len() };
         let request = &mut self.fixed().request;
         request.body_len = slice.len as u64;
         request.body = slice;
@@ -118,11 +120,13 @@ impl Letter {
         };
         let table: Vec<ingest_header> =
             table.iter().map(|pair| ingest_header { name: piece(pair.name), value: piece(pair.value) }).collect();
-        let trailers = Box::new(Trailers { _octets: octets, table });
+        let (count, items) = (table.len() as u32, table.as_ptr());
+        let attached = self.attached.get_or_insert_default();
+        attached.trailer_octets = octets;
+        attached.trailers = table;
         let pairs = &mut self.fixed().trailers;
-        pairs.count = trailers.table.len() as u32;
-        pairs.items = trailers.table.as_ptr();
-        self.trailers = Some(trailers);
+        pairs.count = count;
+        pairs.items = items;
     }
 
     /// Gives the memory back.
@@ -150,6 +154,9 @@ impl Writer {
     /// Head, what decoding added, peer text and body, one behind the other.
     fn octets(&mut self, parts: &Parts<'_>, mut at: usize) {
         for piece in [parts.head, &parts.sketch.extra[..], parts.peer.text, parts.body] {
+            if piece.is_empty() {
+                continue;
+            }
             // SAFETY: `seal` has asked for room for exactly these pieces behind `octets_at`, and the block is fresh memory.
             unsafe { ptr::copy_nonoverlapping(piece.as_ptr(), self.start.add(at), piece.len()) };
             at += piece.len();
@@ -238,7 +245,7 @@ impl Writer {
             journey: if parts.journey.is_some() { journey_at } else { ptr::null() },
         };
         let trailers = ingest_pairs { size: size_of::<ingest_pairs>() as u32, count: 0, items: ptr::null() };
-        let journey = parts.journey.unwrap_or_default();
+        let journey = parts.journey.copied().unwrap_or_default();
         // SAFETY: the block is at least a Fixed long, aligned for it, and nobody else knows it yet.
         unsafe { fixed.write(Fixed { request, journey, peer, query, cookies, trailers }) };
     }

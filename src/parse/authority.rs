@@ -3,11 +3,20 @@
 
 use super::octets::{self, HOST};
 
+/// A colon and five digits.
+const PORT_LEN: usize = 6;
+
 /// Whether the value is a host that names something, with or without a port that TCP has.
 pub fn is_valid(value: &[u8]) -> bool {
     if let [b'[', rest @ ..] = value {
         let Some(end) = rest.iter().position(|octet| *octet == b']') else { return false };
         return is_literal(&rest[..end]) && is_port(&rest[end + 1..]);
+    }
+    // A port is at most five digits, so the colon before it is near the end.
+    let tail = value.len().saturating_sub(PORT_LEN);
+    let colon = value[tail..].iter().position(|octet| *octet == b':').map_or(value.len(), |at| tail + at);
+    if colon > 0 && octets::all(&value[..colon], HOST) && is_port(&value[colon..]) {
+        return true;
     }
     let host = value.iter().position(|octet| !octets::is(*octet, HOST)).unwrap_or(value.len());
     match value.get(host) {

@@ -4,6 +4,38 @@
 /// A Date value as RFC 9110 section 5.6.7 has it: always 29 octets.
 pub type Date = [u8; 29];
 
+/// How nearly every answer begins, rendered when Date changes: `HTTP/1.1 200 OK`, Date, and their line ends.
+#[derive(Clone, Copy, Debug)]
+pub struct Opening([u8; OPENING.len()]);
+
+const OPENING: &[u8; 54] = b"HTTP/1.1 200 OK\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT\r\n";
+/// Where the status line ends, and where Date's value stands.
+const STATUS_END: usize = 17;
+const DATE_AT: usize = 23;
+
+impl Opening {
+    pub fn new(date: &Date) -> Self {
+        let mut octets = *OPENING;
+        octets[DATE_AT..DATE_AT + date.len()].copy_from_slice(date);
+        Opening(octets)
+    }
+
+    /// The status line, with the Date line behind it if `dated`.
+    fn write(&self, out: &mut Vec<u8>, status: u16, dated: bool) {
+        let end = if dated { OPENING.len() } else { STATUS_END };
+        if status == 200 {
+            out.extend_from_slice(&self.0[..end]);
+            return;
+        }
+        out.extend_from_slice(b"HTTP/1.1 ");
+        out.extend_from_slice(itoa::Buffer::new().format(status).as_bytes());
+        out.push(b' ');
+        out.extend_from_slice(reason(status).as_bytes());
+        out.extend_from_slice(b"\r\n");
+        out.extend_from_slice(&self.0[STATUS_END..end]);
+    }
+}
+
 /// Everything about an answer's head that the connection decides.
 #[derive(Clone, Copy, Debug)]
 pub struct Framed<'a> {
@@ -14,8 +46,8 @@ pub struct Framed<'a> {
     pub head_only: bool,
     /// The connection closes after this answer.
     pub close: bool,
-    /// `None` when the fields bring one.
-    pub date: Option<&'a Date>,
+    /// The fields bring no Date of their own.
+    pub dated: bool,
     /// Rendered field lines.
     pub fields: &'a [u8],
     pub body_len: usize,
@@ -27,29 +59,14 @@ pub fn may_have_body(status: u16) -> bool {
 }
 
 /// Appends the head, blank line included. What follows on the wire is the body, if `may_have_body` and not `head_only`.
-pub fn head(out: &mut Vec<u8>, answer: &Framed<'_>) {
+pub fn head(out: &mut Vec<u8>, opening: &Opening, answer: &Framed<'_>) {
+    // Room for everything but the fields, so that what follows grows the buffer once.
     out.reserve(answer.fields.len() + 192);
-    match answer.status {
-        200 => out.extend_from_slice(b"HTTP/1.1 200 OK\r\n"),
-        status => {
-            out.extend_from_slice(b"HTTP/1.1 ");
-            out.extend_from_slice(itoa::Buffer::new().format(status).as_bytes());
-            out.push(b' ');
-            out.extend_from_slice(reason(status).as_bytes());
-            out.extend_from_slice(b"\r\n");
-        }
-    }
-    if let Some(date) = answer.date {
-        let mut line = *b"Date: Thu, 01 Jan 1970 00:00:00 GMT\r\n";
-        line[6..35].copy_from_slice(date);
-        out.extend_from_slice(&line);
-    }
+    opening.write(out, answer.status, answer.dated);
     out.extend_from_slice(answer.fields);
     // A 304 could announce the length of what it stands for (RFC 9110 section 8.6); we do not know that one.
     if may_have_body(answer.status) {
-        out.extend_from_slice(b"Content-Length: ");
-        out.extend_from_slice(itoa::Buffer::new().format(answer.body_len).as_bytes());
-        out.extend_from_slice(b"\r\n");
+        length_line(out, answer.body_len);
     }
     if answer.close {
         out.extend_from_slice(b"Connection: close\r\n\r\n");
@@ -61,17 +78,30 @@ pub fn head(out: &mut Vec<u8>, answer: &Framed<'_>) {
     }
 }
 
+fn length_line(out: &mut Vec<u8>, length: usize) {
+    const NAME: &[u8] = b"Content-Length: ";
+    let mut digits = itoa::Buffer::new();
+    let digits = digits.format(length).as_bytes();
+    // Put together on the stack: one copy into the buffer instead of three.
+    let mut line = [0u8; NAME.len() + 22];
+    let end = NAME.len() + digits.len();
+    line[..NAME.len()].copy_from_slice(NAME);
+    line[NAME.len()..end].copy_from_slice(digits);
+    line[end..end + 2].copy_from_slice(b"\r\n");
+    out.extend_from_slice(&line[..end + 2]);
+}
+
 /// The interim answer to `Expect: 100-continue` (RFC 9110 section 10.1.1).
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 /// A refusal, whole: head, a one-line text, and the announcement that the connection closes if `close`.
-pub fn refusal(out: &mut Vec<u8>, status: u16, text: &str, date: &Date, http_version: u16, head_only: bool, close: bool) {
+pub fn refusal(out: &mut Vec<u8>, opening: &Opening, status: u16, text: &str, http_version: u16, head_only: bool, close: bool) {
     let fields: &[u8] = match status {
         503 => b"Content-Type: text/plain\r\nRetry-After: 1\r\n",
         _ => b"Content-Type: text/plain\r\n",
     };
     let body_len = text.len() + 1;
-    head(out, &Framed { status, http_version, head_only, close, date: Some(date), fields, body_len });
+    head(out, opening, &Framed { status, http_version, head_only, close, dated: true, fields, body_len });
     if !head_only {
         out.extend_from_slice(text.as_bytes());
         out.push(b'\n');
@@ -146,7 +176,8 @@ mod tests {
 
     fn encoded(status: u16, http_version: u16, close: bool) -> String {
         let mut out = Vec::new();
-        head(&mut out, &Framed { status, http_version, head_only: false, close, date: Some(&DATE), fields: b"A: b\r\n", body_len: 13 });
+        let framed = Framed { status, http_version, head_only: false, close, dated: true, fields: b"A: b\r\n", body_len: 13 };
+        head(&mut out, &Opening::new(&DATE), &framed);
         String::from_utf8(out).unwrap()
     }
 

@@ -1,7 +1,7 @@
 //! Where the connection lives: answers are put in order, given their wire form, and their slots are freed.
 #![forbid(unsafe_code)]
 
-use super::encode::{self, Date, Framed};
+use super::encode::{self, Framed, Opening};
 use crate::connection::exchange::Terms;
 use crate::connection::{Connection, Ending, Memory};
 use crate::limits::FLUSH_BYTES;
@@ -20,7 +20,7 @@ pub struct Desk<'a> {
     pub slots: &'a mut SlotOwner,
     pub pool: &'a mut Pool,
     pub memory: &'a mut Memory,
-    pub date: &'a Date,
+    pub opening: &'a Opening,
     /// The server drains: every answer is its connection's last.
     pub draining: bool,
 }
@@ -57,8 +57,8 @@ pub fn write_ready(connection: &mut Connection, desk: &mut Desk<'_>) -> Settled 
         let (slot, terms) = (oldest.slot, oldest.terms);
         connection.protocol.pop_pending();
         let close = desk.draining || !terms.keep_alive;
-        let date = desk.date;
-        let outcome = desk.slots.reply(slot, |reply, _| write(connection, reply, terms, close, date));
+        let opening = desk.opening;
+        let outcome = desk.slots.reply(slot, |reply, _| write(connection, reply, terms, close, opening));
         release(desk, slot);
         match outcome {
             Some(ReplyKind::Answer) => settled.answered += 1,
@@ -76,11 +76,11 @@ fn is_full(connection: &Connection) -> bool {
     connection.outbox.first.len() >= FLUSH_BYTES || !connection.outbox.second.is_empty()
 }
 
-fn write(connection: &mut Connection, reply: &mut Reply, terms: Terms, close: bool, date: &Date) -> ReplyKind {
+fn write(connection: &mut Connection, reply: &mut Reply, terms: Terms, close: bool, opening: &Opening) -> ReplyKind {
     match reply.kind {
         ReplyKind::Answer => {}
         ReplyKind::Aged => {
-            encode::refusal(&mut connection.outbox.first, 503, AGED, date, terms.http_version, terms.head_only, close);
+            encode::refusal(&mut connection.outbox.first, opening, 503, AGED, terms.http_version, terms.head_only, close);
             if close {
                 connection.ending = Ending::AfterFlush;
             }
@@ -94,17 +94,16 @@ fn write(connection: &mut Connection, reply: &mut Reply, terms: Terms, close: bo
     }
     let close = close || reply.close;
     let (fields, body) = reply.block.split_at(reply.fields_len);
-    let date = if reply.has_date { None } else { Some(date) };
     let framed = Framed {
         status: reply.status,
         http_version: terms.http_version,
         head_only: terms.head_only,
         close,
-        date,
+        dated: !reply.has_date,
         fields,
         body_len: body.len(),
     };
-    encode::head(&mut connection.outbox.first, &framed);
+    encode::head(&mut connection.outbox.first, opening, &framed);
     if encode::may_have_body(reply.status) && !terms.head_only {
         if body.len() < LENT_BODY_BYTES {
             connection.outbox.first.extend_from_slice(body);
@@ -125,7 +124,7 @@ pub fn refuse(connection: &mut Connection, refusal: Refusal, desk: &mut Desk<'_>
         letter.dissolve(desk.pool);
     }
     connection.inbox.take();
-    encode::refusal(&mut connection.outbox.first, refusal.status, refusal.text, desk.date, 11, false, true);
+    encode::refusal(&mut connection.outbox.first, desk.opening, refusal.status, refusal.text, 11, false, true);
     connection.ending = Ending::AfterFlush;
     drop_pending(connection, desk);
 }
@@ -135,7 +134,7 @@ pub fn fail(connection: &mut Connection, refusal: Refusal, desk: &mut Desk<'_>) 
     let Some(oldest) = connection.protocol.pop_pending() else { return };
     close_slot(desk, oldest.slot);
     let terms = oldest.terms;
-    encode::refusal(&mut connection.outbox.first, refusal.status, refusal.text, desk.date, terms.http_version, terms.head_only, true);
+    encode::refusal(&mut connection.outbox.first, desk.opening, refusal.status, refusal.text, terms.http_version, terms.head_only, true);
     connection.ending = Ending::AfterFlush;
     drop_pending(connection, desk);
 }

@@ -22,6 +22,9 @@ const BODY_TIMEOUT: Refusal = Refusal::new(408, "the body did not arrive in time
 const QUEUE_TIMEOUT: Refusal = Refusal::new(503, "waited too long in the queue, try again later");
 const RESPONSE_TIMEOUT: Refusal = Refusal::new(504, "no answer in time");
 
+/// Connections whose answers are gathered before they are sent, though the tick goes on.
+const BURST: usize = 32;
+
 /// What the server asks of its I/O threads; they look once a tick.
 #[derive(Debug, Default)]
 pub struct Orders {
@@ -122,13 +125,19 @@ impl Segment {
             self.handle(event);
             if self.serving.outlet.is_full() {
                 self.hand_over();
+                if self.touched.len() >= BURST {
+                    self.go_on_touched();
+                }
             }
         }
         if self.hand_over() {
             self.spinner.make_way();
             self.hand_over();
         }
-        self.home().counters.memory_bytes.set(self.serving.memory.used);
+        self.go_on_touched();
+        let counters = &self.home().counters;
+        counters.memory_bytes.set(self.serving.memory.used);
+        counters.requests_delivered.set(self.serving.delivered);
         true
     }
 
@@ -281,7 +290,7 @@ impl Segment {
         };
         self.home().counters.bytes_received.add(count as u64);
         let mut slab = std::mem::take(&mut self.slab);
-        self.serving.received(id, &mut connection, window, &mut slab, read_ns, &self.door);
+        self.serving.received(id, &mut connection, window, &mut slab, read_ns);
         self.slab = slab;
         self.go_on(id, connection);
         self.at_work = None;
@@ -329,7 +338,7 @@ impl Segment {
         for id in waiting.drain(..) {
             if let Some(mut connection) = self.engine.seats().take_baton(id) {
                 self.at_work = Some(id);
-                self.serving.resume(id, &mut connection, &self.door);
+                self.serving.resume(id, &mut connection);
                 self.go_on(id, connection);
                 self.at_work = None;
             }
@@ -337,7 +346,7 @@ impl Segment {
         self.scratch = waiting;
     }
 
-    /// Hands the batch to the host and settles what has come back. True when consumers have something to do now.
+    /// Hands the batch to the host and notes which connections have answers now. True when consumers have something to do now.
     fn hand_over(&mut self) -> bool {
         let queued = !self.serving.outlet.is_empty() && !self.serving.outlet.is_inline();
         if !self.serving.outlet.is_empty() {
@@ -351,12 +360,16 @@ impl Segment {
         self.serving.came_home(&slots, &mut self.engine, &mut self.touched, &self.door);
         slots.clear();
         self.home_coming = slots;
+        queued
+    }
+
+    /// Sends what was answered, for all connections in one burst: a peer that is woken by the first answer finds more.
+    fn go_on_touched(&mut self) {
         let mut touched = std::mem::take(&mut self.touched);
         for id in touched.drain(..) {
             self.with(id, |_, connection| connection.touched = false);
         }
         self.touched = touched;
-        queued
     }
 
     /// Everything that may follow a change: write answers, send them, end, or ask for more octets. Brings the baton home.
@@ -412,5 +425,6 @@ impl Segment {
         }
         self.serving.outlet.clear();
         self.hand_over();
+        self.go_on_touched();
     }
 }

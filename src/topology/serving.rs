@@ -15,7 +15,7 @@ use crate::options::JourneyMode;
 use crate::parse::refusal::Refusal;
 use crate::parse::sketch::Sketch;
 use crate::read;
-use crate::respond::encode::{self, Date};
+use crate::respond::encode::{self, Date, Opening};
 use crate::respond::settle::Desk;
 use crate::respond::{self, settle};
 use crate::stats::Counters;
@@ -43,10 +43,12 @@ pub struct Serving {
     mode: JourneyMode,
     sampler: Sampler,
     now_ns: u64,
-    date: Date,
-    /// The second that `date` was rendered for, on the monotonic clock.
+    opening: Opening,
+    /// The second that `opening` was rendered for, on the monotonic clock.
     date_second: u64,
     spare: Vec<Vec<u8>>,
+    /// Requests delivered so far, for the counters.
+    pub delivered: u64,
 }
 
 impl Serving {
@@ -63,9 +65,10 @@ impl Serving {
             mode,
             sampler: Sampler::new(mode, every),
             now_ns: 0,
-            date: [b' '; 29],
+            opening: Opening::new(&[b' '; 29]),
             date_second: u64::MAX,
             spare: Vec::new(),
+            delivered: 0,
         }
     }
 
@@ -75,7 +78,7 @@ impl Serving {
         let second = now_ns / 1_000_000_000;
         if second != self.date_second {
             self.date_second = second;
-            self.date = date_of(SystemTime::now());
+            self.opening = Opening::new(&date_of(SystemTime::now()));
         }
     }
 
@@ -93,24 +96,24 @@ impl Serving {
     }
 
     /// Octets have come: parses, decodes and hands over what they complete.
-    pub fn received(&mut self, id: SeatId, connection: &mut Connection, window: Window, slab: &mut [u8], read_ns: u64, door: &Door) {
+    pub fn received(&mut self, id: SeatId, connection: &mut Connection, window: Window, slab: &mut [u8], read_ns: u64) {
         if connection.ending != Ending::Open {
             self.throw_away(connection, &window);
             return;
         }
         connection.since_ms = self.now_ms();
         match window {
-            Window::Buffer(buffer, count) if connection.protocol.in_body() => self.body(id, connection, buffer, count, door),
+            Window::Buffer(buffer, count) if connection.protocol.in_body() => self.body(id, connection, buffer, count),
             window => {
                 let mut inbox = std::mem::take(&mut connection.inbox);
                 if let Some(count) = read::absorb(&mut inbox, window, slab) {
                     let octets = &mut slab[..count];
-                    let used = self.consume(id, connection, octets, read_ns, door);
+                    let used = self.consume(id, connection, octets, read_ns);
                     if used < count && connection.ending == Ending::Open {
                         inbox.carry(&octets[used..]);
                     }
                 } else {
-                    let used = self.consume(id, connection, inbox.octets(), read_ns, door);
+                    let used = self.consume(id, connection, inbox.octets(), read_ns);
                     inbox.consume(used);
                 }
                 connection.inbox = inbox;
@@ -119,12 +122,12 @@ impl Serving {
     }
 
     /// Goes on with what was carried over.
-    pub fn resume(&mut self, id: SeatId, connection: &mut Connection, door: &Door) {
+    pub fn resume(&mut self, id: SeatId, connection: &mut Connection) {
         if connection.ending != Ending::Open {
             return;
         }
         let mut inbox = std::mem::take(&mut connection.inbox);
-        let used = self.consume(id, connection, inbox.octets(), 0, door);
+        let used = self.consume(id, connection, inbox.octets(), 0);
         inbox.consume(used);
         connection.inbox = inbox;
         if connection.read_closed {
@@ -137,11 +140,11 @@ impl Serving {
         connection.protocol.is_stalled() && connection.protocol.may_begin(&self.limits)
     }
 
-    fn body(&mut self, id: SeatId, connection: &mut Connection, buffer: Vec<u8>, count: usize, door: &Door) {
+    fn body(&mut self, id: SeatId, connection: &mut Connection, buffer: Vec<u8>, count: usize) {
         let mut beyond = Vec::new();
         let mut tools = self.tools(0);
         match connection.protocol.received(buffer, count, &mut beyond, &mut tools) {
-            Ok(Step::Deliver(exchange)) => self.deliver(id, connection, exchange, door),
+            Ok(Step::Deliver(exchange)) => self.deliver(id, connection, exchange),
             Ok(Step::Wait | Step::Continue) => {}
             Err(refusal) => connection.protocol.refuse(refusal),
         }
@@ -151,7 +154,7 @@ impl Serving {
     }
 
     /// Runs the protocol over the octets; returns how many are done with.
-    fn consume(&mut self, id: SeatId, connection: &mut Connection, octets: &mut [u8], read_ns: u64, door: &Door) -> usize {
+    fn consume(&mut self, id: SeatId, connection: &mut Connection, octets: &mut [u8], read_ns: u64) -> usize {
         let plain = decrypt::open(&mut connection.session, octets);
         let octets = &mut octets[..plain];
         let (mut at, mut read_ns) = (0, read_ns);
@@ -165,7 +168,7 @@ impl Serving {
             };
             let mut tools = self.tools(read_ns);
             match connection.protocol.step(octets, &mut at, origin, &mut tools) {
-                Ok(Step::Deliver(exchange)) => self.deliver(id, connection, exchange, door),
+                Ok(Step::Deliver(exchange)) => self.deliver(id, connection, exchange),
                 Ok(Step::Continue) => connection.outbox.first.extend_from_slice(encode::CONTINUE),
                 Ok(Step::Wait) => return at,
                 Err(refusal) => {
@@ -178,7 +181,7 @@ impl Serving {
     }
 
     /// Gives a complete request a slot and puts it into the tick's batch.
-    fn deliver(&mut self, id: SeatId, connection: &mut Connection, exchange: Exchange, door: &Door) {
+    fn deliver(&mut self, id: SeatId, connection: &mut Connection, exchange: Exchange) {
         let Exchange { letter, terms } = exchange;
         let charge = letter.charge();
         let inline = self.outlet.is_inline();
@@ -188,9 +191,7 @@ impl Serving {
                 connection.protocol.push_pending(pending);
                 self.outlet.add(token, request, charge, self.now_ns);
                 self.sampler.delivered(1);
-                if let Some(home) = door.homes().get(self.slots.thread()) {
-                    home.counters.requests_delivered.add(1);
-                }
+                self.delivered += 1;
             }
             Err(letter) => {
                 self.memory.release(charge);
@@ -215,7 +216,7 @@ impl Serving {
 
     /// What settling needs.
     pub fn desk(&mut self) -> Desk<'_> {
-        Desk { slots: &mut self.slots, pool: &mut self.pool, memory: &mut self.memory, date: &self.date, draining: self.draining }
+        Desk { slots: &mut self.slots, pool: &mut self.pool, memory: &mut self.memory, opening: &self.opening, draining: self.draining }
     }
 
     /// Answers have come home: each connection notes its own, and is listed once to be gone on with.

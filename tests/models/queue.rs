@@ -52,8 +52,8 @@ fn sorted(mut tokens: Vec<u64>) -> Vec<u64> {
     tokens
 }
 
-// Fails when: `take` resets the descriptor after it has let go of the lock; `take` resets a non-empty queue; `push` announces
-// before it locks; `announce` leaves the signal out.
+// Fails when: `take` resets the descriptor after it has let go of the lock; a poll that finds something resets; `push` announces
+// under a lock of its own before it adds; `push` does not announce; `take` resets and does not set QUIET.
 #[test]
 fn one_producer_and_two_level_triggered_consumers() {
     explore(3, || {
@@ -79,8 +79,8 @@ fn one_producer_and_two_level_triggered_consumers() {
     });
 }
 
-// Fails when: `take` resets without the lock; a poll that finds something resets; `announce` writes only if the depth was 0
-// before the push and not when QUIET.
+// Fails when: `take` resets without the lock; `take` sets QUIET, lets go of the lock and then resets; a poll that finds something
+// resets; `push` announces before it adds; `take` looks at the depth and lets go of the lock before it takes.
 #[test]
 fn an_edge_triggered_consumer_that_polls_until_0_misses_nothing() {
     explore(3, || {
@@ -116,7 +116,7 @@ fn an_edge_triggered_consumer_that_polls_until_0_misses_nothing() {
     });
 }
 
-// Fails when: `push` stores the entries in two steps with the lock given up between; `take` resets without the lock.
+// Fails when: `take` sets QUIET, lets go of the lock and then resets; `push` does not announce; a poll that finds something resets.
 #[test]
 fn two_producers_and_one_consumer() {
     explore(3, || {
@@ -140,8 +140,8 @@ fn two_producers_and_one_consumer() {
     });
 }
 
-// Fails when: the producer sleeps without a second push after `announce_sleep`; `take` forgets `starved`; `wake` or
-// `announce_sleep` has no fence.
+// Fails when: the producer sleeps without a second push after `announce_sleep`; `take` or `push` forgets `starved`; `wake` does
+// not signal.
 #[test]
 fn a_producer_that_found_it_full_hears_of_room() {
     explore(3, || {
@@ -174,7 +174,7 @@ fn a_producer_that_found_it_full_hears_of_room() {
     });
 }
 
-// Fails when: `purge` takes the front without having asked about it.
+// Fails when: `purge` takes the front without having asked about it, or lets go of the lock after it has asked.
 #[test]
 fn a_purge_drops_what_is_stale_and_nothing_else() {
     explore(3, || {

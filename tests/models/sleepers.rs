@@ -67,8 +67,7 @@ fn taken(waits: &[Wait]) -> Vec<u64> {
     tokens
 }
 
-// Fails when: `fall_asleep` does not look at the entries; `push` signals no sleeper; `take` does not pass the rest on;
-// `woken` resets the signal after it has put it back for others, or of a thread that nobody signalled.
+// Fails when: `fall_asleep` does not look at the entries; `push` signals no sleeper; `take` does not pass the rest on.
 #[test]
 fn a_batch_of_two_reaches_two_sleepers() {
     explore(3, || {
@@ -108,7 +107,7 @@ fn a_sleeper_that_is_interrupted_passes_its_wake_up_on() {
     });
 }
 
-// Fails when: `woken` resets the signal after it has put it back for others (a new sleeper's wake-up is wiped out).
+// Fails when: `woken` never resets the signal (sleepers spin on it); `push` signals no sleeper.
 #[test]
 fn a_signal_that_is_used_again_keeps_its_wake_ups() {
     explore(3, || {
@@ -130,7 +129,8 @@ fn a_signal_that_is_used_again_keeps_its_wake_ups() {
     });
 }
 
-// Fails when: `nudge` does not remember that it found nobody; `nudge` does not count; `nudge` rouses nobody.
+// Fails when: `nudge` does not remember that it found nobody; `nudge` does not count; `nudge` rouses nobody; `woken` resets the
+// signal after it has put it back for others, without the lock (a new sleeper's wake-up is wiped out).
 #[test]
 fn a_nudge_ends_one_wait_at_least() {
     explore(3, || {

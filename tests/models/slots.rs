@@ -87,8 +87,7 @@ impl Io {
     }
 }
 
-// Fails when: `claim` loads and stores in place of the exchange; `seal` stores Relaxed and the mailbox posts Relaxed; `claim`
-// exchanges Relaxed (the reply is written before its slot was taken over).
+// Fails when: `claim` loads and stores in place of the exchange; `seal` stores POSTED before it writes the reply.
 #[test]
 fn of_two_answers_one_counts() {
     explore(3, || {
@@ -125,7 +124,7 @@ fn an_answer_meets_the_end_of_the_right_to_answer() {
     });
 }
 
-// Fails when: `close` does not wait out TAKING, or treats it as QUEUED; `take` or `claim_queued` load and store in place of the
+// Fails when: `close` treats TAKING as QUEUED; `take` or `claim_queued` load and store in place of the
 // exchange; `close` stores in place of the exchange.
 #[test]
 fn a_queued_request_is_taken_or_refused_or_closed() {
@@ -151,6 +150,48 @@ fn a_queued_request_is_taken_or_refused_or_closed() {
             Closed::OnItsWay => assert!(given == [ReplyKind::Answer] || given == [ReplyKind::Aged], "{given:?}"),
         }
         assert_eq!(io.settle(&hosts).map(|reply| reply.0), given.first().copied());
+        io.is_over(&hosts);
+    });
+}
+
+// Fails when: `close` does not wait until TAKING is over.
+#[test]
+fn a_request_that_is_just_being_taken_is_closed_all_the_same() {
+    explore(3, || {
+        let (hosts, mut io) = open(false);
+        let consumer = {
+            let (hosts, token) = (Arc::clone(&hosts), io.token);
+            thread::spawn(move || hosts.table.take(token, |_| ()).is_ok())
+        };
+        let closed = io.owner.close(io.index);
+        let taken = consumer.join().unwrap();
+        assert_eq!(closed, if taken { Closed::HeldByHost } else { Closed::Mine });
+        assert_eq!(hosts.table.alive(io.token), 0);
+        if taken {
+            assert_eq!(hosts.answer(io.token, 200), Ok(ReplyKind::Release));
+            assert_eq!(io.settle(&hosts), Some((ReplyKind::Release, 200)));
+        } else {
+            io.free();
+        }
+        io.is_over(&hosts);
+    });
+}
+
+// Fails when: `claim` exchanges Relaxed; `take` stores HELD Relaxed, or before the letter is complete.
+#[test]
+fn a_thread_that_only_knows_the_token_answers_after_the_taker() {
+    explore(3, || {
+        let (hosts, mut io) = open(false);
+        let other = {
+            let (hosts, token) = (Arc::clone(&hosts), io.token);
+            thread::spawn(move || hosts.answer(token, 200))
+        };
+        hosts.table.take(io.token, |letter| letter.set_token(io.token)).expect("nobody else can take it");
+        let early = other.join().unwrap();
+        if early.is_err() {
+            assert_eq!(hosts.answer(io.token, 200), Ok(ReplyKind::Answer), "it was not taken yet, so nobody has answered");
+        }
+        assert_eq!(io.settle(&hosts), Some((ReplyKind::Answer, 200)));
         io.is_over(&hosts);
     });
 }
