@@ -86,7 +86,9 @@ impl HostQueue {
             };
             if sated && self.door.in_flight_room() > 0 {
                 // A request came back while we lay down; whoever brought it may not have seen us.
-                self.queue().woken(signal, nudges, false);
+                if self.queue().woken(signal, nudges, false) {
+                    return 0;
+                }
                 continue;
             }
             let left = deadline_ms.map_or(-1, |deadline| deadline.saturating_sub(now_ms()) as i64);

@@ -153,13 +153,18 @@ struct Writer {
 impl Writer {
     /// Head, what decoding added, peer text and body, one behind the other.
     fn octets(&mut self, parts: &Parts<'_>, mut at: usize) {
-        for piece in [parts.head, &parts.sketch.extra[..], parts.peer.text, parts.body] {
-            if piece.is_empty() {
-                continue;
-            }
+        let mut append = |piece: &[u8]| {
             // SAFETY: `seal` has asked for room for exactly these pieces behind `octets_at`, and the block is fresh memory.
             unsafe { ptr::copy_nonoverlapping(piece.as_ptr(), self.start.add(at), piece.len()) };
             at += piece.len();
+        };
+        append(parts.head);
+        if !parts.sketch.extra.is_empty() {
+            append(&parts.sketch.extra);
+        }
+        append(parts.peer.text);
+        if !parts.body.is_empty() {
+            append(parts.body);
         }
     }
 

@@ -88,8 +88,12 @@ fn notice(summary: &mut Summary, name: &[u8], value: &[u8], place: Span, sketch:
                 return Err(HOST_REPEATED);
             }
             // An empty Host is what a client sends whose target has no authority (RFC 9110 section 7.2).
-            if !value.is_empty() && !authority::is_valid(value) {
-                return Err(HOST_MALFORMED);
+            if !value.is_empty() && value != sketch.valid_host {
+                if !authority::is_valid(value) {
+                    return Err(HOST_MALFORMED);
+                }
+                sketch.valid_host.clear();
+                sketch.valid_host.extend_from_slice(value);
             }
         }
         // Almost always a single word.

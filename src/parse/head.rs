@@ -135,7 +135,7 @@ fn begin(scan: &mut HeadScan, first: Option<u8>) -> Result<(), Refusal> {
 #[inline]
 fn line_end(scan: &mut HeadScan, visible: &[u8]) -> Result<Option<usize>, Refusal> {
     let from = scan.scanned as usize;
-    let Some(at) = memchr::memchr2(b'\r', b'\n', &visible[from..]).map(|found| from + found) else {
+    let Some(at) = octets::first_of(b'\r', b'\n', &visible[from..]).map(|found| from + found) else {
         scan.scanned = visible.len() as u32;
         return Ok(None);
     };

@@ -89,6 +89,32 @@ pub fn is_target(octets: &[u8]) -> bool {
     octets.iter().fold(true, |seen, octet| seen & (*octet > b' ') & (*octet != 0x7f))
 }
 
+/// Lines of a head are mostly shorter than this.
+const SHORT_LINE: usize = 64;
+
+/// The first of two octets. Eight octets at a time over the length of a usual line, where calling memchr costs more than it saves.
+#[inline]
+pub fn first_of(one: u8, other: u8, octets: &[u8]) -> Option<usize> {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const TOPS: u64 = ONES << 7;
+    // The lowest marked octet is zero; octets above one that is may be marked wrongly, which does not matter here.
+    let zeros = |word: u64| word.wrapping_sub(ONES) & !word & TOPS;
+    let mut at = 0;
+    let mut rest = octets;
+    while let Some((word, behind)) = rest.split_first_chunk::<8>().filter(|_| at < SHORT_LINE) {
+        let word = u64::from_le_bytes(*word);
+        let marks = zeros(word ^ (ONES * u64::from(one))) | zeros(word ^ (ONES * u64::from(other)));
+        if marks != 0 {
+            return Some(at + marks.trailing_zeros() as usize / 8);
+        }
+        at += 8;
+        rest = behind;
+    }
+    let found =
+        if rest.len() < 8 { rest.iter().position(|&octet| octet == one || octet == other) } else { memchr::memchr2(one, other, rest) };
+    found.map(|found| at + found)
+}
+
 /// The value of one hexadecimal digit.
 #[inline]
 pub fn hex_value(octet: u8) -> Option<u8> {
@@ -129,5 +155,25 @@ mod tests {
         assert_eq!(trim(b" \t a b\t "), b"a b");
         assert_eq!(trim(b"\x0ba\xa0"), b"\x0ba\xa0");
         assert_eq!(trim(b" \t "), b"");
+    }
+
+    #[test]
+    fn the_first_line_octet_is_found_wherever_it_stands() {
+        for length in 0..150 {
+            for at in 0..length {
+                for octet in [b'\r', b'\n'] {
+                    // The neighbours differ in one bit, which is what the arithmetic could mistake.
+                    let mut line = vec![octet ^ 1, octet.wrapping_add(1), octet - 1, 0x80 | octet]
+                        .into_iter()
+                        .cycle()
+                        .take(length)
+                        .collect::<Vec<u8>>();
+                    line.iter_mut().filter(|found| matches!(**found, b'\r' | b'\n')).for_each(|found| *found = b'x');
+                    line[at] = octet;
+                    assert_eq!(first_of(b'\r', b'\n', &line), Some(at), "{line:?}");
+                }
+            }
+            assert_eq!(first_of(b'\r', b'\n', &vec![b'x'; length]), None);
+        }
     }
 }

@@ -66,6 +66,8 @@ pub struct Sketch {
     pub framing: Framing,
     /// The connection persists after the answer (RFC 9112 section 9.3).
     pub keep_alive: bool,
+    /// The last Host value that was found valid. Neighbouring requests mostly have the same, which then need not be judged again.
+    pub valid_host: Vec<u8>,
     /// The client waits for `100 Continue` (RFC 9110 section 10.1.1); only ever set for HTTP/1.1 and up.
     pub expects_continue: bool,
 }

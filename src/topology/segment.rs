@@ -154,7 +154,10 @@ impl Segment {
         }
         if timeout_ms != 0 {
             self.home().waker.announce_sleep();
-            // The last look: whoever posts after it sees that we sleep.
+            // The last look: whoever posts, or makes room in a full queue, after it sees that we sleep.
+            if self.serving.outlet.is_stalled() {
+                self.serving.outlet.deliver(&self.door);
+            }
             if !self.home().mailbox.is_empty() {
                 timeout_ms = 0;
             }

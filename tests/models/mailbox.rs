@@ -80,8 +80,8 @@ fn run(answers: [&'static [u16]; 2]) {
     assert_eq!(pool.lent(), 0, "every letter is dissolved");
 }
 
-// Fails when: `wake` or `announce_sleep` has no fence; `post` is Relaxed (with a Relaxed seal); `post` links once, before its
-// loop; `take` loads and stores in place of the swap; `wake` forgets to signal.
+// Fails when: `wake` or `announce_sleep` has no fence, or announces after it; the exchange of `post` or the swap of `take` is
+// Relaxed; `post` links once, before its loop; either loads and stores in place of its exchange; `wake` forgets to signal.
 #[test]
 fn two_posters_and_an_owner_that_sleeps() {
     explore(3, || run([&[200], &[500]]));

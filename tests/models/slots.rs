@@ -87,7 +87,7 @@ impl Io {
     }
 }
 
-// Fails when: `claim` loads and stores in place of the exchange; `seal` stores POSTED before it writes the reply.
+// Fails when: `claim` loads and stores in place of the exchange; `free` keeps the generation.
 #[test]
 fn of_two_answers_one_counts() {
     explore(3, || {

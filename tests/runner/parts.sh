@@ -70,7 +70,7 @@ seeds_of() { # TARGET
 part_corpus() {
   local runner=../shared/corpus/run_corpus.py status=0 topology mode
   if [ ! -f "$runner" ]; then
-    echo "note: ../shared/corpus is not here, nothing was asked; tests/cases has our own cases"
+    echo "remark: ../shared/corpus is not here, nothing was asked; tests/cases has our own cases"
     echo "0 passed, 0 failed"
     return 0
   fi
