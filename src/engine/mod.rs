@@ -42,16 +42,15 @@ pub enum Window {
 #[derive(Debug, Default)]
 pub struct Outgoing {
     pub first: Vec<u8>,
-    /// A large body that is not copied behind the head, from `second_from` on.
+    /// A large body that is not copied behind the head.
     pub second: Vec<u8>,
-    pub second_from: usize,
     /// Octets of both that the kernel has taken.
     pub sent: usize,
 }
 
 impl Outgoing {
     pub fn len(&self) -> usize {
-        self.first.len() + self.second.len() - self.second_from
+        self.first.len() + self.second.len()
     }
 
     pub fn is_empty(&self) -> bool {
@@ -61,13 +60,12 @@ impl Outgoing {
     /// What is still to be sent, in two pieces.
     pub fn rest(&self) -> (&[u8], &[u8]) {
         let first = self.sent.min(self.first.len());
-        (&self.first[first..], &self.second[self.second_from + self.sent - first..])
+        (&self.first[first..], &self.second[self.sent - first..])
     }
 
     pub fn clear(&mut self) {
         self.first.clear();
         self.second = Vec::new();
-        self.second_from = 0;
         self.sent = 0;
     }
 }

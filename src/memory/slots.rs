@@ -56,9 +56,10 @@ pub struct Reply {
     pub close: bool,
     /// The host's fields bring a Date of their own.
     pub has_date: bool,
-    /// Rendered field lines, then the body.
+    /// Rendered field lines, the empty line that ends a head, then the body: as they stand on the wire.
     pub block: Vec<u8>,
-    pub fields_len: usize,
+    /// Where the body begins.
+    pub body_at: usize,
 }
 
 /// What a slot carries; owned by whom the state word says.
@@ -84,7 +85,7 @@ struct Slot {
 struct Chunk {
     /// Which I/O thread answers go home to.
     owner: u16,
-    slots: Vec<Slot>,
+    slots: Box<[Slot; CHUNK]>,
 }
 
 /// Shared by every thread that knows a token.
@@ -315,22 +316,28 @@ impl SlotOwner {
         Some(unsafe { slot.cargo.with(|cargo| look(&mut cargo.reply, cargo.seat)) })
     }
 
-    /// Dissolves the letter of a slot that came home and makes the slot free; its token is stale from here on.
-    /// Returns the octets that the letter held.
+    /// Makes a slot that came home free, without looking at its reply. Returns the octets that its letter held.
     pub fn free(&mut self, index: u32, pool: &mut Pool) -> usize {
-        let Some((slot, owner)) = self.table.slot(index) else { return 0 };
+        self.settle(index, pool, |_| ReplyKind::Release).1
+    }
+
+    /// Uses the reply of a slot that came home, dissolves its letter and makes the slot free; its token is stale from here
+    /// on. Returns what `write` said, and the octets that the letter held.
+    pub fn settle(&mut self, index: u32, pool: &mut Pool, write: impl FnOnce(&mut Reply) -> ReplyKind) -> (ReplyKind, usize) {
+        let Some((slot, owner)) = self.table.slot(index) else { return (ReplyKind::Release, 0) };
         let word = slot.word.load(Ordering::Acquire);
         if owner != self.thread || word & STATE_MASK != POSTED {
             debug_assert!(false, "only a slot that came home can be freed");
-            return 0;
+            return (ReplyKind::Release, 0);
         }
         // SAFETY: as in `reply`.
-        let letter = unsafe {
+        let (kind, letter) = unsafe {
             slot.cargo.with(|cargo| {
+                let kind = write(&mut cargo.reply);
                 if cargo.reply.block.capacity() > crate::limits::REPLY_KEPT_BYTES {
                     cargo.reply.block = Vec::new();
                 }
-                cargo.letter.take()
+                (kind, cargo.letter.take())
             })
         };
         let charge = letter.map_or(0, |letter| {
@@ -342,7 +349,7 @@ impl SlotOwner {
         let next = (word >> GENERATION_SHIFT).wrapping_add(1) << GENERATION_SHIFT;
         slot.word.store(next | FREE, Ordering::Release);
         self.free.push_back(index);
-        charge
+        (kind, charge)
     }
 
     fn grow(&mut self) -> Option<u32> {
@@ -364,7 +371,8 @@ impl SlotOwner {
                 cargo: OwnedCell::new(Cargo::default()),
             }
         });
-        let made = Chunk { owner: self.thread, slots: slots.collect() };
+        let slots: Vec<Slot> = slots.collect();
+        let made = Chunk { owner: self.thread, slots: slots.try_into().ok()? };
         self.table.chunks[chunk].set(made).ok()?;
         self.free.extend(first + 1..first + CHUNK as u32);
         Some(first)

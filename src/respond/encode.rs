@@ -38,18 +38,14 @@ impl Opening {
 
 /// Everything about an answer's head that the connection decides.
 #[derive(Clone, Copy, Debug)]
-pub struct Framed<'a> {
+pub struct Framed {
     pub status: u16,
     /// The version of the request; the answer is always HTTP/1.1 (RFC 9110 section 6.2).
     pub http_version: u16,
-    /// The request was HEAD: the length is announced, nothing follows.
-    pub head_only: bool,
     /// The connection closes after this answer.
     pub close: bool,
-    /// The fields bring no Date of their own.
+    /// The host's fields bring no Date of their own.
     pub dated: bool,
-    /// Rendered field lines.
-    pub fields: &'a [u8],
     pub body_len: usize,
 }
 
@@ -58,23 +54,19 @@ pub fn may_have_body(status: u16) -> bool {
     status >= 200 && status != 204 && status != 304
 }
 
-/// Appends the head, blank line included. What follows on the wire is the body, if `may_have_body` and not `head_only`.
-pub fn head(out: &mut Vec<u8>, opening: &Opening, answer: &Framed<'_>) {
-    // Room for everything but the fields, so that what follows grows the buffer once.
-    out.reserve(answer.fields.len() + 192);
+/// Appends the status line and the fields that are the library's to write. The host's fields, the empty line and the body
+/// follow: they stand together already, so an answer is three copies in all.
+pub fn head(out: &mut Vec<u8>, opening: &Opening, answer: &Framed) {
     opening.write(out, answer.status, answer.dated);
-    out.extend_from_slice(answer.fields);
     // A 304 could announce the length of what it stands for (RFC 9110 section 8.6); we do not know that one.
     if may_have_body(answer.status) {
         length_line(out, answer.body_len);
     }
     if answer.close {
-        out.extend_from_slice(b"Connection: close\r\n\r\n");
+        out.extend_from_slice(b"Connection: close\r\n");
     } else if answer.http_version < 11 {
         // An HTTP/1.0 client has to be told that it may go on (RFC 9112 section 9.3).
-        out.extend_from_slice(b"Connection: keep-alive\r\n\r\n");
-    } else {
-        out.extend_from_slice(b"\r\n");
+        out.extend_from_slice(b"Connection: keep-alive\r\n");
     }
 }
 
@@ -94,14 +86,13 @@ fn length_line(out: &mut Vec<u8>, length: usize) {
 /// The interim answer to `Expect: 100-continue` (RFC 9110 section 10.1.1).
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
-/// A refusal, whole: head, a one-line text, and the announcement that the connection closes if `close`.
-pub fn refusal(out: &mut Vec<u8>, opening: &Opening, status: u16, text: &str, http_version: u16, head_only: bool, close: bool) {
-    let fields: &[u8] = match status {
-        503 => b"Content-Type: text/plain\r\nRetry-After: 1\r\n",
-        _ => b"Content-Type: text/plain\r\n",
-    };
-    let body_len = text.len() + 1;
-    head(out, opening, &Framed { status, http_version, head_only, close, dated: true, fields, body_len });
+/// A refusal, whole: head, a one-line text, and the announcement that the connection closes if `framed` says so.
+pub fn refusal(out: &mut Vec<u8>, opening: &Opening, text: &str, head_only: bool, framed: Framed) {
+    head(out, opening, &Framed { body_len: text.len() + 1, ..framed });
+    if framed.status == 503 {
+        out.extend_from_slice(b"Retry-After: 1\r\n");
+    }
+    out.extend_from_slice(b"Content-Type: text/plain\r\n\r\n");
     if !head_only {
         out.extend_from_slice(text.as_bytes());
         out.push(b'\n');
@@ -176,18 +167,18 @@ mod tests {
 
     fn encoded(status: u16, http_version: u16, close: bool) -> String {
         let mut out = Vec::new();
-        let framed = Framed { status, http_version, head_only: false, close, dated: true, fields: b"A: b\r\n", body_len: 13 };
+        let framed = Framed { status, http_version, close, dated: true, body_len: 13 };
         head(&mut out, &Opening::new(&DATE), &framed);
         String::from_utf8(out).unwrap()
     }
 
     #[test]
     fn writes_the_head_of_an_answer() {
-        let expected = "HTTP/1.1 200 OK\r\nDate: Mon, 23 Nov 2026 09:00:00 GMT\r\nA: b\r\nContent-Length: 13\r\n\r\n";
+        let expected = "HTTP/1.1 200 OK\r\nDate: Mon, 23 Nov 2026 09:00:00 GMT\r\nContent-Length: 13\r\n";
         assert_eq!(encoded(200, 11, false), expected);
         assert!(encoded(404, 11, true).starts_with("HTTP/1.1 404 Not Found\r\n"));
-        assert!(encoded(404, 11, true).ends_with("Connection: close\r\n\r\n"));
-        assert!(encoded(200, 10, false).ends_with("Connection: keep-alive\r\n\r\n"));
+        assert!(encoded(404, 11, true).ends_with("Connection: close\r\n"));
+        assert!(encoded(200, 10, false).ends_with("Connection: keep-alive\r\n"));
     }
 
     #[test]

@@ -35,7 +35,8 @@ pub fn post<'a>(
         for (name, value) in lines {
             fields::flatten(reply, name, value);
         }
-        reply.fields_len = reply.block.len();
+        reply.block.extend_from_slice(b"\r\n");
+        reply.body_at = reply.block.len();
         reply.block.extend_from_slice(body);
     });
     door.send_home(home, slot);

@@ -4,6 +4,7 @@
 use super::encode::{self, Framed, Opening};
 use crate::connection::exchange::Terms;
 use crate::connection::{Connection, Ending, Memory};
+use crate::engine::Outgoing;
 use crate::limits::FLUSH_BYTES;
 use crate::memory::pool::Pool;
 use crate::memory::slots::{Closed, Reply, ReplyKind, SlotOwner};
@@ -58,11 +59,12 @@ pub fn write_ready(connection: &mut Connection, desk: &mut Desk<'_>) -> Settled 
         connection.protocol.pop_pending();
         let close = desk.draining || !terms.keep_alive;
         let opening = desk.opening;
-        let outcome = desk.slots.reply(slot, |reply, _| write(connection, reply, terms, close, opening));
-        release(desk, slot);
+        let settle = |reply: &mut Reply| write(connection, reply, terms, close, opening);
+        let (outcome, charge) = desk.slots.settle(slot, desk.pool, settle);
+        desk.memory.release(charge);
         match outcome {
-            Some(ReplyKind::Answer) => settled.answered += 1,
-            Some(ReplyKind::Aged) => settled.refused += 1,
+            ReplyKind::Answer => settled.answered += 1,
+            ReplyKind::Aged => settled.refused += 1,
             _ => settled.abandoned += 1,
         }
         if connection.ending != Ending::Open {
@@ -77,45 +79,42 @@ fn is_full(connection: &Connection) -> bool {
 }
 
 fn write(connection: &mut Connection, reply: &mut Reply, terms: Terms, close: bool, opening: &Opening) -> ReplyKind {
+    let outbox = &mut connection.outbox;
+    let mut framed = Framed { status: reply.status, http_version: terms.http_version, close, dated: true, body_len: 0 };
     match reply.kind {
-        ReplyKind::Answer => {}
+        ReplyKind::Answer => {
+            framed.close |= reply.close;
+            framed.dated = !reply.has_date;
+            framed.body_len = reply.block.len() - reply.body_at;
+            encode::head(&mut outbox.first, opening, &framed);
+            append(outbox, reply, encode::may_have_body(reply.status) && !terms.head_only);
+        }
         ReplyKind::Aged => {
-            encode::refusal(&mut connection.outbox.first, opening, 503, AGED, terms.http_version, terms.head_only, close);
-            if close {
-                connection.ending = Ending::AfterFlush;
-            }
-            return ReplyKind::Aged;
+            framed.status = 503;
+            encode::refusal(&mut outbox.first, opening, AGED, terms.head_only, framed);
         }
         ReplyKind::Abandon | ReplyKind::Release => {
             // What was answered before it still goes out; then the peer sees the connection end without an answer.
-            connection.ending = if connection.outbox.is_empty() { Ending::Abort } else { Ending::AfterFlush };
+            connection.ending = if outbox.is_empty() { Ending::Abort } else { Ending::AfterFlush };
             return ReplyKind::Abandon;
         }
     }
-    let close = close || reply.close;
-    let (fields, body) = reply.block.split_at(reply.fields_len);
-    let framed = Framed {
-        status: reply.status,
-        http_version: terms.http_version,
-        head_only: terms.head_only,
-        close,
-        dated: !reply.has_date,
-        fields,
-        body_len: body.len(),
-    };
-    encode::head(&mut connection.outbox.first, opening, &framed);
-    if encode::may_have_body(reply.status) && !terms.head_only {
-        if body.len() < LENT_BODY_BYTES {
-            connection.outbox.first.extend_from_slice(body);
-        } else {
-            connection.outbox.second_from = reply.fields_len;
-            connection.outbox.second = std::mem::take(&mut reply.block);
-        }
-    }
-    if close {
+    if framed.close {
         connection.ending = Ending::AfterFlush;
     }
-    ReplyKind::Answer
+    reply.kind
+}
+
+/// Fields, empty line and body. A large body is not copied: its buffer is sent from where it is.
+fn append(outbox: &mut Outgoing, reply: &mut Reply, with_body: bool) {
+    let body_len = reply.block.len() - reply.body_at;
+    if !with_body {
+        outbox.first.extend_from_slice(&reply.block[..reply.body_at]);
+    } else if body_len < LENT_BODY_BYTES {
+        outbox.first.extend_from_slice(&reply.block);
+    } else {
+        outbox.second = std::mem::take(&mut reply.block);
+    }
 }
 
 /// Renders a refusal, after which the connection ends.
@@ -124,7 +123,8 @@ pub fn refuse(connection: &mut Connection, refusal: Refusal, desk: &mut Desk<'_>
         letter.dissolve(desk.pool);
     }
     connection.inbox.take();
-    encode::refusal(&mut connection.outbox.first, desk.opening, refusal.status, refusal.text, 11, false, true);
+    let framed = Framed { status: refusal.status, http_version: 11, close: true, dated: true, body_len: 0 };
+    encode::refusal(&mut connection.outbox.first, desk.opening, refusal.text, false, framed);
     connection.ending = Ending::AfterFlush;
     drop_pending(connection, desk);
 }
@@ -133,8 +133,9 @@ pub fn refuse(connection: &mut Connection, refusal: Refusal, desk: &mut Desk<'_>
 pub fn fail(connection: &mut Connection, refusal: Refusal, desk: &mut Desk<'_>) {
     let Some(oldest) = connection.protocol.pop_pending() else { return };
     close_slot(desk, oldest.slot);
-    let terms = oldest.terms;
-    encode::refusal(&mut connection.outbox.first, desk.opening, refusal.status, refusal.text, terms.http_version, terms.head_only, true);
+    let Terms { http_version, head_only, .. } = oldest.terms;
+    let framed = Framed { status: refusal.status, http_version, close: true, dated: true, body_len: 0 };
+    encode::refusal(&mut connection.outbox.first, desk.opening, refusal.text, head_only, framed);
     connection.ending = Ending::AfterFlush;
     drop_pending(connection, desk);
 }

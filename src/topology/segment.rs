@@ -137,7 +137,6 @@ impl Segment {
         self.go_on_touched();
         let counters = &self.home().counters;
         counters.memory_bytes.set(self.serving.memory.used);
-        counters.requests_delivered.set(self.serving.delivered);
         true
     }
 
@@ -353,6 +352,7 @@ impl Segment {
     fn hand_over(&mut self) -> bool {
         let queued = !self.serving.outlet.is_empty() && !self.serving.outlet.is_inline();
         if !self.serving.outlet.is_empty() {
+            self.home().counters.requests_delivered.set(self.serving.delivered);
             self.serving.outlet.deliver(&self.door);
         }
         self.door.homes()[self.number].mailbox.take(self.door.slots(), &mut self.home_coming);
