@@ -140,6 +140,9 @@ impl HostQueue {
             let room = self.door.in_flight_room().min(capacity - filled).min(AT_ONCE);
             if room == 0 {
                 // At in_flight_max nothing more is delivered; what waits grows old and is refused.
+                if !waiting && filled == 0 {
+                    self.have_enough();
+                }
                 break;
             }
             let (taken, starved) = self.queue().take(&mut entries[..room], waiting, !waiting && filled == 0);
@@ -167,6 +170,15 @@ impl HostQueue {
             }
         }
         i32::try_from(filled).unwrap_or(INGEST_E_STATE)
+    }
+
+    /// A poll that may take nothing makes the descriptor unreadable, or a level-triggered loop would spin until something
+    /// is given back. Whoever gives back makes it readable again; if that has just happened, we do.
+    fn have_enough(&self) {
+        self.queue().quiet();
+        if self.door.in_flight_room() > 0 {
+            self.queue().rouse_all();
+        }
     }
 
     /// Makes an entry the host's; `None` when it is stale, or too old and refused instead.

@@ -234,8 +234,19 @@ impl<S: Signal> Queue<S> {
         let mut inner = self.inner.lock();
         self.rouse(&mut inner);
         if !inner.entries.is_empty() {
-            // It is readable already. An edge-triggered loop whose poll returned 0, since it may take nothing, needs an edge.
+            // Written even when it is readable already: an edge-triggered loop whose poll returned 0, since it may take
+            // nothing, needs an edge.
+            inner.signalled = true;
             self.descriptor.signal();
+        }
+    }
+
+    /// Makes the descriptor unreadable although something waits: the consumer may not take it. `rouse_all` ends that.
+    pub fn quiet(&self) {
+        let mut inner = self.inner.lock();
+        if inner.signalled && !inner.closed {
+            self.descriptor.reset();
+            inner.signalled = false;
         }
     }
 

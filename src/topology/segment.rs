@@ -402,7 +402,15 @@ impl Segment {
         self.serving.dissolve(connection);
         // A peer that has closed its side has read what it wanted: no need for RST.
         self.engine.close(id, !connection.read_closed);
-        self.orders.connections.fetch_sub(1, Ordering::Relaxed);
+        self.one_less();
+    }
+
+    fn one_less(&mut self) {
+        let before = self.orders.connections.fetch_sub(1, Ordering::Relaxed);
+        if before == self.orders.max_connections {
+            // Threads that stopped accepting at the cap may be asleep.
+            self.door.wake_homes();
+        }
         let counters = &self.home().counters;
         counters.connections_open.set(counters.connections_open.get().saturating_sub(1));
     }
@@ -415,7 +423,7 @@ impl Segment {
         }
         if let Some(id) = self.at_work.take() {
             self.engine.close(id, true);
-            self.orders.connections.fetch_sub(1, Ordering::Relaxed);
+            self.one_less();
         }
     }
 

@@ -219,3 +219,25 @@ fn the_end_of_the_server_wakes_the_loop() {
         server.finish();
     }
 }
+
+/// At `in_flight_max` a level-triggered loop must sleep, although requests wait; giving one back wakes it.
+#[test]
+fn a_loop_that_holds_all_it_may_sleeps_until_it_gives_something_back() {
+    let server = Server::queued(&[("in_flight_max", "1"), ("queue_age", "30s")]);
+    let (mut first, mut second) = (server.connect(), server.connect());
+    first.send("GET /1 HTTP/1.1\r\nHost: x\r\n\r\n");
+    let held = server.queue().take(1)[0];
+    second.send("GET /2 HTTP/1.1\r\nHost: x\r\n\r\n");
+    while server.queue().depth() == 0 {
+        std::thread::yield_now();
+    }
+    let mut batch = [blank_event(); 4];
+    assert_eq!(server.queue().poll(&mut batch), 0, "more was delivered than may be held");
+    assert!(!readable(server.queue(), 100), "the descriptor keeps a loop awake that may take nothing");
+    assert_eq!(server.text(held.token, b"one"), INGEST_OK);
+    assert!(readable(server.queue(), 5_000), "the loop was not told that it may take more");
+    assert_eq!(server.queue().poll(&mut batch), 1);
+    assert_eq!(server.text(batch[0].token, b"two"), INGEST_OK);
+    assert_eq!((first.answer().text(), second.answer().text()), ("one".into(), "two".into()));
+    server.finish();
+}
