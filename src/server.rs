@@ -291,6 +291,11 @@ impl Server {
         respond::post(&self.door, token, status, close, fields, body)
     }
 
+    /// Answers a request with a body and its type, the shortest way.
+    pub fn respond_typed(&self, token: ingest_token, status: u16, content_type: Option<&[u8]>, body: &[u8]) -> ingest_status {
+        respond::post_typed(&self.door, token, status, content_type, body)
+    }
+
     pub fn abandon(&self, token: ingest_token) -> ingest_status {
         respond::abandon(&self.door, token)
     }

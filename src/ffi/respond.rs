@@ -154,16 +154,9 @@ pub unsafe extern "C" fn ingest_respond_bytes(
         let (Some(server), Some(body)) = (unsafe { (server_of(server), area(body.cast::<u8>(), length)) }) else {
             return INGEST_E_ARGUMENT;
         };
-        if !is_final(status) {
-            return INGEST_E_ARGUMENT;
-        }
-        let field = if r#type.is_null() {
-            None
-        } else {
-            // SAFETY: not NULL, so a C string that stays as it is during the call.
-            Some((b"Content-Type".as_slice(), unsafe { CStr::from_ptr(r#type) }.to_bytes()))
-        };
-        server.respond(token, status, false, field.into_iter(), body)
+        // SAFETY: NULL, or a C string that stays as it is during the call.
+        let content_type = (!r#type.is_null()).then(|| unsafe { CStr::from_ptr(r#type) }.to_bytes());
+        server.respond_typed(token, status, content_type, body)
     })
 }
 

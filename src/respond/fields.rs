@@ -22,10 +22,12 @@ pub fn check_field(name: &[u8], value: &[u8]) -> Result<(), Fault> {
     if !octets::is_token(name) {
         return Err(Fault::FieldName);
     }
-    if !octets::all(value, octets::VALUE) {
-        return Err(Fault::FieldValue);
-    }
-    Ok(())
+    if is_value(value) { Ok(()) } else { Err(Fault::FieldValue) }
+}
+
+/// Whether a value can stand in a field line as it is.
+pub fn is_value(value: &[u8]) -> bool {
+    octets::all(value, octets::VALUE)
 }
 
 /// Appends one field line, unless it is about framing or the connection, which are the library's to write (RFC 9110

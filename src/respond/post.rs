@@ -3,7 +3,7 @@
 
 use super::fields;
 use crate::handoff::Door;
-use crate::memory::slots::{Claim, ReplyKind};
+use crate::memory::slots::{Claim, Reply, ReplyKind};
 use crate::request::ingest_token;
 use crate::status::{INGEST_E_ARGUMENT, INGEST_E_GONE, INGEST_OK, ingest_status};
 
@@ -21,6 +21,30 @@ pub fn post<'a>(
     if fields::check_status(status).is_err() || !fields_ok {
         return INGEST_E_ARGUMENT;
     }
+    answer(door, token, status, close, body, |reply| {
+        for (name, value) in lines {
+            fields::flatten(reply, name, value);
+        }
+    })
+}
+
+/// As `post`, for an answer whose only field is its content type.
+pub fn post_typed(door: &Door, token: ingest_token, status: u16, content_type: Option<&[u8]>, body: &[u8]) -> ingest_status {
+    if fields::check_status(status).is_err() || !content_type.is_none_or(fields::is_value) {
+        return INGEST_E_ARGUMENT;
+    }
+    answer(door, token, status, false, body, |reply| {
+        if let Some(value) = content_type {
+            reply.block.extend_from_slice(b"Content-Type: ");
+            reply.block.extend_from_slice(value);
+            reply.block.extend_from_slice(b"\r\n");
+        }
+    })
+}
+
+/// Claims the request and sends the answer home; `render` appends the field lines.
+#[inline]
+fn answer(door: &Door, token: ingest_token, status: u16, close: bool, body: &[u8], render: impl FnOnce(&mut Reply)) -> ingest_status {
     let Ok(claim) = door.slots().claim(token) else { return INGEST_E_GONE };
     if !claim.open {
         return release(door, claim);
@@ -32,9 +56,8 @@ pub fn post<'a>(
         reply.close = close;
         reply.has_date = false;
         reply.block.clear();
-        for (name, value) in lines {
-            fields::flatten(reply, name, value);
-        }
+        reply.block.reserve(body.len() + 64);
+        render(reply);
         reply.block.extend_from_slice(b"\r\n");
         reply.body_at = reply.block.len();
         reply.block.extend_from_slice(body);
