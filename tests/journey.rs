@@ -8,6 +8,8 @@ mod answers;
 mod bodies;
 #[path = "journey/deadlines.rs"]
 mod deadlines;
+#[path = "journey/full.rs"]
+mod full;
 #[path = "journey/life.rs"]
 mod life;
 #[path = "journey/listeners.rs"]

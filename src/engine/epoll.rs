@@ -4,11 +4,12 @@
 use super::seats::{SeatId, Seats};
 use super::sys::{self, EventFd, Interest, PollEvent, Poller};
 use super::timers::TimerWheel;
-use super::{Arrival, Engine, Event, Landing, Outgoing, Sending, Window};
+use super::transfer::{push_out, receive};
+use super::{Arrival, Engine, Event, Landing, Outgoing, Sending};
 use crate::memory::waker::{Signal, Waker};
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 
 /// Events taken from the kernel at once.
@@ -41,6 +42,7 @@ pub struct EpollEngine<B> {
     timers: TimerWheel,
     expired: Vec<u64>,
     timed: bool,
+    receives_paused: bool,
 }
 
 /// What is to be done about an event of the kernel's.
@@ -79,8 +81,9 @@ impl<B> EpollEngine<B> {
             paused_by_owner: false,
             paused_until_ms: 0,
             timers: TimerWheel::new(now_ms),
-            expired: Vec::new(),
+            expired: Vec::with_capacity(EVENTS),
             timed: false,
+            receives_paused: false,
         })
     }
 
@@ -119,8 +122,14 @@ impl<B> EpollEngine<B> {
     /// Serves a readable seat that wants octets.
     fn serve(&mut self, id: SeatId, slab: &mut [u8]) -> Option<Event> {
         let timed = std::mem::take(&mut self.timed);
+        let paused = self.receives_paused;
         let seat = self.seats.get(id)?;
         if !seat.readable {
+            return None;
+        }
+        if paused && seat.landing.is_some() && !seat.broken {
+            // Looked at again when the pause is over.
+            self.list(id);
             return None;
         }
         let Some(landing) = seat.landing.take() else {
@@ -273,6 +282,10 @@ impl<B> Engine<B> for EpollEngine<B> {
         }
     }
 
+    fn pause_receives(&mut self, paused: bool) {
+        self.receives_paused = paused;
+    }
+
     fn time_next_receive(&mut self, timed: bool) {
         self.timed = timed;
     }
@@ -322,7 +335,7 @@ impl<B> Engine<B> for EpollEngine<B> {
 
     fn wait(&mut self, now_ms: u64, timeout_ms: i32) -> io::Result<()> {
         let mut limit = if timeout_ms < 0 { u64::MAX } else { timeout_ms as u64 };
-        if !self.ready.is_empty() {
+        if self.has_ready() {
             limit = 0;
         }
         if let Some(next) = self.timers.next_in_ms(now_ms) {
@@ -332,7 +345,7 @@ impl<B> Engine<B> for EpollEngine<B> {
             limit = limit.min(self.paused_until_ms.saturating_sub(now_ms));
         }
         let limit = if limit == u64::MAX { -1 } else { limit.min(60_000) as i32 };
-        self.due = self.ready.len();
+        self.due = if self.receives_paused { 0 } else { self.ready.len() };
         if self.next < self.events.len() {
             return Ok(());
         }
@@ -355,7 +368,7 @@ impl<B> Engine<B> for EpollEngine<B> {
     }
 
     fn has_ready(&self) -> bool {
-        !self.ready.is_empty()
+        !self.ready.is_empty() && !self.receives_paused
     }
 
     fn reap(&mut self, now_ms: u64, slab: &mut [u8]) -> Option<Event> {
@@ -436,58 +449,4 @@ impl<B> EpollEngine<B> {
         }
         None
     }
-}
-
-/// Where a receive that is under way puts its octets.
-enum Held {
-    Slab,
-    Buffer(Vec<u8>),
-}
-
-impl Held {
-    fn filled(self, count: usize) -> Window {
-        match self {
-            Held::Slab => Window::Slab(count),
-            Held::Buffer(buffer) => Window::Buffer(buffer, count),
-        }
-    }
-
-    fn landing(self, wanted: usize) -> Landing {
-        match self {
-            Held::Slab => Landing::Slab,
-            Held::Buffer(buffer) => Landing::Buffer(buffer, wanted),
-        }
-    }
-}
-
-/// One receive: what came of it, how much was asked for, and where it went.
-fn receive(stream: RawFd, landing: Landing, slab: &mut [u8]) -> (io::Result<usize>, usize, Held) {
-    match landing {
-        Landing::Slab => (sys::receive(stream, slab), slab.len(), Held::Slab),
-        Landing::Buffer(mut buffer, most) => {
-            let wanted = most.min(buffer.capacity() - buffer.len());
-            (sys::receive_behind(stream, &mut buffer, wanted), wanted, Held::Buffer(buffer))
-        }
-    }
-}
-
-/// Sends until everything is out (true) or the kernel takes no more (false: an event will say when it does).
-fn push_out(stream: RawFd, outgoing: &mut Outgoing) -> io::Result<bool> {
-    while outgoing.sent < outgoing.len() {
-        let (first, second) = outgoing.rest();
-        let result = if second.is_empty() {
-            sys::send(stream, first)
-        } else if first.is_empty() {
-            sys::send(stream, second)
-        } else {
-            sys::send_pair(stream, first, second)
-        };
-        match result {
-            Ok(count) => outgoing.sent += count,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(true)
 }

@@ -6,6 +6,7 @@ pub mod epoll;
 pub mod seats;
 pub mod sys;
 pub mod timers;
+mod transfer;
 
 pub use seats::{Seat, SeatId, Seats};
 
@@ -117,6 +118,8 @@ pub trait Engine<B> {
     fn seat(&mut self, stream: OwnedFd, baton: Box<B>) -> Result<SeatId, (io::Error, Box<B>)>;
     /// Wants octets; completes with `Received`, `ReadClosed` or `Broken`. One at a time per seat.
     fn receive(&mut self, seat: SeatId, landing: Landing);
+    /// While paused nothing is received, and TCP pushes back; broken connections are still reported.
+    fn pause_receives(&mut self, paused: bool);
     /// Has the next receive timed.
     fn time_next_receive(&mut self, timed: bool);
     /// Sends; one at a time per seat.

@@ -7,6 +7,8 @@ const GRAIN_MS: u64 = 8;
 const SLOTS: u64 = 64;
 /// Four levels reach 64^4 * 8 ms, a day and a half; what lies beyond waits in the last slot and is looked at again.
 const LEVELS: usize = 4;
+/// Room that a slot has from the start, so that a server with few connections allocates nothing as its deadlines go round.
+const ROOM: usize = 4;
 
 /// Entries are opaque words (a seat's index and generation).
 #[derive(Debug)]
@@ -31,8 +33,8 @@ struct Entry {
 
 impl TimerWheel {
     pub fn new(now_ms: u64) -> Self {
-        let level = || Level { occupied: 0, slots: (0..SLOTS).map(|_| Vec::new()).collect() };
-        TimerWheel { grain: now_ms / GRAIN_MS, levels: std::array::from_fn(|_| level()), spare: Vec::new() }
+        let level = || Level { occupied: 0, slots: (0..SLOTS).map(|_| Vec::with_capacity(ROOM)).collect() };
+        TimerWheel { grain: now_ms / GRAIN_MS, levels: std::array::from_fn(|_| level()), spare: Vec::with_capacity(ROOM) }
     }
 
     /// Notes that `word` wants to be looked at once `at_ms` is reached, never before.

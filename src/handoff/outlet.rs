@@ -30,11 +30,13 @@ pub struct Outlet {
     events: Vec<ingest_event>,
     /// What is not yet in the queue, since the tick goes on or the queue is full.
     entries: VecDeque<Entry>,
+    /// The last batch found the queue full.
+    stalled: bool,
 }
 
 impl Outlet {
     pub fn new(way: Way, batch_max: usize) -> Self {
-        Outlet { way, batch_max, events: Vec::with_capacity(batch_max), entries: VecDeque::with_capacity(batch_max) }
+        Outlet { way, batch_max, events: Vec::with_capacity(batch_max), entries: VecDeque::with_capacity(batch_max), stalled: false }
     }
 
     /// Whether requests belong to the host as soon as they are delivered.
@@ -59,9 +61,9 @@ impl Outlet {
         self.events.is_empty() && self.entries.is_empty()
     }
 
-    /// Requests that found the queue full and still wait here.
+    /// Requests found the queue full and wait here: nothing more is to be read.
     pub fn is_stalled(&self) -> bool {
-        !self.entries.is_empty()
+        self.stalled
     }
 
     /// Hands the batch over. What a full queue has no room for stays, and `is_stalled` says so.
@@ -83,6 +85,7 @@ impl Outlet {
                     pushed += queue.push(&self.entries.make_contiguous()[pushed..]);
                 }
                 self.entries.drain(..pushed);
+                self.stalled = !self.entries.is_empty();
             }
         }
     }
@@ -90,5 +93,6 @@ impl Outlet {
     /// Forgets requests that were never delivered, when everything stops.
     pub fn clear(&mut self) {
         self.entries.clear();
+        self.stalled = false;
     }
 }

@@ -146,7 +146,7 @@ impl Segment {
 
     /// Waits for events, unless there is work already.
     fn sleep(&mut self) {
-        let busy = !self.resume.is_empty() || self.engine.has_ready();
+        let busy = (!self.resume.is_empty() && !self.serving.outlet.is_stalled()) || self.engine.has_ready();
         let mut timeout_ms = if busy { 0 } else { -1 };
         if !busy {
             timeout_ms = self.look_around();
@@ -155,7 +155,7 @@ impl Segment {
             self.home().waker.announce_sleep();
             // The last look: whoever posts, or makes room in a full queue, after it sees that we sleep.
             if self.serving.outlet.is_stalled() {
-                self.serving.outlet.deliver(&self.door);
+                self.deliver();
             }
             if !self.home().mailbox.is_empty() {
                 timeout_ms = 0;
@@ -336,6 +336,9 @@ impl Segment {
 
     /// Parses what was carried over, for connections whose earlier answers have left.
     fn resume_waiting(&mut self) {
+        if self.serving.outlet.is_stalled() {
+            return;
+        }
         let mut waiting = std::mem::replace(&mut self.resume, std::mem::take(&mut self.scratch));
         for id in waiting.drain(..) {
             if let Some(mut connection) = self.engine.seats().take_baton(id) {
@@ -352,8 +355,7 @@ impl Segment {
     fn hand_over(&mut self) -> bool {
         let queued = !self.serving.outlet.is_empty() && !self.serving.outlet.is_inline();
         if !self.serving.outlet.is_empty() {
-            self.home().counters.requests_delivered.set(self.serving.delivered);
-            self.serving.outlet.deliver(&self.door);
+            self.deliver();
         }
         self.door.homes()[self.number].mailbox.take(self.door.slots(), &mut self.home_coming);
         if self.home_coming.is_empty() {
@@ -364,6 +366,13 @@ impl Segment {
         slots.clear();
         self.home_coming = slots;
         queued
+    }
+
+    /// While a queue is full nothing more is read; what was parsed already waits for room, or for its deadline.
+    fn deliver(&mut self) {
+        self.home().counters.requests_delivered.set(self.serving.delivered);
+        self.serving.outlet.deliver(&self.door);
+        self.engine.pause_receives(self.serving.outlet.is_stalled());
     }
 
     /// Sends what was answered, for all connections in one burst: a peer that is woken by the first answer finds more.

@@ -47,7 +47,8 @@ part_fuzz() {
     echo "fuzzing $name for $seconds s"
     # What is found is kept in fuzz/artifacts; the corpus grows in the build folder and is thrown away with it.
     mkdir -p "$target/fuzz-corpus/$name"
-    if cargo fuzz run --target-dir "$target/fuzz" "$name" "$target/fuzz-corpus/$name" $(seeds_of "$name") -- -max_total_time=$seconds -timeout=10 -print_final_stats=1; then
+    if cargo fuzz run --target-dir "$target/fuzz" "$name" "$target/fuzz-corpus/$name" $(seeds_of "$name") -- \
+      -dict=fuzz/http.dict -max_total_time=$seconds -timeout=10 -print_final_stats=1; then
       good=$((good + 1))
     else
       echo "FAILED fuzzing $name"

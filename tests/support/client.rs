@@ -61,6 +61,11 @@ impl Client {
     }
 
     /// Our own address, as the server sees it.
+    /// A second handle for a thread that only sends.
+    pub fn writer(&self) -> TcpStream {
+        self.stream.try_clone().expect("a descriptor is to be had")
+    }
+
     pub fn local(&self) -> SocketAddr {
         self.stream.local_addr().expect("a connected socket has an address")
     }
