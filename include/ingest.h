@@ -476,9 +476,10 @@ typedef struct ingest_trace {
   uint32_t reserved;
 } ingest_trace;
 
-// An answer. Set size to sizeof(ingest_response) and every other field that is not used to zero. The
-// library adds Date, Content-Length and Connection; it refuses fields of these names, of
-// Transfer-Encoding, and any octet in a name or value that could split the answer.
+// An answer. Set size to sizeof(ingest_response) and every other field that is not used to zero. Framing
+// and the connection are the library's to write: fields named Content-Length, Transfer-Encoding,
+// Keep-Alive and Connection are left out, `Connection: close` is obeyed, and Date is added unless a
+// field brings one. A name or value with an octet that could split the answer is refused.
 typedef struct ingest_response {
   // Size of this struct in octets.
   uint32_t size;
