@@ -701,8 +701,8 @@ ingest_status ingest_server_on_thread(struct ingest_server *server,
                                       ingest_on_thread callback,
                                       void *userdata);
 
-// Binds an address and listens on it: "http://127.0.0.1:8080", "http://[::1]:8080", or
-// "http://[::]:8080" for IPv6 and IPv4 at once ("?v6only=on" for IPv6 alone). With port 0 the kernel
+// Binds an address and listens on it: `http://127.0.0.1:8080`, `http://[::1]:8080`, or
+// `http://[::]:8080` for IPv6 and IPv4 at once ("?v6only=on" for IPv6 alone). With port 0 the kernel
 // chooses one, which ingest_server_port tells. Call it once per address, before the start; the
 // kernel takes connections from then on, and they are served once the server is started. "https://",
 // "http+unix:" and "http+fd:" addresses are not built yet.
@@ -768,22 +768,31 @@ ingest_status ingest_server_start(struct ingest_server *server, struct ingest_er
 // Since: 0.1
 ingest_status ingest_server_run(struct ingest_server *server, struct ingest_error *error);
 
-// The descriptor of a server that the host drives with ingest_server_turn. Not built yet.
+// The descriptor of a server that the host drives with ingest_server_turn instead of starting it.
+// It is readable, level-triggered, when a turn has something to do: sockets, an answer given on
+// another thread, a deadline, or work left over. The host adds it to its own poll, epoll or event
+// loop and calls ingest_server_turn when it is readable; nothing runs between turns.
 //
-// Ownership: the descriptor belongs to the server; the host only polls it.
-// Thread: any.
+// Ownership: the descriptor belongs to the server; the host only polls it, and never reads it.
+// Thread: the one that takes the turns.
 // Blocks: never.
-// Returns: INGEST_E_UNSUPPORTED in this version; INGEST_E_ARGUMENT for NULL; INGEST_E_FORKED.
+// Returns: the descriptor; INGEST_E_STATE if the server was started, is in a turn, or has options
+// that need threads; INGEST_E_STOPPED once it has stopped; INGEST_E_OPTION, INGEST_E_UNSUPPORTED or
+// INGEST_E_SYSTEM if it cannot be set up; INGEST_E_ARGUMENT for NULL; INGEST_E_FORKED.
 // Since: 0.1
 int32_t ingest_server_fd(struct ingest_server *server);
 
-// Runs one turn of a server without threads on the calling thread. Not built yet.
+// Runs one turn of a server without threads on the calling thread: accepts, reads, parses, delivers
+// and sends what is there. With a callback the events of the turn are delivered by it, within the
+// turn; else they wait in the queue for ingest_queue_poll. Needs topology=inline (or auto with one
+// I/O thread), and takes the place of ingest_server_start.
 //
 // Ownership: none.
-// Thread: one at a time per server.
+// Thread: any, one at a time per server; a turn within a turn is INGEST_E_STATE.
 // Blocks: at most timeout_ms, never with 0, without limit with -1.
-// Returns: INGEST_E_UNSUPPORTED in this version; INGEST_E_ARGUMENT for NULL or a timeout below -1;
-// INGEST_E_FORKED.
+// Returns: how many requests wait in the queue; INGEST_E_INTERRUPTED if a signal ended the wait;
+// INGEST_E_STOPPED once the server has stopped; INGEST_E_ARGUMENT for NULL or a timeout below -1;
+// else as ingest_server_fd.
 // Since: 0.1
 int32_t ingest_server_turn(struct ingest_server *server, int32_t timeout_ms);
 

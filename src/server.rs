@@ -1,6 +1,9 @@
 //! A server's life: new, listen, start, drain, stop, join.
 #![forbid(unsafe_code)]
 
+mod driven;
+
+use self::driven::Driven;
 use crate::accept::{Address, Listener};
 use crate::connection::Memory;
 use crate::engine::epoll::EpollEngine;
@@ -20,8 +23,9 @@ use crate::stats::{Counters, Totals};
 use crate::status::{
     Failure, INGEST_E_ARGUMENT, INGEST_E_BUSY, INGEST_E_GONE, INGEST_E_STATE, INGEST_E_UNSUPPORTED, INGEST_OK, ingest_status,
 };
+use crate::topology::orders::Orders;
 use crate::topology::plans::{self, Chosen};
-use crate::topology::segment::{Orders, Segment};
+use crate::topology::segment::Segment;
 use crate::topology::serving::Serving;
 use crate::topology::spinner::Spinner;
 use crate::topology::threads::{self, Roll, Threads};
@@ -46,6 +50,8 @@ pub struct Server {
     /// How often `stop` was called.
     stops: AtomicU32,
     life: Mutex<Life>,
+    /// Held through a turn, so that a nested one is noticed.
+    driven: Mutex<Driven>,
 }
 
 struct Life {
@@ -86,6 +92,7 @@ impl Server {
             roll: Arc::new(Roll::default()),
             stops: AtomicU32::new(0),
             life: Mutex::new(Life { started: false, listeners: Vec::new(), sink: None, threads: Threads::default() }),
+            driven: Mutex::new(Driven::Not),
         })
     }
 
@@ -147,12 +154,7 @@ impl Server {
             |error: std::io::Error| Failure::system(&error, format!("cannot start: {error} (check the limits on descriptors and threads)"));
         let mut posts = Vec::new();
         for (number, sockets) in sockets.into_iter().enumerate() {
-            let waker = Arc::clone(&self.door.homes()[number].waker);
-            let accepts = usize::try_from(self.options.limits.accepts_per_wake).unwrap_or(usize::MAX);
-            let mut engine = EpollEngine::new(waker, accepts, sys::monotonic_ns() / 1_000_000).map_err(failed)?;
-            for (listener, socket) in sockets {
-                crate::engine::Engine::listen(&mut engine, listener, socket).map_err(failed)?;
-            }
+            let engine = self.engine(number, sockets)?;
             let way = match (&life.sink, delivery) {
                 (Some(sink), Delivery::Inline) => Way::Inline(Arc::clone(sink)),
                 _ => Way::Queue(0),
@@ -178,18 +180,8 @@ impl Server {
     fn start_io(&self, life: &mut Life, post: Post) -> std::io::Result<()> {
         let options = self.options.clone();
         let (door, orders) = (Arc::clone(&self.door), Arc::clone(&self.orders));
-        let Post { engine, way, number } = post;
-        let work = move || {
-            let limits = options.limits.clone();
-            let share = if limits.memory_max == UNLIMITED { UNLIMITED } else { limits.memory_max / u64::from(options.io_threads) };
-            let memory = Memory { used: 0, most: share };
-            let slots = SlotOwner::new(Arc::clone(door.slots()), number as u16);
-            let outlet = Outlet::new(way, options.batch_max as usize);
-            let serial = options.pipeline_unsafe == PipelineUnsafe::Serial;
-            let drain_ms = limits.drain_timeout_ms;
-            let serving = Serving::new(limits, outlet, memory, slots, serial, options.journey, options.journey_sample);
-            Segment::new(engine, door, orders, number, serving, Spinner::new(options.spin), drain_ms).run();
-        };
+        let number = post.number;
+        let work = move || Server::segment(options, door, orders, post).run();
         let queues = Arc::clone(&self.queues);
         // Nothing comes any more once the last I/O thread has ended: whoever waits hears of it.
         let after = move |last: bool| {
@@ -198,6 +190,20 @@ impl Server {
             }
         };
         life.threads.start(&self.roll, format!("ingest-io-{number}"), true, work, after)
+    }
+
+    /// The whole rope for one thread, made on the thread that will hold it.
+    fn segment(options: Options, door: Arc<Door>, orders: Arc<Orders>, post: Post) -> Segment {
+        let limits = options.limits.clone();
+        let threads = u64::from(options.io_threads.max(1));
+        let share = if limits.memory_max == UNLIMITED { UNLIMITED } else { limits.memory_max / threads };
+        let memory = Memory { used: 0, most: share };
+        let slots = SlotOwner::new(Arc::clone(door.slots()), post.number as u16);
+        let outlet = Outlet::new(post.way, options.batch_max as usize);
+        let serial = options.pipeline_unsafe == PipelineUnsafe::Serial;
+        let drain_ms = limits.drain_timeout_ms;
+        let serving = Serving::new(limits, outlet, memory, slots, serial, options.journey, options.journey_sample);
+        Segment::new(post.engine, door, orders, post.number, serving, Spinner::new(options.spin), drain_ms)
     }
 
     fn start_handler(&self, life: &mut Life, number: usize, sink: Arc<dyn EventSink>) -> std::io::Result<()> {
@@ -241,9 +247,12 @@ impl Server {
     pub fn join(&self, timeout_ms: i32) -> ingest_status {
         {
             let life = self.life.lock();
-            if !life.started || life.threads.includes_caller() {
+            if !life.started || self.roll.includes_caller() {
                 return INGEST_E_STATE;
             }
+        }
+        if self.has_turns_left() {
+            return INGEST_E_STATE;
         }
         let limit = u64::try_from(timeout_ms).ok().map(Duration::from_millis);
         if !self.roll.wait_for_none(limit) {
@@ -257,11 +266,14 @@ impl Server {
     pub fn shutdown(&self) -> ingest_status {
         let started = {
             let life = self.life.lock();
-            if life.threads.includes_caller() {
+            if self.roll.includes_caller() {
                 return INGEST_E_STATE;
             }
             life.started
         };
+        if let Err(status) = self.end_driven() {
+            return status;
+        }
         self.orders.stop.store(true, Ordering::Release);
         self.wake_all();
         if started {

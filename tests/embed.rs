@@ -6,6 +6,8 @@ mod support;
 mod guest;
 #[path = "embed/own_loop.rs"]
 mod own_loop;
+#[path = "embed/turns.rs"]
+mod turns;
 
 /// Runs the body in a process of its own, for what is about the whole process: descriptors, threads, signals, output. The
 /// test program starts itself again with this test alone.

@@ -62,6 +62,11 @@ fn own_loop_serves_a_thousand_requests() {
 }
 
 #[test]
+fn turn_serves_a_thousand_requests() {
+    serves_a_thousand("turn", &[], client::judge_hello);
+}
+
+#[test]
 fn inspect_serves_a_thousand_requests() {
     serves_a_thousand("inspect", &["--set", "journey=steps"], client::judge_inspect);
 }
@@ -99,7 +104,7 @@ fn inspect_shows_every_field() {
 
 #[test]
 fn every_listener_is_announced_and_serves() {
-    for name in ["hello", "queue", "own_loop", "inspect"] {
+    for name in ["hello", "queue", "own_loop", "turn", "inspect"] {
         let server = Server::start(example(name).args(LISTEN).args(LISTEN), 2);
         assert_ne!(server.urls[0], server.urls[1]);
         for url in &server.urls {
@@ -112,7 +117,7 @@ fn every_listener_is_announced_and_serves() {
 
 #[test]
 fn sigint_drains_too() {
-    for name in ["hello", "queue", "own_loop", "inspect"] {
+    for name in ["hello", "queue", "own_loop", "turn", "inspect"] {
         let server = Server::start(example(name).args(LISTEN), 1);
         server.signal(libc::SIGINT);
         let ended = server.finish();
@@ -122,7 +127,7 @@ fn sigint_drains_too() {
 
 #[test]
 fn a_second_signal_stops_at_once() {
-    for name in ["hello", "queue", "own_loop"] {
+    for name in ["hello", "queue", "own_loop", "turn"] {
         let server = Server::start(example(name).args(LISTEN), 1);
         let mut half = TcpStream::connect(("127.0.0.1", server.port())).expect("the server accepts");
         half.write_all(b"POST /never HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhalf").expect("the server reads");
@@ -142,7 +147,7 @@ fn a_second_signal_stops_at_once() {
 fn a_taken_port_is_a_clear_error() {
     let taken = TcpListener::bind(("127.0.0.1", 0)).expect("a port is free");
     let address = taken.local_addr().expect("it is bound");
-    for name in ["hello", "queue", "own_loop", "inspect"] {
+    for name in ["hello", "queue", "own_loop", "turn", "inspect"] {
         let ended = run(example(name).arg("--listen").arg(format!("http://{address}")));
         assert_eq!(ended.status.code(), Some(1), "{name}");
         assert!(ended.stdout.is_empty(), "{:?}", ended.stdout);
@@ -154,7 +159,7 @@ fn a_taken_port_is_a_clear_error() {
 
 #[test]
 fn help_is_given_and_bad_usage_is_refused() {
-    for name in ["hello", "queue", "own_loop", "inspect"] {
+    for name in ["hello", "queue", "own_loop", "turn", "inspect"] {
         let help = run(example(name).arg("--help"));
         assert_eq!((help.status.code(), help.stderr.as_str()), (Some(0), ""), "{name}");
         let text = help.stdout.join("\n");

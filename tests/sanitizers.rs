@@ -11,12 +11,13 @@ use std::time::Duration;
 /// A program, its arguments, and what judges its answers.
 type Trial = (&'static str, &'static [&'static str], fn(&Asked, &Response));
 
-const PROGRAMS: [Trial; 6] = [
+const PROGRAMS: [Trial; 7] = [
     ("hello", &[], client::judge_hello),
     ("hello", &["--set", "topology=shards", "--set", "io_threads=2"], client::judge_hello),
     ("queue", &["--consumers", "2"], client::judge_hello),
     ("queue", &["--consumers", "3", "--set", "topology=shards", "--set", "io_threads=2"], client::judge_hello),
     ("own_loop", &[], client::judge_own_loop),
+    ("turn", &[], client::judge_hello),
     ("inspect", &["--set", "journey=steps"], client::judge_inspect),
 ];
 

@@ -213,7 +213,12 @@ void program_start(const program *self, ingest_server *server)
         sigaction(SIGINT, &action, NULL);
         sigaction(SIGTERM, &action, NULL);
     }
-    if (ingest_server_start(server, &error) != INGEST_OK) {
+    if (self->turns) {
+        /* The descriptor is not used by every program that takes turns; asking for it is what makes the server ready. */
+        error.status = ingest_server_fd(server);
+        snprintf(error.text, sizeof error.text, "%s", error.status < 0 ? ingest_status_text(error.status) : "");
+    }
+    if (self->turns ? error.status < 0 : ingest_server_start(server, &error) != INGEST_OK) {
         atomic_store(&running, NULL);
         fail(self, server, &error);
     }
@@ -224,7 +229,7 @@ void program_start(const program *self, ingest_server *server)
 
 int program_finish(const program *self, ingest_server *server)
 {
-    ingest_status status = ingest_server_join(server, -1);
+    ingest_status status = self->turns ? INGEST_OK : ingest_server_join(server, -1);
     atomic_store(&running, NULL);
     if (status == INGEST_OK)
         status = ingest_server_free(server);

@@ -13,13 +13,14 @@ typedef struct program {
     const char *delivery; /* the delivery it chooses for itself, before the user's --set; NULL for the library's choice */
     uint32_t consumers;   /* default of --consumers, 0 if there is no such option; afterwards what the user said */
     bool own_signals;     /* the program handles SIGINT and SIGTERM itself */
+    bool turns;           /* the program runs the server itself, with ingest_server_turn */
 } program;
 
 /* Reads the command line and makes a server that does not listen yet. Exits after --help (0), on bad usage (2) and when the
    library refuses an option (1). */
 ingest_server *program_new(program *self, int argc, char **argv);
 
-/* Listens on every --listen, starts the server, prints `listening on URL` for each. Exits with 1 if any of it fails. */
+/* Listens on every --listen, starts the server (or makes it ready for turns), prints `listening on URL` for each. Exits with 1 if any of it fails. */
 void program_start(const program *self, ingest_server *server);
 
 /* Waits until the server has stopped, frees it and returns the exit status. */

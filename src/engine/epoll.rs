@@ -2,20 +2,21 @@
 #![forbid(unsafe_code)]
 
 use super::seats::{SeatId, Seats};
-use super::sys::{self, EventFd, Interest, PollEvent, Poller};
+use super::sys::{self, EventFd, Interest, PollEvent, Poller, TimerFd};
 use super::timers::TimerWheel;
 use super::transfer::{push_out, receive};
 use super::{Arrival, Engine, Event, Landing, Outgoing, Sending};
 use crate::memory::waker::{Signal, Waker};
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
 /// Events taken from the kernel at once.
 const EVENTS: usize = 512;
 /// What the kernel hands back with an event of the waker and of a listener; seats have smaller generations in the upper half.
 const WAKER: u64 = u64::MAX;
+const TIMER: u64 = u64::MAX - 1;
 const LISTENER: u64 = 0xFFFF_FFFE << 32;
 /// A paused listener is tried again after this long (limits, S01).
 const LISTENER_PAUSE_MS: u64 = 100;
@@ -43,6 +44,8 @@ pub struct EpollEngine<B> {
     expired: Vec<u64>,
     timed: bool,
     receives_paused: bool,
+    /// Only for hosts that poll us: the next deadline as a descriptor, and what it is set to.
+    alarm: Option<(TimerFd, u64)>,
 }
 
 /// What is to be done about an event of the kernel's.
@@ -84,6 +87,7 @@ impl<B> EpollEngine<B> {
             expired: Vec::with_capacity(EVENTS),
             timed: false,
             receives_paused: false,
+            alarm: None,
         })
     }
 
@@ -92,6 +96,13 @@ impl<B> EpollEngine<B> {
         let (events, word) = (event.events, event.u64);
         if word == WAKER {
             self.waker.signal().reset();
+            return Look::Nothing;
+        }
+        if word == TIMER {
+            if let Some((timer, at_ms)) = &mut self.alarm {
+                timer.set(0);
+                *at_ms = 0;
+            }
             return Look::Nothing;
         }
         if word >= LISTENER {
@@ -350,11 +361,28 @@ impl<B> Engine<B> for EpollEngine<B> {
             return Ok(());
         }
         self.next = 0;
-        match self.poller.wait(&mut self.events, limit) {
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            other => other?,
+        self.poller.wait(&mut self.events, limit)
+    }
+
+    fn outside(&mut self) -> io::Result<RawFd> {
+        if self.alarm.is_none() {
+            let timer = TimerFd::new()?;
+            self.poller.add(timer.descriptor(), Interest::Level, TIMER)?;
+            self.alarm = Some((timer, 0));
         }
-        Ok(())
+        Ok(self.poller.descriptor())
+    }
+
+    fn rest(&mut self, now_ms: u64) {
+        let paused = (self.paused_until_ms != 0).then(|| self.paused_until_ms.saturating_sub(now_ms));
+        let next = self.timers.next_in_ms(now_ms).into_iter().chain(paused).min();
+        let Some((timer, set)) = &mut self.alarm else { return };
+        let at_ms = next.map_or(0, |left| now_ms + left.max(1));
+        // Setting it is a system call; deadlines that only move back leave the wheel, and so this, as it is.
+        if at_ms != *set {
+            timer.set(at_ms);
+            *set = at_ms;
+        }
     }
 
     fn peek(&mut self) -> bool {

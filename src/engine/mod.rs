@@ -12,7 +12,7 @@ pub use seats::{Seat, SeatId, Seats};
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{OwnedFd, RawFd};
 
 /// Something that has arrived at a listener.
 #[derive(Debug)]
@@ -130,7 +130,11 @@ pub trait Engine<B> {
     fn close(&mut self, seat: SeatId, abort: bool);
     /// `Expired` comes once the time is reached, unless it is moved before.
     fn set_deadline(&mut self, seat: SeatId, at_ms: u64);
-    /// Waits for events, at most so long (-1: for ever), less when a deadline is due before.
+    /// The descriptor that a host polls between turns; from now on `rest` keeps it honest about deadlines.
+    fn outside(&mut self) -> io::Result<RawFd>;
+    /// Before a host goes back to its own loop: the descriptor becomes readable when the next deadline is due.
+    fn rest(&mut self, now_ms: u64);
+    /// Waits for events, at most so long (-1: for ever), less when a deadline is due before. A signal ends it with an error.
     fn wait(&mut self, now_ms: u64, timeout_ms: i32) -> io::Result<()>;
     /// Looks for events without waiting; what is found is kept for `reap`, and the next `wait` adds nothing.
     fn peek(&mut self) -> bool;

@@ -199,6 +199,10 @@ impl Poller {
         Ok(Poller { fd: own(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })? })
     }
 
+    pub fn descriptor(&self) -> RawFd {
+        self.fd.as_raw_fd()
+    }
+
     pub fn add(&self, fd: RawFd, interest: Interest, data: u64) -> io::Result<()> {
         let events = match interest {
             Interest::Level => libc::EPOLLIN,
@@ -268,6 +272,31 @@ impl Signal for EventFd {
         let mut count: u64 = 0;
         // SAFETY: eight octets are written to a valid pointer; the descriptor does not block.
         unsafe { libc::read(self.fd.as_raw_fd(), (&raw mut count).cast(), 8) };
+    }
+}
+
+/// A timer of the kernel's that makes a descriptor readable, for hosts that drive us from their own loop.
+#[derive(Debug)]
+pub struct TimerFd {
+    fd: OwnedFd,
+}
+
+impl TimerFd {
+    pub fn new() -> io::Result<Self> {
+        // SAFETY: no pointers are passed.
+        Ok(TimerFd { fd: own(unsafe { libc::timerfd_create(libc::CLOCK_MONOTONIC, libc::TFD_NONBLOCK | libc::TFD_CLOEXEC) })? })
+    }
+
+    pub fn descriptor(&self) -> RawFd {
+        self.fd.as_raw_fd()
+    }
+
+    /// Readable once CLOCK_MONOTONIC has reached so many milliseconds; zero for never. Whatever made it readable is forgotten.
+    pub fn set(&self, at_ms: u64) {
+        let at = libc::timespec { tv_sec: (at_ms / 1000) as i64, tv_nsec: (at_ms % 1000 * 1_000_000) as i64 };
+        let setting = libc::itimerspec { it_interval: libc::timespec { tv_sec: 0, tv_nsec: 0 }, it_value: at };
+        // SAFETY: the setting is valid for the call; the old one is not asked for.
+        unsafe { libc::timerfd_settime(self.fd.as_raw_fd(), libc::TFD_TIMER_ABSTIME, &raw const setting, std::ptr::null_mut()) };
     }
 }
 

@@ -150,8 +150,8 @@ pub unsafe extern "C" fn ingest_server_on_thread(
     fence(|| if unsafe { server_of(server) }.is_some() { INGEST_E_UNSUPPORTED } else { INGEST_E_ARGUMENT })
 }
 
-/// Binds an address and listens on it: "http://127.0.0.1:8080", "http://[::1]:8080", or
-/// "http://[::]:8080" for IPv6 and IPv4 at once ("?v6only=on" for IPv6 alone). With port 0 the kernel
+/// Binds an address and listens on it: `http://127.0.0.1:8080`, `http://[::1]:8080`, or
+/// `http://[::]:8080` for IPv6 and IPv4 at once ("?v6only=on" for IPv6 alone). With port 0 the kernel
 /// chooses one, which ingest_server_port tells. Call it once per address, before the start; the
 /// kernel takes connections from then on, and they are served once the server is started. "https://",
 /// "http+unix:" and "http+fd:" addresses are not built yet.
@@ -282,31 +282,48 @@ pub unsafe extern "C" fn ingest_server_run(server: *mut ingest_server, error: *m
     unsafe { fence_explained(error, body) }
 }
 
-/// The descriptor of a server that the host drives with ingest_server_turn. Not built yet.
+/// The descriptor of a server that the host drives with ingest_server_turn instead of starting it.
+/// It is readable, level-triggered, when a turn has something to do: sockets, an answer given on
+/// another thread, a deadline, or work left over. The host adds it to its own poll, epoll or event
+/// loop and calls ingest_server_turn when it is readable; nothing runs between turns.
 ///
-/// Ownership: the descriptor belongs to the server; the host only polls it.
-/// Thread: any.
+/// Ownership: the descriptor belongs to the server; the host only polls it, and never reads it.
+/// Thread: the one that takes the turns.
 /// Blocks: never.
-/// Returns: INGEST_E_UNSUPPORTED in this version; INGEST_E_ARGUMENT for NULL; INGEST_E_FORKED.
+/// Returns: the descriptor; INGEST_E_STATE if the server was started, is in a turn, or has options
+/// that need threads; INGEST_E_STOPPED once it has stopped; INGEST_E_OPTION, INGEST_E_UNSUPPORTED or
+/// INGEST_E_SYSTEM if it cannot be set up; INGEST_E_ARGUMENT for NULL; INGEST_E_FORKED.
 /// Since: 0.1
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ingest_server_fd(server: *mut ingest_server) -> i32 {
-    // SAFETY: NULL, or a server that is not freed during the call.
-    fence(|| if unsafe { server_of(server) }.is_some() { INGEST_E_UNSUPPORTED } else { INGEST_E_ARGUMENT })
+    fence(|| {
+        // SAFETY: NULL, or a server that is not freed during the call.
+        let Some(server) = (unsafe { server_of(server) }) else { return INGEST_E_ARGUMENT };
+        server.descriptor().unwrap_or_else(|status| status)
+    })
 }
 
-/// Runs one turn of a server without threads on the calling thread. Not built yet.
+/// Runs one turn of a server without threads on the calling thread: accepts, reads, parses, delivers
+/// and sends what is there. With a callback the events of the turn are delivered by it, within the
+/// turn; else they wait in the queue for ingest_queue_poll. Needs topology=inline (or auto with one
+/// I/O thread), and takes the place of ingest_server_start.
 ///
 /// Ownership: none.
-/// Thread: one at a time per server.
+/// Thread: any, one at a time per server; a turn within a turn is INGEST_E_STATE.
 /// Blocks: at most timeout_ms, never with 0, without limit with -1.
-/// Returns: INGEST_E_UNSUPPORTED in this version; INGEST_E_ARGUMENT for NULL or a timeout below -1;
-/// INGEST_E_FORKED.
+/// Returns: how many requests wait in the queue; INGEST_E_INTERRUPTED if a signal ended the wait;
+/// INGEST_E_STOPPED once the server has stopped; INGEST_E_ARGUMENT for NULL or a timeout below -1;
+/// else as ingest_server_fd.
 /// Since: 0.1
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ingest_server_turn(server: *mut ingest_server, timeout_ms: i32) -> i32 {
-    // SAFETY: NULL, or a server that is not freed during the call.
-    fence(|| if unsafe { server_of(server) }.is_some() && timeout_ms >= -1 { INGEST_E_UNSUPPORTED } else { INGEST_E_ARGUMENT })
+    fence(|| {
+        // SAFETY: NULL, or a server that is not freed during the call.
+        match unsafe { server_of(server) } {
+            Some(server) if timeout_ms >= -1 => server.turn(timeout_ms),
+            _ => INGEST_E_ARGUMENT,
+        }
+    })
 }
 
 /// Changes an option of a running server. No option is flagged INGEST_OPTION_LIVE yet.

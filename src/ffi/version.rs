@@ -24,7 +24,7 @@ const FEATURES: [(&str, bool); 29] = [
     ("acceptor", false),
     ("dispatch", false),
     ("pipeline", false),
-    ("turn", false),
+    ("turn", true),
     ("queue", true),
     ("threads", true),
     ("packed", false),

@@ -8,7 +8,7 @@ use crate::memory::slots::SlotTable;
 use crate::memory::waker::Waker;
 use crate::stats::Counters;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 /// One I/O thread, seen from outside.
 #[derive(Debug)]
@@ -28,6 +28,8 @@ pub struct Door {
     in_flight: AtomicI64,
     in_flight_max: i64,
     queue_age_ns: u64,
+    /// The host runs the I/O in turns, so nobody may sleep in a queue.
+    driven: AtomicBool,
 }
 
 impl Door {
@@ -39,6 +41,7 @@ impl Door {
             in_flight: AtomicI64::new(0),
             in_flight_max: i64::try_from(in_flight_max).unwrap_or(i64::MAX),
             queue_age_ns: queue_age_ms.saturating_mul(1_000_000),
+            driven: AtomicBool::new(false),
         }
     }
 
@@ -52,6 +55,14 @@ impl Door {
 
     pub fn queues(&self) -> &[Queue<EventFd>] {
         &self.queues
+    }
+
+    pub fn drive_by_host(&self) {
+        self.driven.store(true, Ordering::Relaxed);
+    }
+
+    pub fn is_driven_by_host(&self) -> bool {
+        self.driven.load(Ordering::Relaxed)
     }
 
     pub fn queue_age_ns(&self) -> u64 {

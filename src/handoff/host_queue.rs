@@ -46,6 +46,10 @@ impl HostQueue {
 
     /// Like `poll`, but sleeps until something comes: at most `timeout_ms`, -1 for ever.
     pub fn wait(&self, out: &mut [MaybeUninit<ingest_event>], timeout_ms: i32) -> i32 {
+        if self.door.is_driven_by_host() {
+            // Who sleeps here cannot run the turn that would bring something.
+            return INGEST_E_STATE;
+        }
         let (capacity, mut next) = (out.len(), 0);
         self.visit(|| {
             self.wait_for(capacity, timeout_ms, &mut |event| {

@@ -1,6 +1,7 @@
 //! The rope and where it is cut: which thread does which step, as one table of plans.
 #![forbid(unsafe_code)]
 
+pub mod orders;
 pub mod plans;
 pub mod segment;
 pub mod serving;

@@ -1,6 +1,7 @@
 //! One I/O thread with the whole rope in its hands: the tick, and what each event of the engine sets off.
 #![forbid(unsafe_code)]
 
+use super::orders::Orders;
 use super::serving::Serving;
 use super::spinner::Spinner;
 use crate::accept;
@@ -13,9 +14,11 @@ use crate::handoff::{Door, Home};
 use crate::limits::SLAB_BYTES;
 use crate::parse::refusal::Refusal;
 use crate::respond;
+use std::io;
+use std::os::fd::RawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 const HEAD_TIMEOUT: Refusal = Refusal::new(408, "the request did not arrive in time");
 const BODY_TIMEOUT: Refusal = Refusal::new(408, "the body did not arrive in time");
@@ -24,20 +27,6 @@ const RESPONSE_TIMEOUT: Refusal = Refusal::new(504, "no answer in time");
 
 /// Connections whose answers are gathered before they are sent, though the tick goes on.
 const BURST: usize = 32;
-
-/// What the server asks of its I/O threads; they look once a tick.
-#[derive(Debug, Default)]
-pub struct Orders {
-    /// Accept no more, answer what is there, then end.
-    pub drain: AtomicBool,
-    /// When draining becomes stopping, in CLOCK_MONOTONIC milliseconds; zero for not yet known.
-    pub drain_until_ms: AtomicU64,
-    /// End now.
-    pub stop: AtomicBool,
-    /// Connections that all threads together may have.
-    pub max_connections: u64,
-    pub connections: AtomicU64,
-}
 
 /// See the file's first line.
 pub struct Segment {
@@ -61,6 +50,19 @@ pub struct Segment {
     drain_timeout_ms: u64,
     paused: bool,
     scratch: Vec<SeatId>,
+    /// How long a tick may wait; -1 on a thread of our own.
+    patience_ms: i32,
+    interrupted: bool,
+}
+
+/// How a turn came out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turned {
+    Done,
+    /// A signal ended the wait.
+    Interrupted,
+    /// The server has stopped; there is no next turn.
+    Over,
 }
 
 impl Segment {
@@ -92,7 +94,32 @@ impl Segment {
             drain_timeout_ms,
             paused: false,
             scratch: Vec::new(),
+            patience_ms: -1,
+            interrupted: false,
         }
+    }
+
+    /// The descriptor that a host polls between turns.
+    pub fn outside(&mut self) -> io::Result<RawFd> {
+        self.engine.outside()
+    }
+
+    /// One tick on a thread of the host's, which waits at most so long (-1: for ever). Between turns nothing runs: what is
+    /// posted, due, or left over makes the descriptor readable.
+    pub fn turn(&mut self, timeout_ms: i32) -> Turned {
+        self.patience_ms = timeout_ms;
+        self.interrupted = false;
+        match catch_unwind(AssertUnwindSafe(|| self.tick())) {
+            Ok(true) => {}
+            Ok(false) => return Turned::Over,
+            Err(_) => self.recover(),
+        }
+        self.engine.rest(self.clock.now_ms());
+        self.home().waker.announce_sleep();
+        if self.is_busy() || !self.home().mailbox.is_empty() {
+            self.home().waker.wake_always();
+        }
+        if self.interrupted { Turned::Interrupted } else { Turned::Done }
     }
 
     /// Runs until the server stops. A panic in a tick costs the connection that was at work, no more.
@@ -146,9 +173,8 @@ impl Segment {
 
     /// Waits for events, unless there is work already.
     fn sleep(&mut self) {
-        let busy = (!self.resume.is_empty() && !self.serving.outlet.is_stalled()) || self.engine.has_ready();
-        let mut timeout_ms = if busy { 0 } else { -1 };
-        if !busy {
+        let mut timeout_ms = if self.is_busy() { 0 } else { self.patience_ms };
+        if timeout_ms < 0 {
             timeout_ms = self.look_around();
         }
         if timeout_ms != 0 {
@@ -163,11 +189,18 @@ impl Segment {
         }
         if self.draining {
             let left = self.orders.drain_until_ms.load(Ordering::Relaxed).saturating_sub(self.clock.now_ms());
-            timeout_ms = if timeout_ms == 0 { 0 } else { left.clamp(1, 1000) as i32 };
+            let left = left.clamp(1, 1000) as i32;
+            timeout_ms = if timeout_ms < 0 { left } else { timeout_ms.min(left) };
         }
-        // It fails only when the descriptor was closed under us; the next tick finds that out again, at the pace of a sleep.
-        let _ = self.engine.wait(self.clock.now_ms(), timeout_ms);
+        // A signal is for the host to hear of; any other failure is found again by the next tick.
+        let waited = self.engine.wait(self.clock.now_ms(), timeout_ms);
+        self.interrupted = waited.is_err_and(|error| error.kind() == io::ErrorKind::Interrupted);
         self.home().waker.awake();
+    }
+
+    /// Work is waiting that no event will announce.
+    fn is_busy(&self) -> bool {
+        (!self.resume.is_empty() && !self.serving.outlet.is_stalled()) || self.engine.has_ready()
     }
 
     /// Looks for work for a few microseconds before sleeping. Returns how long to wait then.
@@ -437,7 +470,7 @@ impl Segment {
     }
 
     /// The last tick: whoever is still connected is let go, and no request is left open.
-    fn end(mut self) {
+    pub fn end(mut self) {
         for id in self.engine.seats().ids() {
             if let Some(mut connection) = self.engine.seats().take_baton(id) {
                 self.close(id, &mut connection);

@@ -6,10 +6,17 @@ use crate::handoff::{EventSink, HostQueue};
 use crate::request::ingest_event;
 use crate::status::INGEST_E_INTERRUPTED;
 use parking_lot::{Condvar, Mutex};
+use std::cell::Cell;
 use std::io;
 use std::sync::Arc;
-use std::thread::{Builder, JoinHandle, ThreadId};
+use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
+
+thread_local! {
+    /// The address of the roll this thread is on, 0 for a thread of the host. `std::thread::current` would answer the same question,
+    /// but it allocates a handle for every thread of the host that asks, and the main thread's is never given back.
+    static ON_ROLL: Cell<usize> = const { Cell::new(0) };
+}
 
 /// How many threads of a server are still running.
 #[derive(Debug, Default)]
@@ -40,6 +47,15 @@ impl Roll {
         io && running.io == 0
     }
 
+    fn address(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+
+    /// Whether the calling thread is on it, and must not wait for its end.
+    pub fn includes_caller(&self) -> bool {
+        ON_ROLL.get() == self.address()
+    }
+
     /// Waits until no thread runs any more; false when the time is over before.
     pub fn wait_for_none(&self, limit: Option<Duration>) -> bool {
         let deadline = limit.map(|limit| Instant::now() + limit);
@@ -62,7 +78,6 @@ impl Roll {
 #[derive(Debug, Default)]
 pub struct Threads {
     handles: Vec<JoinHandle<()>>,
-    ids: Vec<ThreadId>,
 }
 
 impl Threads {
@@ -79,6 +94,7 @@ impl Threads {
         roll.enter(io);
         let theirs = Arc::clone(roll);
         let body = move || {
+            ON_ROLL.set(theirs.address());
             // A panic must neither leave this thread nor leave the roll wrong.
             let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
             let last = theirs.leave(io);
@@ -86,7 +102,6 @@ impl Threads {
         };
         match Builder::new().name(name).spawn(body) {
             Ok(handle) => {
-                self.ids.push(handle.thread().id());
                 self.handles.push(handle);
                 Ok(())
             }
@@ -95,11 +110,6 @@ impl Threads {
                 Err(error)
             }
         }
-    }
-
-    /// Whether the calling thread is one of these, and must not wait for them.
-    pub fn includes_caller(&self) -> bool {
-        self.ids.contains(&std::thread::current().id())
     }
 
     pub fn join(&mut self) {

@@ -179,8 +179,7 @@ static void unbuilt_calls_say_so(ingest_server *server) {
   UNBUILT(ingest_server_listen_fd(server, 0, "http", NULL, &error));
   EXPECT(strlen(error.text) > 0, 1);
   REFUSED(ingest_server_listen_fd(server, -1, "http", NULL, &error));
-  UNBUILT(ingest_server_fd(server));
-  UNBUILT(ingest_server_turn(server, 0));
+  REFUSED(ingest_server_turn(server, -2));
   UNBUILT(ingest_server_set(server, "keepalive_timeout", "30s", &error));
   EXPECT(ingest_server_set(server, "keepalive_timeout", "30", &error), INGEST_E_OPTION);
   UNBUILT(ingest_server_reload_tls(server, &error));

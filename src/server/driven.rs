@@ -1,0 +1,127 @@
+//! A server without threads: the host runs it, turn by turn, on a thread of its own.
+#![forbid(unsafe_code)]
+
+use super::{Post, Server};
+use crate::engine::epoll::EpollEngine;
+use crate::engine::{Engine, sys};
+use crate::handoff::HostQueue;
+use crate::handoff::outlet::Way;
+use crate::options::{Delivery, Spin};
+use crate::status::{Failure, INGEST_E_INTERRUPTED, INGEST_E_STATE, INGEST_E_STOPPED, ingest_status};
+use crate::topology::plans::{self, Crew};
+use crate::topology::segment::{Segment, Turned};
+use std::os::fd::RawFd;
+use std::sync::Arc;
+
+/// Who runs the server.
+#[derive(Default)]
+pub(super) enum Driven {
+    /// Threads of its own, or nobody yet.
+    #[default]
+    Not,
+    /// The host; a segment never leaves this place.
+    Running(Box<Segment>),
+    /// It was the host, and there is nothing left to run.
+    Over,
+}
+
+impl Server {
+    /// The descriptor that the host polls; with it the server becomes one that the host drives.
+    pub fn descriptor(&self) -> Result<RawFd, ingest_status> {
+        // Busy means that a turn is running, so this is a call from its callback.
+        let mut driven = self.driven.try_lock().ok_or(INGEST_E_STATE)?;
+        match self.driven_by_host(&mut driven)? {
+            Driven::Running(segment) => segment.outside().map_err(|error| Failure::system(&error, "no timer").status),
+            _ => Err(INGEST_E_STOPPED),
+        }
+    }
+
+    /// One turn: waits at most `timeout_ms`, runs one tick, and says how many requests wait in the queue.
+    pub fn turn(&self, timeout_ms: i32) -> i32 {
+        let Some(mut driven) = self.driven.try_lock() else { return INGEST_E_STATE };
+        let turned = match self.driven_by_host(&mut driven) {
+            Err(status) => return status,
+            Ok(Driven::Running(segment)) => segment.turn(timeout_ms),
+            Ok(_) => return INGEST_E_STOPPED,
+        };
+        match turned {
+            Turned::Done => self.queues.iter().map(HostQueue::depth).sum(),
+            Turned::Interrupted => INGEST_E_INTERRUPTED,
+            Turned::Over => {
+                Self::end(&mut driven);
+                self.queues.iter().for_each(HostQueue::close);
+                INGEST_E_STOPPED
+            }
+        }
+    }
+
+    /// The host still has turns to take; nobody else could end it.
+    pub(super) fn has_turns_left(&self) -> bool {
+        self.driven.try_lock().is_none_or(|driven| matches!(*driven, Driven::Running(_)))
+    }
+
+    /// Ends a server that the host drives. `INGEST_E_STATE` from within one of its turns.
+    pub(super) fn end_driven(&self) -> Result<(), ingest_status> {
+        let mut driven = self.driven.try_lock().ok_or(INGEST_E_STATE)?;
+        Self::end(&mut driven);
+        Ok(())
+    }
+
+    fn end(driven: &mut Driven) {
+        if let Driven::Running(segment) = std::mem::replace(driven, Driven::Over) {
+            segment.end();
+        }
+    }
+
+    fn driven_by_host<'a>(&self, driven: &'a mut Driven) -> Result<&'a mut Driven, ingest_status> {
+        if matches!(driven, Driven::Not) {
+            let segment = self.first_turn().map_err(|failure| failure.status)?;
+            *driven = Driven::Running(Box::new(segment));
+        }
+        Ok(driven)
+    }
+
+    /// Everything that `start` does, but no thread.
+    fn first_turn(&self) -> Result<Segment, Failure> {
+        let wrong = |text: &str| Failure::new(INGEST_E_STATE, text);
+        let mut life = self.life.lock();
+        if life.started {
+            return Err(wrong("a server that was started cannot be driven by turns"));
+        }
+        self.options.check()?;
+        if plans::choose(&self.options)?.plan.crew != Crew::One || self.options.delivery == Delivery::Threads {
+            return Err(wrong("a server that is driven by turns has no threads (set topology=inline, and delivery to inline or queue)"));
+        }
+        let way = match (&life.sink, self.options.delivery) {
+            // Without threads a callback can only run in the turn itself.
+            (Some(sink), Delivery::Auto | Delivery::Inline) => Way::Inline(Arc::clone(sink)),
+            (None, Delivery::Inline) => return Err(wrong("delivery=inline needs a callback (call ingest_server_on_events before)")),
+            _ => Way::Queue(0),
+        };
+        let mut sockets = super::hand_out(&mut life.listeners, 1);
+        let engine = self.engine(0, sockets.pop().unwrap_or_default())?;
+        self.door.drive_by_host();
+        life.started = true;
+        // Spinning would keep the host from its own loop.
+        let mut options = self.options.clone();
+        options.spin = Spin::Off;
+        Ok(Server::segment(options, Arc::clone(&self.door), Arc::clone(&self.orders), Post { engine, way, number: 0 }))
+    }
+
+    /// The engine of one I/O thread, with its listeners.
+    pub(super) fn engine(
+        &self,
+        number: usize,
+        sockets: Vec<(u16, std::os::fd::OwnedFd)>,
+    ) -> Result<EpollEngine<crate::connection::Connection>, Failure> {
+        let failed =
+            |error: std::io::Error| Failure::system(&error, format!("cannot start: {error} (check the limits on descriptors and threads)"));
+        let waker = Arc::clone(&self.door.homes()[number].waker);
+        let accepts = usize::try_from(self.options.limits.accepts_per_wake).unwrap_or(usize::MAX);
+        let mut engine = EpollEngine::new(waker, accepts, sys::monotonic_ns() / 1_000_000).map_err(failed)?;
+        for (listener, socket) in sockets {
+            engine.listen(listener, socket).map_err(failed)?;
+        }
+        Ok(engine)
+    }
+}

@@ -1,0 +1,18 @@
+//! What a server asks of its I/O threads, and what they share about connections.
+#![forbid(unsafe_code)]
+
+use std::sync::atomic::{AtomicBool, AtomicU64};
+
+/// What the server asks of its I/O threads; they look once a tick.
+#[derive(Debug, Default)]
+pub struct Orders {
+    /// Accept no more, answer what is there, then end.
+    pub drain: AtomicBool,
+    /// When draining becomes stopping, in CLOCK_MONOTONIC milliseconds; zero for not yet known.
+    pub drain_until_ms: AtomicU64,
+    /// End now.
+    pub stop: AtomicBool,
+    /// Connections that all threads together may have.
+    pub max_connections: u64,
+    pub connections: AtomicU64,
+}
