@@ -966,13 +966,15 @@ ingest_status ingest_queue_wake(struct ingest_queue *queue);
 // Since: 0.1
 int32_t ingest_queue_depth(const struct ingest_queue *queue);
 
-// Gives back requests that were taken but not begun; they go to the front of the queue in their old
-// order, with new tokens. Not built yet.
+// Gives back requests that were taken but not begun, so that another consumer may have them. They go
+// to the front of the queue in the order of the array, with new tokens; the old tokens are stale.
 //
-// Ownership: the array is the caller's; in this version the requests stay the caller's too.
+// Ownership: the array is the caller's; the requests are the library's again, also those whose client
+// has left or that came too late.
 // Thread: any.
 // Blocks: never.
-// Returns: INGEST_E_UNSUPPORTED in this version; INGEST_E_ARGUMENT for NULL; INGEST_E_FORKED.
+// Returns: how many were still open and are in the queue again; INGEST_E_ARGUMENT for NULL or more
+// tokens than the result can count; INGEST_E_FORKED.
 // Since: 0.1
 int32_t ingest_queue_return(struct ingest_queue *queue, const ingest_token *tokens, size_t count);
 

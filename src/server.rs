@@ -20,9 +20,7 @@ use crate::options::{Delivery, Options, PipelineUnsafe};
 use crate::request::{ingest_request, ingest_token};
 use crate::respond;
 use crate::stats::{Counters, Totals};
-use crate::status::{
-    Failure, INGEST_E_ARGUMENT, INGEST_E_BUSY, INGEST_E_GONE, INGEST_E_STATE, INGEST_E_UNSUPPORTED, INGEST_OK, ingest_status,
-};
+use crate::status::{Failure, INGEST_E_ARGUMENT, INGEST_E_BUSY, INGEST_E_GONE, INGEST_E_OPTION, INGEST_E_STATE, INGEST_OK, ingest_status};
 use crate::topology::orders::Orders;
 use crate::topology::plans::{self, Chosen};
 use crate::topology::segment::Segment;
@@ -135,8 +133,9 @@ impl Server {
         self.options.check()?;
         let chosen = plans::choose(&self.options)?;
         let delivery = plans::delivery(&self.options, life.sink.is_some())?;
-        if self.options.queues > 1 {
-            return Err(Failure::new(INGEST_E_UNSUPPORTED, "more than one queue is not built yet (set queues=1)"));
+        if delivery == Delivery::Threads && self.handlers() < self.options.queues as usize {
+            let text = format!("{} queues need as many handler_threads at least (set handler_threads)", self.options.queues);
+            return Err(Failure::new(INGEST_E_OPTION, text));
         }
         let sockets = hand_out(&mut life.listeners, chosen.io_threads);
         let started = self.start_threads(&mut life, chosen, delivery, sockets);
@@ -157,7 +156,7 @@ impl Server {
             let engine = self.engine(number, sockets)?;
             let way = match (&life.sink, delivery) {
                 (Some(sink), Delivery::Inline) => Way::Inline(Arc::clone(sink)),
-                _ => Way::Queue(0),
+                _ => Way::Queues(number),
             };
             posts.push(Post { engine, way, number });
         }
@@ -166,15 +165,19 @@ impl Server {
             self.start_io(life, post).map_err(failed)?;
         }
         if let (Delivery::Threads, Some(sink)) = (delivery, life.sink.clone()) {
-            let wanted = match self.options.handler_threads {
-                0 => sys::processors(),
-                count => count as usize,
-            };
-            for number in 0..wanted {
+            for number in 0..self.handlers() {
                 self.start_handler(life, number, Arc::clone(&sink)).map_err(failed)?;
             }
         }
         Ok(())
+    }
+
+    /// Handler threads: as many as there are processors unless set.
+    fn handlers(&self) -> usize {
+        match self.options.handler_threads {
+            0 => sys::processors().max(self.options.queues as usize),
+            count => count as usize,
+        }
     }
 
     fn start_io(&self, life: &mut Life, post: Post) -> std::io::Result<()> {
@@ -209,7 +212,7 @@ impl Server {
     fn start_handler(&self, life: &mut Life, number: usize, sink: Arc<dyn EventSink>) -> std::io::Result<()> {
         let queues = Arc::clone(&self.queues);
         let batch_max = self.options.batch_max as usize;
-        let work = move || threads::handle(&queues[0], &*sink, batch_max);
+        let work = move || threads::handle(&queues[number % queues.len()], &*sink, batch_max);
         life.threads.start(&self.roll, format!("ingest-run-{number}"), false, work, |_| {})
     }
 

@@ -18,6 +18,8 @@ mod listeners;
 mod lookups;
 #[path = "journey/order.rs"]
 mod order;
+#[path = "journey/sharing.rs"]
+mod sharing;
 #[path = "journey/times.rs"]
 mod times;
 #[path = "journey/tokens.rs"]

@@ -312,6 +312,11 @@ impl Http1 {
         Some(pending)
     }
 
+    /// The slots of every request that is owed an answer.
+    pub fn pending_slots(&self) -> impl Iterator<Item = u32> {
+        self.pending.iter().map(|pending| pending.slot)
+    }
+
     pub fn refuse(&mut self, refusal: Refusal) {
         self.refusal.get_or_insert(refusal);
     }

@@ -139,20 +139,22 @@ pub unsafe extern "C" fn ingest_queue_depth(queue: *const ingest_queue) -> i32 {
     })
 }
 
-/// Gives back requests that were taken but not begun; they go to the front of the queue in their old
-/// order, with new tokens. Not built yet.
+/// Gives back requests that were taken but not begun, so that another consumer may have them. They go
+/// to the front of the queue in the order of the array, with new tokens; the old tokens are stale.
 ///
-/// Ownership: the array is the caller's; in this version the requests stay the caller's too.
+/// Ownership: the array is the caller's; the requests are the library's again, also those whose client
+/// has left or that came too late.
 /// Thread: any.
 /// Blocks: never.
-/// Returns: INGEST_E_UNSUPPORTED in this version; INGEST_E_ARGUMENT for NULL; INGEST_E_FORKED.
+/// Returns: how many were still open and are in the queue again; INGEST_E_ARGUMENT for NULL or more
+/// tokens than the result can count; INGEST_E_FORKED.
 /// Since: 0.1
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ingest_queue_return(queue: *mut ingest_queue, tokens: *const ingest_token, count: usize) -> i32 {
     fence(|| {
         // SAFETY: NULL, or a queue whose server is not freed during the call, and an array of `count` tokens.
         match unsafe { (queue_of(queue), area(tokens, count)) } {
-            (Some(_), Some(_)) => INGEST_E_UNSUPPORTED,
+            (Some(queue), Some(tokens)) if i32::try_from(count).is_ok() => queue.give_back(tokens),
             _ => INGEST_E_ARGUMENT,
         }
     })

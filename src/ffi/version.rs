@@ -28,7 +28,7 @@ const FEATURES: [(&str, bool); 29] = [
     ("queue", true),
     ("threads", true),
     ("packed", false),
-    ("return", false),
+    ("return", true),
     ("lend", false),
     ("stream", false),
     ("file", false),

@@ -4,7 +4,7 @@
 use super::Door;
 use crate::engine::sys::{self, EventFd};
 use crate::memory::queue::{Entry, Queue, Sleep, Taken};
-use crate::request::{INGEST_EVENT_REQUEST, ingest_event, ingest_slice};
+use crate::request::{INGEST_EVENT_REQUEST, ingest_event, ingest_slice, ingest_token};
 use crate::respond;
 use crate::status::{INGEST_E_INTERRUPTED, INGEST_E_STATE, INGEST_E_STOPPED, INGEST_E_SYSTEM, INGEST_OK, ingest_status};
 use std::mem::MaybeUninit;
@@ -109,6 +109,25 @@ impl HostQueue {
         }
     }
 
+    /// Takes back what the host has not begun: to the front, in the old order, under new tokens. Returns how many were
+    /// still open; the memory of the others is the library's again all the same.
+    pub fn give_back(&self, tokens: &[ingest_token]) -> i32 {
+        let now_ns = sys::monotonic_ns();
+        let mut back = 0;
+        for &token in tokens.iter().rev() {
+            let Ok(claim) = self.door.slots().claim(token) else { continue };
+            if !claim.open {
+                respond::release(&self.door, claim);
+                continue;
+            }
+            let (token, weight) = claim.requeue(self.door.slots());
+            self.queue().push_front(Entry { token, bytes: u32::try_from(weight).unwrap_or(u32::MAX), at_ns: now_ns });
+            back += 1;
+        }
+        self.door.came_back(back);
+        i32::try_from(back).unwrap_or(i32::MAX)
+    }
+
     pub fn descriptor(&self) -> RawFd {
         self.queue().descriptor().descriptor()
     }
@@ -194,7 +213,7 @@ impl HostQueue {
         }
         let complete = |letter: &mut crate::memory::letter::Letter| {
             if let Some(journey) = letter.journey() {
-                journey.queue_ns = waited_ns;
+                journey.queue_ns += waited_ns;
             }
         };
         let request = self.door.slots().take(entry.token, complete).ok()?;

@@ -19,8 +19,8 @@ pub trait EventSink: Send + Sync {
 pub enum Way {
     /// The callback, on the I/O thread.
     Inline(Arc<dyn EventSink>),
-    /// Queue number so-and-so.
-    Queue(usize),
+    /// The queues in turn, a batch each, beginning with this one.
+    Queues(usize),
 }
 
 /// See the file's first line.
@@ -48,7 +48,7 @@ impl Outlet {
     pub fn add(&mut self, token: u64, request: *const ingest_request, bytes: usize, now_ns: u64) {
         match self.way {
             Way::Inline(_) => self.events.push(event(token, request)),
-            Way::Queue(_) => self.entries.push_back(Entry { token, bytes: bytes as u32, at_ns: now_ns }),
+            Way::Queues(_) => self.entries.push_back(Entry { token, bytes: bytes as u32, at_ns: now_ns }),
         }
     }
 
@@ -68,7 +68,7 @@ impl Outlet {
 
     /// Hands the batch over. What a full queue has no room for stays, and `is_stalled` says so.
     pub fn deliver(&mut self, door: &Door) {
-        match &self.way {
+        match &mut self.way {
             Way::Inline(sink) => {
                 if !self.events.is_empty() {
                     door.taken(self.events.len());
@@ -76,8 +76,10 @@ impl Outlet {
                     self.events.clear();
                 }
             }
-            Way::Queue(index) => {
-                let Some(queue) = door.queues().get(*index) else { return };
+            Way::Queues(next) => {
+                let Some(queue) = door.queues().get(*next % door.queues().len().max(1)) else { return };
+                // Round and round, so that no queue stays empty however few I/O threads there are.
+                *next = next.wrapping_add(1);
                 let mut pushed = queue.push(self.entries.make_contiguous());
                 if pushed < self.entries.len() {
                     // Requests that timed out meanwhile still stand in the queue when nobody polls it.

@@ -135,6 +135,18 @@ impl<S: Signal> Queue<S> {
         pushed
     }
 
+    /// Puts one back at the front, whatever the bounds say: it was here before.
+    pub fn push_front(&self, entry: Entry) {
+        let mut inner = self.inner.lock();
+        inner.bytes += u64::from(entry.bytes);
+        inner.entries.push_front(entry);
+        self.depth.store(inner.entries.len(), Ordering::Relaxed);
+        if let Some(sleeper) = inner.sleepers.pop() {
+            sleeper.signal();
+        }
+        self.announce(&mut inner);
+    }
+
     /// Drops entries from the front while `stale` says so; makes room when nobody polls.
     pub fn purge(&self, mut stale: impl FnMut(u64) -> bool) {
         let mut inner = self.inner.lock();

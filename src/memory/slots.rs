@@ -2,9 +2,10 @@
 
 use super::letter::Letter;
 use super::pool::Pool;
-use super::sync::{AtomicU32, AtomicU64, Ordering, OwnedCell, spin_loop};
+use super::sync::{AtomicBool, AtomicU32, AtomicU64, Ordering, OwnedCell, fence, spin_loop};
 use crate::request::{ingest_request, ingest_token};
 use std::collections::VecDeque;
+use std::sync::atomic::AtomicPtr;
 use std::sync::{Arc, OnceLock};
 
 /// Slots that are made at once. Small, so that a server with few open exchanges touches little memory.
@@ -76,6 +77,10 @@ struct Slot {
     /// Generation in the upper half, state in the lower.
     word: AtomicU64,
     tag: AtomicU64,
+    /// The peer has sent FIN; set by the I/O thread while the request is open.
+    read_closed: AtomicBool,
+    /// The letter's face, for those who have the token alone.
+    request: AtomicPtr<ingest_request>,
     /// Mailbox link.
     next: AtomicU32,
     cargo: OwnedCell<Cargo>,
@@ -175,10 +180,12 @@ impl SlotTable {
         }
     }
 
-    /// 2: the answer can still be given. 0: it cannot.
+    /// 2: the answer can still be given. 1: so it can, but the peer asks nothing more. 0: it cannot.
     pub fn alive(&self, token: ingest_token) -> i32 {
         match self.find(token) {
-            Ok((slot, _, _, generation)) if slot.word.load(Ordering::Acquire) == generation | HELD => 2,
+            Ok((slot, _, _, generation)) if slot.word.load(Ordering::Acquire) == generation | HELD => {
+                if slot.read_closed.load(Ordering::Relaxed) { 1 } else { 2 }
+            }
             _ => 0,
         }
     }
@@ -191,20 +198,21 @@ impl SlotTable {
     /// The request of a token that the host holds.
     pub fn request(&self, token: ingest_token) -> Option<*const ingest_request> {
         let (slot, _, _, generation) = self.find(token).ok()?;
+        let request = slot.request.load(Ordering::Relaxed);
+        // Looked at afterwards: if the token is still held, the pointer was its own.
+        fence(Ordering::Acquire);
+        self.is_held(slot, generation).then_some(request.cast_const())
+    }
+
+    fn is_held(&self, slot: &Slot, generation: u64) -> bool {
         let word = slot.word.load(Ordering::Acquire);
-        if word != generation | HELD && word != generation | HELD_CLOSED {
-            return None;
-        }
-        // SAFETY: the caller holds the request, so it is not claimed meanwhile (one that breaks this rule races with itself);
-        // the letter is only looked at for its address, which does not change while it is held, by as many threads as like.
-        unsafe { slot.cargo.look(|cargo| cargo.letter.as_ref().map(Letter::request)) }
+        word == generation | HELD || word == generation | HELD_CLOSED
     }
 
     /// Sets the host's own word. `Gone` when the host does not hold the token.
     pub fn set_tag(&self, token: ingest_token, tag: u64) -> Result<(), Gone> {
         let (slot, _, _, generation) = self.find(token)?;
-        let word = slot.word.load(Ordering::Acquire);
-        if word != generation | HELD && word != generation | HELD_CLOSED {
+        if !self.is_held(slot, generation) {
             return Err(Gone);
         }
         slot.tag.store(tag, Ordering::Relaxed);
@@ -223,6 +231,25 @@ impl SlotTable {
 }
 
 impl Claim<'_> {
+    /// Puts the request back among the queued ones, under a new token; the old one is stale from here on. Returns the token
+    /// and what the letter weighs.
+    pub fn requeue(self, home: &SlotTable) -> (ingest_token, usize) {
+        let generation = next_generation(self.generation);
+        let token = home.token(self.index, generation);
+        // SAFETY: in CLAIMED the cargo belongs to the one who made it so, which is us.
+        let weight = unsafe {
+            self.slot.cargo.with(|cargo| {
+                cargo.letter.as_mut().map_or(0, |letter| {
+                    letter.set_token(token);
+                    letter.charge()
+                })
+            })
+        };
+        self.slot.tag.store(0, Ordering::Relaxed);
+        self.slot.word.store(generation | QUEUED, Ordering::Release);
+        (token, weight)
+    }
+
     /// Writes the reply and makes the slot the I/O thread's; it still has to be posted in that thread's mailbox.
     pub fn seal(self, write: impl FnOnce(&mut Reply)) -> u32 {
         // SAFETY: in CLAIMED the cargo belongs to the one who made it so, which is us.
@@ -230,6 +257,11 @@ impl Claim<'_> {
         self.slot.word.store(self.generation | POSTED, Ordering::Release);
         self.index
     }
+}
+
+/// Wraps within the upper half; the token 0 cannot arise, since server numbers start at 1.
+fn next_generation(word: u64) -> u64 {
+    (word >> GENERATION_SHIFT).wrapping_add(1) << GENERATION_SHIFT
 }
 
 /// How an I/O thread's wish to end an exchange came out.
@@ -266,7 +298,11 @@ impl SlotOwner {
         let token = self.table.token(index, generation);
         letter.set_token(token);
         let request = letter.request();
+        // Whoever sees the new pointer sees that the old token is stale.
+        fence(Ordering::Release);
         slot.tag.store(0, Ordering::Relaxed);
+        slot.read_closed.store(false, Ordering::Relaxed);
+        slot.request.store(request.cast_mut(), Ordering::Relaxed);
         // SAFETY: in FREE the cargo belongs to the owning thread, and only slots in FREE are in `free`.
         unsafe {
             slot.cargo.with(|cargo| {
@@ -298,6 +334,13 @@ impl SlotOwner {
                 Ok(_) => return closed,
                 Err(found) => word = found,
             }
+        }
+    }
+
+    /// The peer of this request has sent FIN.
+    pub fn note_read_closed(&mut self, index: u32) {
+        if let Some((slot, _)) = self.table.slot(index) {
+            slot.read_closed.store(true, Ordering::Relaxed);
         }
     }
 
@@ -345,9 +388,7 @@ impl SlotOwner {
             letter.dissolve(pool);
             charge
         });
-        // A generation wraps within the upper half; the token 0 cannot arise, since server numbers start at 1.
-        let next = (word >> GENERATION_SHIFT).wrapping_add(1) << GENERATION_SHIFT;
-        slot.word.store(next | FREE, Ordering::Release);
+        slot.word.store(next_generation(word) | FREE, Ordering::Release);
         self.free.push_back(index);
         (kind, charge)
     }
@@ -367,6 +408,8 @@ impl SlotOwner {
             Slot {
                 word: AtomicU64::new(generation | FREE),
                 tag: AtomicU64::new(0),
+                read_closed: AtomicBool::new(false),
+                request: AtomicPtr::new(std::ptr::null_mut()),
                 next: AtomicU32::new(0),
                 cargo: OwnedCell::new(Cargo::default()),
             }

@@ -69,17 +69,4 @@ impl<T> OwnedCell<T> {
         // SAFETY: the caller owns the cell, so this is the only reference; loom checks it.
         return self.inner.with_mut(|content| use_it(unsafe { &mut *content }));
     }
-
-    /// Lends the content to one of several who only look at it.
-    ///
-    /// # Safety
-    /// Whoever looks keeps the cell from being owned by somebody who changes it until `use_it` returns.
-    pub unsafe fn look<R>(&self, use_it: impl FnOnce(&T) -> R) -> R {
-        #[cfg(not(loom))]
-        // SAFETY: nobody changes the content meanwhile, as the caller has promised.
-        return use_it(unsafe { &*self.inner.get() });
-        #[cfg(loom)]
-        // SAFETY: nobody changes the content meanwhile; loom checks it.
-        return self.inner.with(|content| use_it(unsafe { &*content }));
-    }
 }

@@ -6,5 +6,5 @@ pub mod fields;
 pub mod post;
 pub mod settle;
 
-pub use post::{abandon, post, post_typed, refuse_aged};
+pub use post::{abandon, post, post_typed, refuse_aged, release};
 pub use settle::{fail, refuse, settle, write_ready};

@@ -84,7 +84,7 @@ pub fn refuse_aged(door: &Door, token: ingest_token) {
 }
 
 /// The right to answer had ended; the memory goes back all the same (design, section 2, two lives).
-fn release(door: &Door, claim: Claim<'_>) -> ingest_status {
+pub fn release(door: &Door, claim: Claim<'_>) -> ingest_status {
     give_back(door, claim, ReplyKind::Release);
     INGEST_E_GONE
 }

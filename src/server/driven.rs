@@ -96,7 +96,7 @@ impl Server {
             // Without threads a callback can only run in the turn itself.
             (Some(sink), Delivery::Auto | Delivery::Inline) => Way::Inline(Arc::clone(sink)),
             (None, Delivery::Inline) => return Err(wrong("delivery=inline needs a callback (call ingest_server_on_events before)")),
-            _ => Way::Queue(0),
+            _ => Way::Queues(0),
         };
         let mut sockets = super::hand_out(&mut life.listeners, 1);
         let engine = self.engine(0, sockets.pop().unwrap_or_default())?;

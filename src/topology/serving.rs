@@ -189,6 +189,9 @@ impl Serving {
             Ok((slot, token, request)) => {
                 let pending = Pending { slot, terms, answered: false, queued: !inline, at_ms: self.now_ms() };
                 connection.protocol.push_pending(pending);
+                if connection.read_closed {
+                    self.slots.note_read_closed(slot);
+                }
                 self.outlet.add(token, request, charge, self.now_ns);
                 self.sampler.delivered(1);
                 self.delivered += 1;
@@ -314,6 +317,9 @@ impl Serving {
         }
         if connection.ending == Ending::Lingering {
             connection.ending = Ending::Abort;
+        }
+        for slot in connection.protocol.pending_slots() {
+            self.slots.note_read_closed(slot);
         }
     }
 

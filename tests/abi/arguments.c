@@ -186,7 +186,7 @@ static void unbuilt_calls_say_so(ingest_server *server) {
   UNBUILT(ingest_server_log_next(server, &record, buffer, sizeof buffer));
   UNBUILT(ingest_server_trace_next(server, &trace));
   EXPECT(queue != NULL, 1);
-  UNBUILT(ingest_queue_return(queue, &token, 1));
+  EXPECT(ingest_queue_return(queue, &token, 1), 0);
   UNBUILT(ingest_queue_poll_packed(queue, buffer, sizeof buffer));
   UNBUILT(ingest_request_credit(server, token, 1));
   UNBUILT(ingest_request_body_read(server, token, 0, buffer, sizeof buffer));
