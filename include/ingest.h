@@ -409,7 +409,8 @@ typedef void (*ingest_on_log)(void *userdata,
                               const struct ingest_log_record *record);
 
 // Called on each library thread after it started (1) and before it ends (0), so that a host can
-// attach the thread to a language runtime or a profiler.
+// attach the thread to a language runtime or a profiler. The name is the callee's to read until it
+// returns.
 typedef void (*ingest_on_thread)(void *userdata,
                                  struct ingest_server *server,
                                  const char *name,
@@ -681,21 +682,33 @@ ingest_status ingest_server_on_events(struct ingest_server *server,
                                       ingest_on_events callback,
                                       void *userdata);
 
-// Sets a function that takes log records as they are made. Not built yet.
+// Sets a function that takes each record of the log as it is made, on the thread that makes it: a
+// library thread, or the caller's within ingest_server_start, ingest_server_run, ingest_server_fd,
+// ingest_server_turn and ingest_server_free. That thread does nothing else until the function
+// returns, so it should be quick, and one that may block reads ingest_server_log_next instead. It
+// may run on several threads at once, must return normally, and may call any function but
+// ingest_server_free and ingest_server_join. Records are kept for ingest_server_log_next as well.
+// NULL takes the function away again.
 //
 // Ownership: userdata stays the caller's and must live until ingest_server_free has returned.
 // Thread: any, before the start.
 // Blocks: never.
-// Returns: INGEST_E_UNSUPPORTED in this version; INGEST_E_ARGUMENT for NULL; INGEST_E_FORKED.
+// Returns: INGEST_OK; INGEST_E_STATE once the server was started; INGEST_E_ARGUMENT for NULL;
+// INGEST_E_FORKED.
 // Since: 0.1
 ingest_status ingest_server_on_log(struct ingest_server *server, ingest_on_log callback, void *userdata);
 
-// Sets a function that is called on each library thread when it starts and ends. Not built yet.
+// Sets a function that is called on each library thread, after it started (1) and before it ends (0).
+// Threads that take part in I/O are named ingest-io-0, ingest-io-1 and so on, those that run the
+// callback of delivery=threads ingest-run-0 and so on. Whatever started also ends, before
+// ingest_server_join returns. The function must return normally, and may call any function but
+// ingest_server_free and ingest_server_join. NULL takes it away again.
 //
 // Ownership: userdata stays the caller's and must live until ingest_server_free has returned.
 // Thread: any, before the start.
 // Blocks: never.
-// Returns: INGEST_E_UNSUPPORTED in this version; INGEST_E_ARGUMENT for NULL; INGEST_E_FORKED.
+// Returns: INGEST_OK; INGEST_E_STATE once the server was started; INGEST_E_ARGUMENT for NULL;
+// INGEST_E_FORKED.
 // Since: 0.1
 ingest_status ingest_server_on_thread(struct ingest_server *server,
                                       ingest_on_thread callback,
@@ -874,13 +887,18 @@ ingest_status ingest_server_free(struct ingest_server *server);
 // Since: 0.1
 ingest_status ingest_server_stats(const struct ingest_server *server, struct ingest_stats *stats);
 
-// Takes the oldest record of the log. Not built yet.
+// Takes the oldest record of the log. The server keeps 256 of them; when more come than are read,
+// the oldest make way, and a record of its own says how many were lost. What a peer or the system
+// could repeat without end is said once in ten seconds. A text that does not fit is cut at a
+// character; 256 octets are always enough.
 //
-// Ownership: record and text are the caller's; the record's text will point into text.
+// Ownership: record and text are the caller's, record's size set to sizeof(ingest_log_record); the
+// record's text points into text, which is NUL-terminated behind it. With capacity 0, text may be
+// NULL and only level and time are told.
 // Thread: any.
 // Blocks: never.
-// Returns: INGEST_E_UNSUPPORTED in this version; INGEST_E_ARGUMENT for NULL or a size that is too
-// small; INGEST_E_FORKED.
+// Returns: INGEST_OK; INGEST_E_BUSY when there is none now; INGEST_E_ARGUMENT for NULL or a size that
+// is too small (nothing was taken); INGEST_E_FORKED.
 // Since: 0.1
 ingest_status ingest_server_log_next(struct ingest_server *server,
                                      struct ingest_log_record *record,
@@ -978,13 +996,18 @@ int32_t ingest_queue_depth(const struct ingest_queue *queue);
 // Since: 0.1
 int32_t ingest_queue_return(struct ingest_queue *queue, const ingest_token *tokens, size_t count);
 
-// Takes a batch as one flat block of fixed-width records and octets, for languages in which fields
-// cost more than calls. Not built yet.
+// Takes up to 256 requests as one flat block of fixed-width records and octets, for languages in which
+// fields cost more than calls. docs/packed.md describes it byte by byte. What does not fit stays in the
+// queue; when not even the first request fits, the block's header says how large a block it needs. Only a
+// call that returns 0 makes the queue's descriptor unreadable.
 //
-// Ownership: the block is the caller's.
-// Thread: any, also several at once.
+// Ownership: the block is the caller's; it holds copies. Every request in it is the caller's until
+// answered, abandoned or returned, as with ingest_queue_poll.
+// Thread: any, also several at once, each with a block of its own.
 // Blocks: never.
-// Returns: INGEST_E_UNSUPPORTED in this version; INGEST_E_ARGUMENT for NULL; INGEST_E_FORKED.
+// Returns: how many requests were packed, 0 if there are none; INGEST_E_SPACE if the first does not fit
+// (nothing was taken); INGEST_E_STOPPED when the server has stopped and nothing is left;
+// INGEST_E_ARGUMENT for NULL or a capacity under 32, a header's; INGEST_E_FORKED.
 // Since: 0.1
 int32_t ingest_queue_poll_packed(struct ingest_queue *queue, void *block, size_t capacity);
 
@@ -1078,12 +1101,16 @@ struct ingest_slice ingest_request_json(const struct ingest_request *request,
 // Since: 0.1
 ingest_status ingest_request_credit(struct ingest_server *server, ingest_token token, size_t bytes);
 
-// Copies octets of a body into the caller's buffer, from an offset on. Not built yet.
+// Copies octets of a request's body into the caller's buffer, from an offset on: for a body that a packed
+// block does not carry. The host must hold the request: it was delivered, and neither answered, abandoned
+// nor returned.
 //
 // Ownership: the buffer is the caller's.
 // Thread: any.
 // Blocks: never.
-// Returns: INGEST_E_UNSUPPORTED in this version; INGEST_E_ARGUMENT for NULL; INGEST_E_FORKED.
+// Returns: how many octets were copied, 0 at the body's end or if there is no body; INGEST_E_GONE if the
+// token is stale or foreign; INGEST_E_ARGUMENT for NULL (a buffer may be NULL if capacity is 0);
+// INGEST_E_FORKED.
 // Since: 0.1
 int64_t ingest_request_body_read(struct ingest_server *server,
                                  ingest_token token,
@@ -1242,14 +1269,17 @@ ingest_status ingest_respond_file(struct ingest_server *server,
                                   uint64_t offset,
                                   uint64_t length);
 
-// Answers a batch from one flat block of ids, lengths and octets, the counterpart of
-// ingest_queue_poll_packed. Not built yet.
+// Answers a batch from one flat block of records, offsets and octets, the counterpart of
+// ingest_queue_poll_packed; docs/packed.md describes it byte by byte. The whole block is looked at before
+// anything happens. A token that is stale, or a record whose answer cannot be sent, does not keep the
+// others from being answered; ingest_respond_many says which those were.
 //
-// Ownership: the block stays the caller's.
+// Ownership: the block stays the caller's, who leaves it unchanged during the call. For the memory of
+// each request see ingest_respond; a record whose answer cannot be sent leaves its request held.
 // Thread: any, also from a callback.
 // Blocks: never.
-// Returns: INGEST_E_UNSUPPORTED in this version (nothing happened); INGEST_E_ARGUMENT for NULL;
-// INGEST_E_FORKED.
+// Returns: how many were still open and are answered now; INGEST_E_ARGUMENT for NULL or a block that is
+// malformed (nothing happened); INGEST_E_FORKED.
 // Since: 0.1
 int32_t ingest_respond_packed(struct ingest_server *server, const void *block, size_t length);
 

@@ -51,6 +51,9 @@ pub struct Connection {
     pub ending: Ending,
     /// When the present wait began: for octets, for the kernel to take some, or for FIN.
     pub since_ms: u64,
+    /// When the engine began to send what it is sending now, and how much of that the kernel has taken.
+    pub sending_since_ms: u64,
+    pub sent: u64,
     /// Octets thrown away while lingering.
     pub lingered: u64,
     /// What accepting it cost, for the journey of its first request.
@@ -106,6 +109,8 @@ impl Connection {
             touched: false,
             ending: Ending::Open,
             since_ms: now_ms,
+            sending_since_ms: now_ms,
+            sent: 0,
             lingered: 0,
             accept_ns: 0,
         }
@@ -133,6 +138,11 @@ impl Connection {
     /// Nothing is under way: no octet of a request, no answer owed.
     pub fn is_idle(&self) -> bool {
         self.protocol.is_idle() && self.inbox.is_empty() && self.outbox.is_empty() && !self.sending
+    }
+
+    /// Something may have to be written, or its end decided: mostly not, when a request has just come in.
+    pub fn has_output(&self) -> bool {
+        self.read_closed || !self.outbox.is_empty() || self.ending != Ending::Open || self.protocol.has_something_to_say()
     }
 
     /// Octets of memory that this connection holds beyond its letters.

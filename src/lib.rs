@@ -35,6 +35,8 @@ pub mod memory;
 pub mod journey;
 pub mod stats;
 
+pub mod log;
+
 pub mod options;
 
 pub mod limits;

@@ -75,6 +75,8 @@ impl Default for Limits {
 
 const MIB: u64 = 1024 * 1024;
 
+/// Bodies and answers may take this long before their least rate counts.
+pub const RATE_GRACE_MS: u64 = 5_000;
 /// Heads and targets are addressed with 32-bit offsets, so nothing may be configured to reach this.
 pub const HEADERS_CEILING: u64 = 16 * MIB;
 /// The most field lines a head or a trailer section may be configured to have.

@@ -81,8 +81,6 @@ pub struct Options {
     pub journey: JourneyMode,
     /// With `JourneyMode::Sample`, one request in this many is timed exactly.
     pub journey_sample: u32,
-    /// The library's descriptors lie at or above this number.
-    pub fd_floor: u32,
     pub pipeline_unsafe: PipelineUnsafe,
     pub packed_inline_max: u64,
     pub limits: Limits,
@@ -106,7 +104,6 @@ impl Default for Options {
             spin: Spin::Auto,
             journey: JourneyMode::Sample,
             journey_sample: 64,
-            fd_floor: 0,
             pipeline_unsafe: PipelineUnsafe::Serial,
             packed_inline_max: 16 * 1024,
             limits: Limits::default(),
@@ -245,7 +242,7 @@ mod tests {
             ("delivery", "inline"),
             ("spin", "30us"),
             ("journey", "steps"),
-            ("events", "gone,stopped"),
+            ("events", ""),
             ("pipeline_unsafe", "parallel"),
             ("max_connections", "5000"),
         ] {
@@ -260,7 +257,7 @@ mod tests {
         assert_eq!(options.limits.max_connections, 5000);
         assert_eq!((options.topology, options.io_threads, options.delivery), (Topology::Shards, 4, Delivery::Inline));
         assert_eq!((options.spin, options.journey), (Spin::Microseconds(30), JourneyMode::Steps));
-        assert_eq!(options.events, (1 << crate::request::INGEST_EVENT_GONE) | (1 << crate::request::INGEST_EVENT_STOPPED));
+        assert_eq!(options.events, 0);
         assert_eq!(options.pipeline_unsafe, PipelineUnsafe::Parallel);
         assert!(options.check().is_ok());
     }
@@ -283,8 +280,9 @@ mod tests {
             ("queue_max", "0", "at least 1"),
             ("pipeline_max", "65", "at most 64"),
             ("topology", "ring", "inline"),
-            ("events", "gone,nothing", "nothing"),
-            ("events", "body", "not built yet"),
+            ("events", "nothing", "nothing"),
+            ("events", "gone", "not built yet"),
+            ("fd_floor", "3", "not built yet"),
             ("spin", "30", "us"),
             ("tls.cert", "cert.pem", "not built yet"),
             ("decode", "off", "not built yet"),

@@ -11,6 +11,7 @@ use crate::engine::sys::{self, EventFd};
 use crate::handoff::outlet::Way;
 use crate::handoff::{Door, EventSink, Home, HostQueue, Outlet};
 use crate::limits::{Limits, UNLIMITED};
+use crate::log::{LogSink, Record};
 use crate::memory::fork_mark;
 use crate::memory::mailbox::Mailbox;
 use crate::memory::queue::{Bounds, Queue};
@@ -26,7 +27,8 @@ use crate::topology::plans::{self, Chosen};
 use crate::topology::segment::Segment;
 use crate::topology::serving::Serving;
 use crate::topology::spinner::Spinner;
-use crate::topology::threads::{self, Roll, Threads};
+use crate::topology::tell;
+use crate::topology::threads::{self, Roll, ThreadHook, Threads};
 use parking_lot::Mutex;
 use std::hash::{BuildHasher, RandomState};
 use std::os::fd::OwnedFd;
@@ -82,14 +84,16 @@ impl Server {
         let slots = Arc::new(SlotTable::new(number, seed));
         let door = Arc::new(Door::new(slots, homes, queues, limits.in_flight_max, limits.queue_age_ms));
         let orders = Orders { max_connections: connections_max(limits), ..Orders::default() };
+        let orders = Arc::new(orders);
+        let threads = Threads::new(Arc::clone(&orders));
         Ok(Server {
-            queues: Arc::new((0..count).map(|index| HostQueue::new(Arc::clone(&door), index)).collect()),
+            queues: Arc::new((0..count).map(|index| HostQueue::new(Arc::clone(&door), index, options.packed_inline_max)).collect()),
             options,
             door,
-            orders: Arc::new(orders),
+            orders,
             roll: Arc::new(Roll::default()),
             stops: AtomicU32::new(0),
-            life: Mutex::new(Life { started: false, listeners: Vec::new(), sink: None, threads: Threads::default() }),
+            life: Mutex::new(Life { started: false, listeners: Vec::new(), sink: None, threads }),
             driven: Mutex::new(Driven::Not),
         })
     }
@@ -102,6 +106,31 @@ impl Server {
         }
         life.sink = sink.map(Arc::from);
         Ok(())
+    }
+
+    /// Sets the callback for the log.
+    pub fn on_log(&self, sink: Option<Arc<dyn LogSink>>) -> ingest_status {
+        let life = self.life.lock();
+        if life.started {
+            return INGEST_E_STATE;
+        }
+        self.orders.log.set_sink(sink);
+        INGEST_OK
+    }
+
+    /// Sets the callback for the start and the end of each thread.
+    pub fn on_thread(&self, hook: Option<Arc<dyn ThreadHook>>) -> ingest_status {
+        let mut life = self.life.lock();
+        if life.started {
+            return INGEST_E_STATE;
+        }
+        life.threads.hook = hook;
+        INGEST_OK
+    }
+
+    /// The oldest record of the log that the host has not read.
+    pub fn log_next(&self) -> Option<Record> {
+        self.orders.log.next()
     }
 
     /// Binds and listens now, so that errors are heard and the port is known; connections are accepted after the start.
@@ -137,14 +166,27 @@ impl Server {
             let text = format!("{} queues need as many handler_threads at least (set handler_threads)", self.options.queues);
             return Err(Failure::new(INGEST_E_OPTION, text));
         }
-        let sockets = hand_out(&mut life.listeners, chosen.io_threads);
-        let started = self.start_threads(&mut life, chosen, delivery, sockets);
+        let started =
+            hand_out(&life.listeners, chosen.io_threads).and_then(|sockets| self.start_threads(&mut life, chosen, delivery, sockets));
         if started.is_err() {
             self.orders.stop.store(true, Ordering::Release);
             self.wake_all();
-            life.threads.join();
+            let mut threads = std::mem::replace(&mut life.threads, Threads::new(Arc::clone(&self.orders)));
+            life.threads.hook.clone_from(&threads.hook);
+            // The threads call the host's hooks, which may ask for what this lock guards.
+            drop(life);
+            threads.join();
+            // As before the start, so that it may be tried again.
+            self.orders.stop.store(false, Ordering::Release);
+            self.queues.iter().for_each(HostQueue::reopen);
+            return started;
         }
-        life.started = started.is_ok();
+        life.started = true;
+        life.listeners.iter_mut().for_each(Listener::let_go);
+        let addresses = tell::addresses(&life.listeners);
+        drop(life);
+        tell::started(&self.orders.log, chosen, Some(delivery), self.handlers());
+        tell::listening(&self.orders.log, &addresses);
         started
     }
 
@@ -185,10 +227,11 @@ impl Server {
         let (door, orders) = (Arc::clone(&self.door), Arc::clone(&self.orders));
         let number = post.number;
         let work = move || Server::segment(options, door, orders, post).run();
-        let queues = Arc::clone(&self.queues);
+        let (queues, told) = (Arc::clone(&self.queues), Arc::clone(&self.orders));
         // Nothing comes any more once the last I/O thread has ended: whoever waits hears of it.
         let after = move |last: bool| {
             if last {
+                tell::stopped(&told.log);
                 queues.iter().for_each(HostQueue::close);
             }
         };
@@ -339,14 +382,16 @@ impl Server {
 }
 
 /// One list of sockets for each thread.
-fn hand_out(listeners: &mut [Listener], threads: usize) -> Vec<Vec<(u16, OwnedFd)>> {
+fn hand_out(listeners: &[Listener], threads: usize) -> Result<Vec<Vec<(u16, OwnedFd)>>, Failure> {
     let mut shares: Vec<Vec<(u16, OwnedFd)>> = (0..threads).map(|_| Vec::new()).collect();
-    for (number, listener) in listeners.iter_mut().enumerate() {
-        for (share, socket) in shares.iter_mut().zip(listener.take_sockets()) {
+    for (number, listener) in listeners.iter().enumerate() {
+        let lent = listener.lend_sockets();
+        let lent = lent.map_err(|error| Failure::system(&error, format!("cannot start: {error} (raise the descriptor limit)")))?;
+        for (share, socket) in shares.iter_mut().zip(lent) {
             share.push((number as u16, socket));
         }
     }
-    shares
+    Ok(shares)
 }
 
 /// The option, or what the descriptor limit leaves for us (limits, section 2); the library never raises it.

@@ -67,6 +67,37 @@ fn turn_serves_a_thousand_requests() {
 }
 
 #[test]
+fn late_serves_a_thousand_requests() {
+    serves_a_thousand("late", &[], client::judge_hello);
+}
+
+#[test]
+fn late_answers_after_the_time_in_the_path() {
+    let server = Server::start(example("late").args(LISTEN), 1);
+    let mut clients: Vec<Client> = (0..20).map(|_| Client::connect(server.port())).collect();
+    let began = Instant::now();
+    for (number, client) in clients.iter_mut().enumerate() {
+        client.send(client::get(if number % 2 == 0 { "/400" } else { "/1" }).as_bytes());
+    }
+    for client in clients.iter_mut().skip(1).step_by(2) {
+        assert_eq!(client.receive(false).status, 200);
+    }
+    let short = began.elapsed();
+    for client in clients.iter_mut().step_by(2) {
+        assert_eq!(client.receive(false).status, 200);
+    }
+    let long = began.elapsed();
+    assert!(long >= Duration::from_millis(400), "answers of 400 ms came after {long:?}");
+    assert!(short < long / 2, "answers of 1 ms came after {short:?}");
+    // A drain waits for the answers that are still to come.
+    clients[0].send(client::get("/300").as_bytes());
+    std::thread::sleep(Duration::from_millis(50));
+    server.signal(libc::SIGTERM);
+    assert_eq!(clients[0].receive(false).status, 200);
+    server.stop_cleanly(DRAIN);
+}
+
+#[test]
 fn inspect_serves_a_thousand_requests() {
     serves_a_thousand("inspect", &["--set", "journey=steps"], client::judge_inspect);
 }
@@ -104,7 +135,7 @@ fn inspect_shows_every_field() {
 
 #[test]
 fn every_listener_is_announced_and_serves() {
-    for name in ["hello", "queue", "own_loop", "turn", "inspect"] {
+    for name in ["hello", "queue", "own_loop", "turn", "late", "inspect"] {
         let server = Server::start(example(name).args(LISTEN).args(LISTEN), 2);
         assert_ne!(server.urls[0], server.urls[1]);
         for url in &server.urls {
@@ -117,7 +148,7 @@ fn every_listener_is_announced_and_serves() {
 
 #[test]
 fn sigint_drains_too() {
-    for name in ["hello", "queue", "own_loop", "turn", "inspect"] {
+    for name in ["hello", "queue", "own_loop", "turn", "late", "inspect"] {
         let server = Server::start(example(name).args(LISTEN), 1);
         server.signal(libc::SIGINT);
         let ended = server.finish();
@@ -127,7 +158,7 @@ fn sigint_drains_too() {
 
 #[test]
 fn a_second_signal_stops_at_once() {
-    for name in ["hello", "queue", "own_loop", "turn"] {
+    for name in ["hello", "queue", "own_loop", "turn", "late"] {
         let server = Server::start(example(name).args(LISTEN), 1);
         let mut half = TcpStream::connect(("127.0.0.1", server.port())).expect("the server accepts");
         half.write_all(b"POST /never HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhalf").expect("the server reads");
@@ -147,7 +178,7 @@ fn a_second_signal_stops_at_once() {
 fn a_taken_port_is_a_clear_error() {
     let taken = TcpListener::bind(("127.0.0.1", 0)).expect("a port is free");
     let address = taken.local_addr().expect("it is bound");
-    for name in ["hello", "queue", "own_loop", "turn", "inspect"] {
+    for name in ["hello", "queue", "own_loop", "turn", "late", "inspect"] {
         let ended = run(example(name).arg("--listen").arg(format!("http://{address}")));
         assert_eq!(ended.status.code(), Some(1), "{name}");
         assert!(ended.stdout.is_empty(), "{:?}", ended.stdout);
@@ -159,7 +190,7 @@ fn a_taken_port_is_a_clear_error() {
 
 #[test]
 fn help_is_given_and_bad_usage_is_refused() {
-    for name in ["hello", "queue", "own_loop", "turn", "inspect"] {
+    for name in ["hello", "queue", "own_loop", "turn", "late", "inspect"] {
         let help = run(example(name).arg("--help"));
         assert_eq!((help.status.code(), help.stderr.as_str()), (Some(0), ""), "{name}");
         let text = help.stdout.join("\n");

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The sources of the header, in the order in which it shows them.
-const SOURCES: [&str; 9] = [
+const SOURCES: [&str; 10] = [
     "src/status.rs",
     "src/request.rs",
     "src/ffi/version.rs",
@@ -13,6 +13,7 @@ const SOURCES: [&str; 9] = [
     "src/ffi/server.rs",
     "src/ffi/observe.rs",
     "src/ffi/queue.rs",
+    "src/ffi/packed.rs",
     "src/ffi/request.rs",
     "src/ffi/respond.rs",
 ];

@@ -11,13 +11,14 @@ use std::time::Duration;
 /// A program, its arguments, and what judges its answers.
 type Trial = (&'static str, &'static [&'static str], fn(&Asked, &Response));
 
-const PROGRAMS: [Trial; 7] = [
+const PROGRAMS: [Trial; 8] = [
     ("hello", &[], client::judge_hello),
     ("hello", &["--set", "topology=shards", "--set", "io_threads=2"], client::judge_hello),
     ("queue", &["--consumers", "2"], client::judge_hello),
     ("queue", &["--consumers", "3", "--set", "topology=shards", "--set", "io_threads=2"], client::judge_hello),
     ("own_loop", &[], client::judge_own_loop),
     ("turn", &[], client::judge_hello),
+    ("late", &[], client::judge_hello),
     ("inspect", &["--set", "journey=steps"], client::judge_inspect),
 ];
 

@@ -37,9 +37,14 @@ impl Listener {
         Ok(Listener { address, bound, backlog, sockets })
     }
 
-    /// One socket for each of `count` threads; taken once.
-    pub fn take_sockets(&mut self) -> Vec<OwnedFd> {
-        std::mem::take(&mut self.sockets)
+    /// A second descriptor of each socket, one for each thread, so that a start that fails can be tried again.
+    pub fn lend_sockets(&self) -> io::Result<Vec<OwnedFd>> {
+        self.sockets.iter().map(OwnedFd::try_clone).collect()
+    }
+
+    /// The threads have theirs: the address is free again when the last of them closes.
+    pub fn let_go(&mut self) {
+        self.sockets.clear();
     }
 }
 

@@ -258,12 +258,15 @@ impl Http1 {
 
     /// Where the octets of a body should land: where they stay. `None` when no body is under way.
     pub fn body_landing(&mut self) -> Option<Landing> {
+        if self.refusal.is_some() {
+            return None;
+        }
         let open = self.open.as_deref_mut()?;
         let mut body = std::mem::take(&mut open.body);
         let most = match open.rest {
             Rest::Length(left) => left.min(BODY_READ_BYTES),
             Rest::Chunked(_) => {
-                // Doubling keeps the copying linear; a failure shows as a full buffer, and the body is refused then.
+                // Doubling keeps the copying linear. Without memory nothing can be received, and the body's deadline ends it.
                 if body.capacity() - body.len() < CHUNKED_STEP_BYTES {
                     let _ = body.try_reserve(CHUNKED_STEP_BYTES);
                 }
@@ -356,6 +359,11 @@ impl Http1 {
 
     pub fn in_body(&self) -> bool {
         self.open.is_some()
+    }
+
+    /// Of a body that is coming: when its head was complete, in milliseconds, and how many octets of it are here.
+    pub fn body_so_far(&self) -> Option<(u64, u64)> {
+        self.open.as_ref().map(|open| (open.head_at_ns / 1_000_000, open.charged as u64))
     }
 
     /// When the head that is coming began, in milliseconds; `None` when none is.

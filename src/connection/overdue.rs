@@ -2,12 +2,12 @@
 #![forbid(unsafe_code)]
 
 use super::{Connection, Ending};
-use crate::limits::Limits;
+use crate::limits::{Limits, RATE_GRACE_MS};
 
 /// What a connection is waiting for, longest allowed first. One at a time is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Overdue {
-    /// The peer does not read: RST.
+    /// The peer does not read, or too slowly: RST.
     Write,
     /// The peer does not close after our FIN: RST.
     Linger,
@@ -17,7 +17,7 @@ pub enum Overdue {
     Response,
     /// The first octet, or the rest of a head, did not come: 408.
     Head,
-    /// The body stalled: 408.
+    /// The body stalled, or comes too slowly: 408.
     Body,
     /// Nobody has asked anything for long: close.
     KeepAlive,
@@ -27,7 +27,8 @@ impl Connection {
     /// The next deadline and what it is for; `None` while nothing is waited for.
     pub fn deadline(&self, limits: &Limits) -> Option<(u64, Overdue)> {
         if self.sending {
-            return Some((after(self.since_ms, limits.write_timeout_ms), Overdue::Write));
+            let slow = at_least(limits.write_rate_min, self.sending_since_ms, self.sent);
+            return Some((after(self.since_ms, limits.write_timeout_ms).min(slow), Overdue::Write));
         }
         if self.ending == Ending::Lingering {
             return Some((after(self.since_ms, limits.linger_timeout_ms), Overdue::Linger));
@@ -41,8 +42,9 @@ impl Connection {
             };
             return Some((after(oldest.at_ms, allowed), what));
         }
-        if self.protocol.in_body() {
-            return Some((after(self.since_ms, limits.body_timeout_ms), Overdue::Body));
+        if let Some((began_ms, arrived)) = self.protocol.body_so_far() {
+            let slow = at_least(limits.body_rate_min, began_ms, arrived);
+            return Some((after(self.since_ms, limits.body_timeout_ms).min(slow), Overdue::Body));
         }
         if let Some(began_ms) = self.protocol.head_began_ms() {
             return Some((after(began_ms, limits.header_timeout_ms), Overdue::Head));
@@ -52,6 +54,13 @@ impl Connection {
         }
         Some((after(self.since_ms, limits.keepalive_timeout_ms), Overdue::KeepAlive))
     }
+}
+
+/// Until when so many octets are fast enough: the grace, and the time that they may take at the least rate. A rate of zero
+/// is none.
+fn at_least(rate: u64, began_ms: u64, octets: u64) -> u64 {
+    let allowed_ms = octets.saturating_mul(1000).checked_div(rate).unwrap_or(u64::MAX);
+    began_ms.saturating_add(RATE_GRACE_MS).saturating_add(allowed_ms)
 }
 
 fn after(since_ms: u64, allowed_ms: u64) -> u64 {

@@ -14,7 +14,7 @@ pub fn split(sketch: &mut Sketch, head: &[u8]) {
     let start = if sketch.scheme.len > 0 { sketch.authority.start + sketch.authority.len } else { sketch.target.start };
     let rest = &head[start as usize..end as usize];
     // One search finds that most targets have neither a query nor an escape.
-    let first = octets::first_of(b'?', b'%', rest);
+    let first = octets::first_of(b'?', b'%', &head[start as usize..], rest.len());
     let mark = first.and_then(|at| memchr::memchr(b'?', &rest[at..]).map(|further| at + further));
     let mut path = rest;
     if let Some(mark) = mark {

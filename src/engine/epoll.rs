@@ -192,7 +192,7 @@ impl<B> EpollEngine<B> {
         let before = outgoing.sent;
         match push_out(stream, outgoing) {
             Ok(true) => seat.outgoing.take().map(|outgoing| Event::Sent(id, *outgoing)),
-            Ok(false) if outgoing.sent > before => Some(Event::SendProgressed(id)),
+            Ok(false) if outgoing.sent > before => Some(Event::SendProgressed(id, outgoing.sent)),
             Ok(false) => None,
             Err(_) => Some(Event::Broken(id)),
         }
@@ -258,6 +258,8 @@ impl<B> Engine<B> for EpollEngine<B> {
 
     fn close_listeners(&mut self) {
         self.accepting = None;
+        // By hand, since closing takes a descriptor out of the set only if it is the last one of its socket.
+        self.set_listening(false);
         self.listeners.clear();
     }
 

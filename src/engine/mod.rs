@@ -97,8 +97,8 @@ pub enum Event {
     Broken(SeatId),
     /// A pending send is complete.
     Sent(SeatId, Outgoing),
-    /// A pending send has moved on, but is not complete.
-    SendProgressed(SeatId),
+    /// A pending send has moved on, but is not complete: so many octets of it are with the kernel.
+    SendProgressed(SeatId, usize),
     /// A seat's deadline has passed.
     Expired(SeatId),
 }

@@ -391,6 +391,18 @@ pub fn accept_exhausted(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::ENOBUFS))
 }
 
+/// What an operator can do about an exhausted accept; none if the error is of another kind.
+pub fn exhausted_advice(error: &io::Error) -> Option<&'static str> {
+    match error.raw_os_error() {
+        Some(libc::EMFILE) => Some("raise the limit on descriptors, ulimit -n, or lower max_connections"),
+        Some(libc::ENFILE) => Some("raise fs.file-max, the whole system is out of descriptors"),
+        Some(libc::ENOMEM | libc::ENOBUFS) => {
+            Some("the kernel is out of memory for sockets: lower max_connections, or raise net.ipv4.tcp_mem")
+        }
+        _ => None,
+    }
+}
+
 /// The listener itself is unusable: closed under us, or never a listener.
 pub fn accept_broken(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EBADF | libc::EINVAL | libc::ENOTSOCK))

@@ -36,6 +36,10 @@ pub fn receive(stream: RawFd, landing: Landing, slab: &mut [u8]) -> (io::Result<
         Landing::Slab => (sys::receive(stream, slab), slab.len(), Held::Slab),
         Landing::Buffer(mut buffer, most) => {
             let wanted = most.min(buffer.capacity() - buffer.len());
+            if wanted == 0 {
+                // The buffer could not be made larger. A receive of nothing would look like the end of the stream.
+                return (Err(ErrorKind::WouldBlock.into()), most, Held::Buffer(buffer));
+            }
             (sys::receive_behind(stream, &mut buffer, wanted), wanted, Held::Buffer(buffer))
         }
     }

@@ -105,6 +105,21 @@ pub(super) unsafe fn area<'a, T>(pointer: *const T, length: usize) -> Option<&'a
     Some(unsafe { std::slice::from_raw_parts(pointer, length) })
 }
 
+/// As `area`, for memory of the host that the call writes to.
+///
+/// SAFETY for callers: a pointer that is not NULL is writable for `length` elements, and nobody else uses them during `'a`.
+pub(super) unsafe fn area_mut<'a, T>(pointer: *mut T, length: usize) -> Option<&'a mut [T]> {
+    if length == 0 {
+        return Some(&mut []);
+    }
+    let fits = length.checked_mul(size_of::<T>()).is_some_and(|octets| isize::try_from(octets).is_ok());
+    if pointer.is_null() || !pointer.is_aligned() || !fits {
+        return None;
+    }
+    // SAFETY: not NULL, aligned, not larger than an object can be, and the caller promises that it is ours to write for 'a.
+    Some(unsafe { std::slice::from_raw_parts_mut(pointer, length) })
+}
+
 /// A struct of the host that starts with its `size` and grows at its end only.
 ///
 /// SAFETY for implementers: `#[repr(C)]`, the first field is the `u32` size, and the all-zero pattern is a valid value.

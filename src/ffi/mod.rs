@@ -16,6 +16,8 @@ pub mod observe;
 
 pub mod queue;
 
+mod packed;
+
 pub mod request;
 
 pub mod respond;

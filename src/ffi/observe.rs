@@ -1,11 +1,14 @@
 //! C functions: what a server tells about itself: counters, log, traces.
 
 use super::boundary::{Tagged, fence, is_tagged, write_tagged};
-use super::server::{ingest_server, server_of};
+use super::server::{ingest_on_log, ingest_on_thread, ingest_server, server_of};
+use crate::log::{Level, LogSink, Record, cut};
 use crate::request::{ingest_journey, ingest_slice, ingest_token};
-use crate::status::{INGEST_E_ARGUMENT, INGEST_E_UNSUPPORTED, ingest_status};
-use std::ffi::c_char;
+use crate::status::{INGEST_E_ARGUMENT, INGEST_E_BUSY, INGEST_E_UNSUPPORTED, ingest_status};
+use crate::topology::threads::ThreadHook;
+use std::ffi::{CStr, c_char, c_void};
 use std::mem::size_of;
+use std::sync::Arc;
 
 /// Counters and gauges of a server since it was made. Each is read by itself, so that sums may be off
 /// by what happened in between.
@@ -149,13 +152,75 @@ pub unsafe extern "C" fn ingest_server_stats(server: *const ingest_server, stats
     })
 }
 
-/// Takes the oldest record of the log. Not built yet.
+const _: () =
+    assert!(Level::Error as i32 == INGEST_LOG_ERROR && Level::Warn as i32 == INGEST_LOG_WARN && Level::Info as i32 == INGEST_LOG_INFO);
+
+/// The host's function for the log with what it wants to get back.
+struct HostLog {
+    callback: unsafe extern "C" fn(*mut c_void, *mut ingest_server, *const ingest_log_record),
+    userdata: *mut c_void,
+    server: *mut ingest_server,
+}
+
+// SAFETY: the pointers are only handed to the host, whose documented duty is a callback that may run on any thread.
+unsafe impl Send for HostLog {}
+// SAFETY: as for Send; several threads may call it at once, and the header says so.
+unsafe impl Sync for HostLog {}
+
+/// A record as C sees it, with its text wherever that is.
+fn shown(record: &Record, text: ingest_slice) -> ingest_log_record {
+    ingest_log_record { size: size_of::<ingest_log_record>() as u32, level: record.level as i32, at_ns: record.at_ns, text }
+}
+
+/// The sink around a host's function.
+pub(super) fn host_log(server: *mut ingest_server, callback: ingest_on_log, userdata: *mut c_void) -> Option<Arc<dyn LogSink>> {
+    callback.map(|callback| Arc::new(HostLog { callback, userdata, server }) as Arc<dyn LogSink>)
+}
+
+impl LogSink for HostLog {
+    fn take(&self, record: &Record) {
+        let shown = shown(record, ingest_slice { ptr: record.text.as_ptr(), len: record.text.len() });
+        // SAFETY: the host passed this function for exactly this purpose; the record and its text live until it returns.
+        unsafe { (self.callback)(self.userdata, self.server, &raw const shown) };
+    }
+}
+
+/// The host's function for threads with what it wants to get back.
+struct HostThread {
+    callback: unsafe extern "C" fn(*mut c_void, *mut ingest_server, *const c_char, i32),
+    userdata: *mut c_void,
+    server: *mut ingest_server,
+}
+
+// SAFETY: as for HostLog.
+unsafe impl Send for HostThread {}
+// SAFETY: as for HostLog.
+unsafe impl Sync for HostThread {}
+
+/// The hook around a host's function.
+pub(super) fn host_thread(server: *mut ingest_server, callback: ingest_on_thread, userdata: *mut c_void) -> Option<Arc<dyn ThreadHook>> {
+    callback.map(|callback| Arc::new(HostThread { callback, userdata, server }) as Arc<dyn ThreadHook>)
+}
+
+impl ThreadHook for HostThread {
+    fn tell(&self, name: &CStr, started: bool) {
+        // SAFETY: the host passed this function for exactly this purpose; the name lives until it returns.
+        unsafe { (self.callback)(self.userdata, self.server, name.as_ptr(), i32::from(started)) };
+    }
+}
+
+/// Takes the oldest record of the log. The server keeps 256 of them; when more come than are read,
+/// the oldest make way, and a record of its own says how many were lost. What a peer or the system
+/// could repeat without end is said once in ten seconds. A text that does not fit is cut at a
+/// character; 256 octets are always enough.
 ///
-/// Ownership: record and text are the caller's; the record's text will point into text.
+/// Ownership: record and text are the caller's, record's size set to sizeof(ingest_log_record); the
+/// record's text points into text, which is NUL-terminated behind it. With capacity 0, text may be
+/// NULL and only level and time are told.
 /// Thread: any.
 /// Blocks: never.
-/// Returns: INGEST_E_UNSUPPORTED in this version; INGEST_E_ARGUMENT for NULL or a size that is too
-/// small; INGEST_E_FORKED.
+/// Returns: INGEST_OK; INGEST_E_BUSY when there is none now; INGEST_E_ARGUMENT for NULL or a size that
+/// is too small (nothing was taken); INGEST_E_FORKED.
 /// Since: 0.1
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ingest_server_log_next(
@@ -166,8 +231,23 @@ pub unsafe extern "C" fn ingest_server_log_next(
 ) -> ingest_status {
     fence(|| {
         // SAFETY: NULL, or a server that is not freed during the call, and the caller's struct with its size set.
-        let usable = unsafe { server_of(server).is_some() && is_tagged(record) };
-        if usable && (!text.is_null() || capacity == 0) { INGEST_E_UNSUPPORTED } else { INGEST_E_ARGUMENT }
+        let (server, sized) = unsafe { (server_of(server), is_tagged(record)) };
+        let Some(server) = server.filter(|_| sized && (!text.is_null() || capacity == 0)) else {
+            return INGEST_E_ARGUMENT;
+        };
+        let Some(next) = server.log_next() else { return INGEST_E_BUSY };
+        let mut told = ingest_slice::NONE;
+        if capacity > 0 {
+            let part = cut(&next.text, capacity - 1);
+            // SAFETY: the caller's text is writable for `capacity` octets, and the part with its NUL is no longer than that.
+            unsafe {
+                std::ptr::copy_nonoverlapping(part.as_ptr(), text.cast::<u8>(), part.len());
+                text.add(part.len()).write(0);
+            }
+            told = ingest_slice { ptr: text.cast::<u8>(), len: part.len() };
+        }
+        // SAFETY: the caller's struct with its size set.
+        unsafe { write_tagged(record, &shown(&next, told)) }
     })
 }
 

@@ -1,10 +1,11 @@
 //! C functions: the host's side of a queue.
 
-use super::boundary::{area, fence, fence_or};
+use super::boundary::{area, area_mut, fence, fence_or};
+use super::packed;
 use super::server::{ingest_server, server_of};
 use crate::handoff::HostQueue;
 use crate::request::{ingest_event, ingest_token};
-use crate::status::{INGEST_E_ARGUMENT, INGEST_E_UNSUPPORTED, ingest_status};
+use crate::status::{INGEST_E_ARGUMENT, ingest_status};
 use std::ffi::{c_int, c_void};
 use std::mem::MaybeUninit;
 
@@ -160,19 +161,26 @@ pub unsafe extern "C" fn ingest_queue_return(queue: *mut ingest_queue, tokens: *
     })
 }
 
-/// Takes a batch as one flat block of fixed-width records and octets, for languages in which fields
-/// cost more than calls. Not built yet.
+/// Takes up to 256 requests as one flat block of fixed-width records and octets, for languages in which
+/// fields cost more than calls. docs/packed.md describes it byte by byte. What does not fit stays in the
+/// queue; when not even the first request fits, the block's header says how large a block it needs. Only a
+/// call that returns 0 makes the queue's descriptor unreadable.
 ///
-/// Ownership: the block is the caller's.
-/// Thread: any, also several at once.
+/// Ownership: the block is the caller's; it holds copies. Every request in it is the caller's until
+/// answered, abandoned or returned, as with ingest_queue_poll.
+/// Thread: any, also several at once, each with a block of its own.
 /// Blocks: never.
-/// Returns: INGEST_E_UNSUPPORTED in this version; INGEST_E_ARGUMENT for NULL; INGEST_E_FORKED.
+/// Returns: how many requests were packed, 0 if there are none; INGEST_E_SPACE if the first does not fit
+/// (nothing was taken); INGEST_E_STOPPED when the server has stopped and nothing is left;
+/// INGEST_E_ARGUMENT for NULL or a capacity under 32, a header's; INGEST_E_FORKED.
 /// Since: 0.1
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ingest_queue_poll_packed(queue: *mut ingest_queue, block: *mut c_void, capacity: usize) -> i32 {
     fence(|| {
-        // SAFETY: NULL, or a queue whose server is not freed during the call.
-        let known = unsafe { queue_of(queue) }.is_some();
-        if known && !block.is_null() && capacity > 0 { INGEST_E_UNSUPPORTED } else { INGEST_E_ARGUMENT }
+        // SAFETY: NULL, or a queue whose server is not freed during the call, and a block of `capacity` octets.
+        match unsafe { (queue_of(queue), area_mut(block.cast::<u8>(), capacity)) } {
+            (Some(queue), Some(block)) => packed::poll(queue, block),
+            _ => INGEST_E_ARGUMENT,
+        }
     })
 }

@@ -1,10 +1,12 @@
 //! C functions: looking things up in a request by name, and a request by its token.
 
-use super::boundary::{area, fence, fence_or};
+use super::boundary::{area, area_mut, fence, fence_or};
+use super::packed;
 use super::server::{ingest_server, server_of};
 use crate::request::{ingest_header, ingest_pairs, ingest_request, ingest_slice, ingest_token};
-use crate::status::{INGEST_E_ARGUMENT, INGEST_E_UNSUPPORTED, ingest_status};
+use crate::status::{INGEST_E_ARGUMENT, INGEST_E_FORKED, INGEST_E_PANIC, INGEST_E_UNSUPPORTED, ingest_status};
 use std::ffi::{c_char, c_void};
+use std::mem::MaybeUninit;
 
 /// Finds the first item whose name matches.
 fn first(items: &[ingest_header], name: &[u8], matches: fn(&[u8], &[u8]) -> bool) -> ingest_slice {
@@ -169,12 +171,16 @@ pub unsafe extern "C" fn ingest_request_credit(server: *mut ingest_server, token
     fence(|| if unsafe { server_of(server) }.is_some() { INGEST_E_UNSUPPORTED } else { INGEST_E_ARGUMENT })
 }
 
-/// Copies octets of a body into the caller's buffer, from an offset on. Not built yet.
+/// Copies octets of a request's body into the caller's buffer, from an offset on: for a body that a packed
+/// block does not carry. The host must hold the request: it was delivered, and neither answered, abandoned
+/// nor returned.
 ///
 /// Ownership: the buffer is the caller's.
 /// Thread: any.
 /// Blocks: never.
-/// Returns: INGEST_E_UNSUPPORTED in this version; INGEST_E_ARGUMENT for NULL; INGEST_E_FORKED.
+/// Returns: how many octets were copied, 0 at the body's end or if there is no body; INGEST_E_GONE if the
+/// token is stale or foreign; INGEST_E_ARGUMENT for NULL (a buffer may be NULL if capacity is 0);
+/// INGEST_E_FORKED.
 /// Since: 0.1
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ingest_request_body_read(
@@ -184,13 +190,13 @@ pub unsafe extern "C" fn ingest_request_body_read(
     buffer: *mut c_void,
     capacity: usize,
 ) -> i64 {
-    let _ = (token, offset);
-    let status = fence(|| {
-        // SAFETY: NULL, or a server that is not freed during the call.
-        let known = unsafe { server_of(server) }.is_some();
-        if known && (!buffer.is_null() || capacity == 0) { INGEST_E_UNSUPPORTED } else { INGEST_E_ARGUMENT }
-    });
-    i64::from(status)
+    fence_or(i64::from(INGEST_E_FORKED), i64::from(INGEST_E_PANIC), || {
+        // SAFETY: NULL, or a server that is not freed during the call, and a buffer of `capacity` octets.
+        match unsafe { (server_of(server), area_mut(buffer.cast::<MaybeUninit<u8>>(), capacity)) } {
+            (Some(server), Some(buffer)) => packed::read_body(server, token, offset, buffer),
+            _ => i64::from(INGEST_E_ARGUMENT),
+        }
+    })
 }
 
 /// The request of a token, for hosts that keep the token only. The host must hold the request: it was

@@ -1,6 +1,7 @@
 //! C functions: answering a request, or giving it up, from any thread.
 
 use super::boundary::{Tagged, area, fence, read_tagged};
+use super::packed;
 use super::server::{ingest_server, server_of};
 use crate::request::{ingest_header, ingest_slice, ingest_token};
 use crate::server::Server;
@@ -349,21 +350,26 @@ pub unsafe extern "C" fn ingest_respond_file(
     })
 }
 
-/// Answers a batch from one flat block of ids, lengths and octets, the counterpart of
-/// ingest_queue_poll_packed. Not built yet.
+/// Answers a batch from one flat block of records, offsets and octets, the counterpart of
+/// ingest_queue_poll_packed; docs/packed.md describes it byte by byte. The whole block is looked at before
+/// anything happens. A token that is stale, or a record whose answer cannot be sent, does not keep the
+/// others from being answered; ingest_respond_many says which those were.
 ///
-/// Ownership: the block stays the caller's.
+/// Ownership: the block stays the caller's, who leaves it unchanged during the call. For the memory of
+/// each request see ingest_respond; a record whose answer cannot be sent leaves its request held.
 /// Thread: any, also from a callback.
 /// Blocks: never.
-/// Returns: INGEST_E_UNSUPPORTED in this version (nothing happened); INGEST_E_ARGUMENT for NULL;
-/// INGEST_E_FORKED.
+/// Returns: how many were still open and are answered now; INGEST_E_ARGUMENT for NULL or a block that is
+/// malformed (nothing happened); INGEST_E_FORKED.
 /// Since: 0.1
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ingest_respond_packed(server: *mut ingest_server, block: *const c_void, length: usize) -> i32 {
     fence(|| {
-        // SAFETY: NULL, or a server that is not freed during the call.
-        let known = unsafe { server_of(server) }.is_some();
-        if known && !block.is_null() && length > 0 { INGEST_E_UNSUPPORTED } else { INGEST_E_ARGUMENT }
+        // SAFETY: NULL, or a server that is not freed during the call, and a block of `length` octets.
+        match unsafe { (server_of(server), area(block.cast::<u8>(), length)) } {
+            (Some(server), Some(block)) => packed::respond(server, block),
+            _ => INGEST_E_ARGUMENT,
+        }
     })
 }
 

@@ -1,7 +1,7 @@
 //! C functions: a server's life and its listeners.
 
 use super::boundary::{argument, fence, fence_explained, fence_or, text};
-use super::observe::ingest_log_record;
+use super::observe::{host_log, host_thread, ingest_log_record};
 use super::options::{ingest_error, ingest_options};
 use crate::handoff::EventSink;
 use crate::memory::fork_mark;
@@ -26,7 +26,8 @@ pub type ingest_on_events =
 pub type ingest_on_log = Option<unsafe extern "C" fn(userdata: *mut c_void, server: *mut ingest_server, record: *const ingest_log_record)>;
 
 /// Called on each library thread after it started (1) and before it ends (0), so that a host can
-/// attach the thread to a language runtime or a profiler.
+/// attach the thread to a language runtime or a profiler. The name is the callee's to read until it
+/// returns.
 pub type ingest_on_thread =
     Option<unsafe extern "C" fn(userdata: *mut c_void, server: *mut ingest_server, name: *const c_char, started: i32)>;
 
@@ -118,26 +119,42 @@ pub unsafe extern "C" fn ingest_server_on_events(
     })
 }
 
-/// Sets a function that takes log records as they are made. Not built yet.
+/// Sets a function that takes each record of the log as it is made, on the thread that makes it: a
+/// library thread, or the caller's within ingest_server_start, ingest_server_run, ingest_server_fd,
+/// ingest_server_turn and ingest_server_free. That thread does nothing else until the function
+/// returns, so it should be quick, and one that may block reads ingest_server_log_next instead. It
+/// may run on several threads at once, must return normally, and may call any function but
+/// ingest_server_free and ingest_server_join. Records are kept for ingest_server_log_next as well.
+/// NULL takes the function away again.
 ///
 /// Ownership: userdata stays the caller's and must live until ingest_server_free has returned.
 /// Thread: any, before the start.
 /// Blocks: never.
-/// Returns: INGEST_E_UNSUPPORTED in this version; INGEST_E_ARGUMENT for NULL; INGEST_E_FORKED.
+/// Returns: INGEST_OK; INGEST_E_STATE once the server was started; INGEST_E_ARGUMENT for NULL;
+/// INGEST_E_FORKED.
 /// Since: 0.1
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ingest_server_on_log(server: *mut ingest_server, callback: ingest_on_log, userdata: *mut c_void) -> ingest_status {
-    let _ = (callback, userdata);
-    // SAFETY: NULL, or a server that is not freed during the call.
-    fence(|| if unsafe { server_of(server) }.is_some() { INGEST_E_UNSUPPORTED } else { INGEST_E_ARGUMENT })
+    fence(|| {
+        // SAFETY: NULL, or a server that is not freed during the call.
+        let Some(target) = (unsafe { server_of(server) }) else {
+            return INGEST_E_ARGUMENT;
+        };
+        target.on_log(host_log(server, callback, userdata))
+    })
 }
 
-/// Sets a function that is called on each library thread when it starts and ends. Not built yet.
+/// Sets a function that is called on each library thread, after it started (1) and before it ends (0).
+/// Threads that take part in I/O are named ingest-io-0, ingest-io-1 and so on, those that run the
+/// callback of delivery=threads ingest-run-0 and so on. Whatever started also ends, before
+/// ingest_server_join returns. The function must return normally, and may call any function but
+/// ingest_server_free and ingest_server_join. NULL takes it away again.
 ///
 /// Ownership: userdata stays the caller's and must live until ingest_server_free has returned.
 /// Thread: any, before the start.
 /// Blocks: never.
-/// Returns: INGEST_E_UNSUPPORTED in this version; INGEST_E_ARGUMENT for NULL; INGEST_E_FORKED.
+/// Returns: INGEST_OK; INGEST_E_STATE once the server was started; INGEST_E_ARGUMENT for NULL;
+/// INGEST_E_FORKED.
 /// Since: 0.1
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ingest_server_on_thread(
@@ -145,9 +162,13 @@ pub unsafe extern "C" fn ingest_server_on_thread(
     callback: ingest_on_thread,
     userdata: *mut c_void,
 ) -> ingest_status {
-    let _ = (callback, userdata);
-    // SAFETY: NULL, or a server that is not freed during the call.
-    fence(|| if unsafe { server_of(server) }.is_some() { INGEST_E_UNSUPPORTED } else { INGEST_E_ARGUMENT })
+    fence(|| {
+        // SAFETY: NULL, or a server that is not freed during the call.
+        let Some(target) = (unsafe { server_of(server) }) else {
+            return INGEST_E_ARGUMENT;
+        };
+        target.on_thread(host_thread(server, callback, userdata))
+    })
 }
 
 /// Binds an address and listens on it: `http://127.0.0.1:8080`, `http://[::1]:8080`, or

@@ -27,7 +27,7 @@ const FEATURES: [(&str, bool); 29] = [
     ("turn", true),
     ("queue", true),
     ("threads", true),
-    ("packed", false),
+    ("packed", true),
     ("return", true),
     ("lend", false),
     ("stream", false),

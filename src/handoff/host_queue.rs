@@ -2,11 +2,13 @@
 #![forbid(unsafe_code)]
 
 use super::Door;
+use super::packed::Packer;
 use crate::engine::sys::{self, EventFd};
 use crate::memory::queue::{Entry, Queue, Sleep, Taken};
+use crate::memory::slots::Gone;
 use crate::request::{INGEST_EVENT_REQUEST, ingest_event, ingest_slice, ingest_token};
 use crate::respond;
-use crate::status::{INGEST_E_INTERRUPTED, INGEST_E_STATE, INGEST_E_STOPPED, INGEST_E_SYSTEM, INGEST_OK, ingest_status};
+use crate::status::{INGEST_E_INTERRUPTED, INGEST_E_SPACE, INGEST_E_STATE, INGEST_E_STOPPED, INGEST_E_SYSTEM, INGEST_OK, ingest_status};
 use std::mem::MaybeUninit;
 use std::os::fd::RawFd;
 use std::sync::Arc;
@@ -22,11 +24,12 @@ pub struct HostQueue {
     index: usize,
     /// Threads inside `poll` or `wait`; the queue must outlive their stay.
     inside: AtomicUsize,
+    packed_inline_max: u64,
 }
 
 impl HostQueue {
-    pub fn new(door: Arc<Door>, index: usize) -> Self {
-        HostQueue { door, index, inside: AtomicUsize::new(0) }
+    pub fn new(door: Arc<Door>, index: usize, packed_inline_max: u64) -> Self {
+        HostQueue { door, index, inside: AtomicUsize::new(0), packed_inline_max }
     }
 
     fn queue(&self) -> &Queue<EventFd> {
@@ -63,6 +66,16 @@ impl HostQueue {
     pub fn wait_into(&self, events: &mut Vec<ingest_event>) -> i32 {
         events.clear();
         self.visit(|| self.wait_for(events.capacity(), -1, &mut |event| events.push(event)))
+    }
+
+    /// Like `poll`, for a consumer that packs requests into a block of limited size: what does not fit stays in the queue.
+    pub fn poll_packed(&self, packer: &mut dyn Packer) -> i32 {
+        self.visit(|| self.grab_fitting(packer))
+    }
+
+    /// Largest body that a packed block carries itself.
+    pub fn packed_inline_max(&self) -> u64 {
+        self.packed_inline_max
     }
 
     /// Counts the caller in while it is here, so that `wait_until_left` knows.
@@ -146,6 +159,11 @@ impl HostQueue {
         self.queue().close();
     }
 
+    /// After a start that failed: as if nothing had been.
+    pub fn reopen(&self) {
+        self.queue().reopen();
+    }
+
     /// After `close`: waits until the last thread has left.
     pub fn wait_until_left(&self) {
         while self.inside.load(Ordering::Acquire) > 0 {
@@ -195,6 +213,49 @@ impl HostQueue {
         i32::try_from(filled).unwrap_or(INGEST_E_STATE)
     }
 
+    /// As `grab`, until the packer is full. The first that does not fit and all behind it go back to the front.
+    fn grab_fitting(&self, packer: &mut dyn Packer) -> i32 {
+        let mut entries = [Entry::default(); AT_ONCE];
+        let (mut filled, mut now_ns) = (0, 0);
+        loop {
+            let wanted = packer.room().min(AT_ONCE);
+            let room = self.door.in_flight_room().min(wanted);
+            if room == 0 {
+                if filled == 0 && wanted > 0 {
+                    self.have_enough();
+                }
+                return i32::try_from(filled).unwrap_or(INGEST_E_STATE);
+            }
+            let (taken, starved) = self.queue().take(&mut entries[..room], false, filled == 0);
+            if starved {
+                self.door.wake_homes();
+            }
+            let count = match taken {
+                Taken::Some(count) => count,
+                Taken::Closed if filled == 0 => return INGEST_E_STOPPED,
+                Taken::Closed | Taken::Empty => return i32::try_from(filled).unwrap_or(INGEST_E_STATE),
+            };
+            if now_ns == 0 {
+                now_ns = sys::monotonic_ns();
+            }
+            let before = filled;
+            let refused = entries[..count].iter().position(|entry| match self.open_fitting(entry, now_ns, packer) {
+                Ok(Some(event)) => {
+                    packer.put(event);
+                    filled += 1;
+                    false
+                }
+                Ok(None) => true,
+                Err(Gone) => false,
+            });
+            self.door.taken(filled - before);
+            if let Some(refused) = refused {
+                self.queue().put_back(&entries[refused..count]);
+                return if filled == 0 { INGEST_E_SPACE } else { i32::try_from(filled).unwrap_or(INGEST_E_STATE) };
+            }
+        }
+    }
+
     /// A poll that may take nothing makes the descriptor unreadable, or a level-triggered loop would spin until something
     /// is given back. Whoever gives back makes it readable again; if that has just happened, we do.
     fn have_enough(&self) {
@@ -218,6 +279,24 @@ impl HostQueue {
         };
         let request = self.door.slots().take(entry.token, complete).ok()?;
         Some(event(entry.token, request))
+    }
+
+    /// As `open`, if the packer has room for it; `Ok(None)` when it has not.
+    fn open_fitting(&self, entry: &Entry, now_ns: u64, packer: &mut dyn Packer) -> Result<Option<ingest_event>, Gone> {
+        let waited_ns = now_ns.saturating_sub(entry.at_ns);
+        if waited_ns > self.door.queue_age_ns() {
+            respond::refuse_aged(&self.door, entry.token);
+            return Err(Gone);
+        }
+        let accept = |letter: &mut crate::memory::letter::Letter| {
+            let fits = packer.fits(letter.request());
+            if let Some(journey) = letter.journey().filter(|_| fits) {
+                journey.queue_ns = waited_ns;
+            }
+            fits
+        };
+        let request = self.door.slots().take_if(entry.token, accept)?;
+        Ok(request.map(|request| event(entry.token, request)))
     }
 }
 

@@ -4,6 +4,7 @@
 pub mod door;
 pub mod host_queue;
 pub mod outlet;
+pub mod packed;
 
 pub use door::{Door, Home};
 pub use host_queue::HostQueue;

@@ -137,14 +137,7 @@ impl<S: Signal> Queue<S> {
 
     /// Puts one back at the front, whatever the bounds say: it was here before.
     pub fn push_front(&self, entry: Entry) {
-        let mut inner = self.inner.lock();
-        inner.bytes += u64::from(entry.bytes);
-        inner.entries.push_front(entry);
-        self.depth.store(inner.entries.len(), Ordering::Relaxed);
-        if let Some(sleeper) = inner.sleepers.pop() {
-            sleeper.signal();
-        }
-        self.announce(&mut inner);
+        self.put_back(&[entry]);
     }
 
     /// Drops entries from the front while `stale` says so; makes room when nobody polls.
@@ -185,6 +178,25 @@ impl<S: Signal> Queue<S> {
         self.depth.store(inner.entries.len(), Ordering::Relaxed);
         let starved = std::mem::take(&mut inner.starved);
         (Taken::Some(count), starved)
+    }
+
+    /// Puts entries that were taken a moment ago, and not used, back at the front in their order. There is room for them
+    /// whatever the bounds say, since nothing that was accepted may be lost.
+    pub fn put_back(&self, batch: &[Entry]) {
+        if batch.is_empty() {
+            return;
+        }
+        let mut inner = self.inner.lock();
+        for entry in batch.iter().rev() {
+            inner.bytes += u64::from(entry.bytes);
+            inner.entries.push_front(*entry);
+        }
+        self.depth.store(inner.entries.len(), Ordering::Relaxed);
+        // Others may have found the queue empty meanwhile: slept, or reset the descriptor.
+        if let Some(sleeper) = inner.sleepers.pop() {
+            sleeper.signal();
+        }
+        self.announce(&mut inner);
     }
 
     /// Registers the calling thread as asleep, unless there is a reason not to sleep. One that may take nothing now
@@ -268,6 +280,18 @@ impl<S: Signal> Queue<S> {
         inner.closed = true;
         self.rouse(&mut inner);
         self.announce(&mut inner);
+    }
+
+    /// Forgets everything, `close` included.
+    pub fn reopen(&self) {
+        let mut inner = self.inner.lock();
+        inner.entries.clear();
+        inner.bytes = 0;
+        inner.closed = false;
+        if std::mem::take(&mut inner.signalled) {
+            self.descriptor.reset();
+        }
+        self.depth.store(0, Ordering::Relaxed);
     }
 
     fn pop(&self, inner: &mut Inner<S>) -> Option<Entry> {

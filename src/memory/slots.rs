@@ -160,6 +160,20 @@ impl SlotTable {
         request.ok_or(Gone)
     }
 
+    /// As `take`, for a consumer that may find the request too large when it sees it: with `accept` saying no the request
+    /// waits on as if nobody had looked, and the result is `None`. The owning thread may spin while `accept` runs.
+    pub fn take_if(&self, token: ingest_token, accept: impl FnOnce(&mut Letter) -> bool) -> Result<Option<*const ingest_request>, Gone> {
+        let (slot, _, _, generation) = self.find(token)?;
+        slot.word.compare_exchange(generation | QUEUED, generation | TAKING, Ordering::Acquire, Ordering::Relaxed).map_err(|_| Gone)?;
+        // SAFETY: as in `take`.
+        let request = unsafe {
+            slot.cargo.with(|cargo| cargo.letter.as_mut().and_then(|letter| if accept(letter) { Some(letter.request()) } else { None }))
+        };
+        let state = if request.is_some() { HELD } else { QUEUED };
+        slot.word.store(generation | state, Ordering::Release);
+        Ok(request)
+    }
+
     /// A consumer claims a queued request instead of taking it, to refuse it because of its age.
     pub fn claim_queued(&self, token: ingest_token) -> Result<Claim<'_>, Gone> {
         let (slot, index, home, generation) = self.find(token)?;

@@ -167,8 +167,8 @@ pub const TABLE: &[Row] = &[
         kind: Kind::Text,
         default: "",
         flags: 0,
-        choices: "gone,sent,draining,stopped,fault",
-        help: "kinds of event to bring beside requests, with commas between",
+        choices: "",
+        help: "kinds of event to bring beside requests, with commas between; none is built yet, so it stays empty",
         store: Store::Text(|o, v| values::events(v).map(|bits| o.events = bits)),
     },
     word(
@@ -192,7 +192,7 @@ pub const TABLE: &[Row] = &[
         |o, n| o.journey_sample = narrow(n),
         "with journey=sample, one request in this many is timed exactly",
     ),
-    count("fd_floor", "0", (0, 1 << 30, None), |o, n| o.fd_floor = narrow(n), "the library's descriptors lie at or above this number"),
+    unbuilt(Kind::Count, "fd_floor", "0", "", "the library's descriptors lie at or above this number"),
     size(
         "memory_max",
         "256MiB",
@@ -236,8 +236,7 @@ pub const TABLE: &[Row] = &[
         (1, 16 * MIB, None),
         |o, n| o.packed_inline_max = n,
         "largest body that a packed block carries itself",
-    )
-    .unread(),
+    ),
     // Accept.
     count(
         "max_connections",
@@ -402,11 +401,3 @@ pub const TABLE: &[Row] = &[
     ),
     size("linger_bytes", "64KiB", (0, 16 * MIB, None), |o, n| o.limits.linger_bytes = n, "most octets read from a closing connection"),
 ];
-
-impl Row {
-    /// Flags a row that has its place in the struct already, although nothing reads it yet.
-    const fn unread(mut self) -> Row {
-        self.flags |= UNBUILT;
-        self
-    }
-}

@@ -144,14 +144,14 @@ pub(super) fn spin(value: &str) -> Result<Spin, String> {
 const EVENTS: [(&str, u16, bool); 10] = [
     ("body", request::INGEST_EVENT_BODY, false),
     ("body_end", request::INGEST_EVENT_BODY_END, false),
-    ("gone", request::INGEST_EVENT_GONE, true),
+    ("gone", request::INGEST_EVENT_GONE, false),
     ("writable", request::INGEST_EVENT_WRITABLE, false),
     ("released", request::INGEST_EVENT_RELEASED, false),
-    ("sent", request::INGEST_EVENT_SENT, true),
-    ("draining", request::INGEST_EVENT_DRAINING, true),
-    ("stopped", request::INGEST_EVENT_STOPPED, true),
+    ("sent", request::INGEST_EVENT_SENT, false),
+    ("draining", request::INGEST_EVENT_DRAINING, false),
+    ("stopped", request::INGEST_EVENT_STOPPED, false),
     ("message", request::INGEST_EVENT_MESSAGE, false),
-    ("fault", request::INGEST_EVENT_FAULT, true),
+    ("fault", request::INGEST_EVENT_FAULT, false),
 ];
 
 /// A list of event names with commas between, as bits `1 << kind`; the empty text is none.

@@ -1,4 +1,4 @@
-//! The field lines of a complete head: httparse tokenises them, this file reads the few that the core must understand.
+//! The field lines of a head: what a line must look like, and the few that the core must understand.
 #![forbid(unsafe_code)]
 
 use super::authority;
@@ -7,7 +7,6 @@ use super::known::{self, Field};
 use super::octets;
 use super::refusal::Refusal;
 use super::sketch::{Pair, Sketch, Span};
-use crate::limits::HEADER_COUNT_CEILING;
 
 const FIELD_NAME: Refusal =
     Refusal::new(400, "malformed header line: send name, colon and value, with no space before the colon and no line fold");
@@ -17,14 +16,8 @@ const HOST_REPEATED: Refusal = Refusal::new(400, "repeated host field: send it o
 const HOST_MALFORMED: Refusal = Refusal::new(400, "malformed host field: send host or host:port");
 const TYPE_REPEATED: Refusal = Refusal::new(400, "repeated content-type field: send it once");
 
-/// What most requests need; a table on the stack costs its initialisation, so larger ones are taken only when the lines were counted.
-const TINY: usize = 4;
-const FEW: usize = 16;
-const SOME: usize = 100;
-const MOST: usize = HEADER_COUNT_CEILING as usize;
-
 /// What the fields said about the message as a whole.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct Summary {
     pub host: Option<Span>,
     pub announced: Announced,
@@ -41,43 +34,81 @@ impl Summary {
     }
 }
 
-/// Fills `sketch.headers` and `sketch.cookie_lines` from the lines that begin at `start`; `lines` were counted while looking for the end.
-pub fn read(head: &[u8], start: usize, lines: usize, http_version: u16, sketch: &mut Sketch) -> Result<Summary, Refusal> {
+/// One field line, and where its pieces lie in the head.
+struct Line<'a> {
+    name: &'a [u8],
+    value: &'a [u8],
+    value_start: usize,
+    /// Where the next line begins.
+    next: usize,
+}
+
+/// Takes the line at `start` apart if it is all there and well-formed: a token, a colon, a value without controls, CRLF
+/// (RFC 9112 section 5). One pass finds the line's end and judges every octet before it. That is why no general tokeniser stands here:
+/// its lines would have to be copied into our table, and a head cost twice as many instructions with it, short or long.
+#[inline(always)]
+fn tokenise(head: &[u8], start: usize) -> Option<Line<'_>> {
+    let line = head.get(start..)?;
+    let (name, [b':', rest @ ..]) = line.split_at_checked(octets::token_len(line))? else { return None };
+    if name.is_empty() {
+        return None;
+    }
+    // Nearly always one space follows.
+    let mut value = rest.strip_prefix(b" ").unwrap_or(rest);
+    while let [b' ' | b'\t', rest @ ..] = value {
+        value = rest;
+    }
+    let value_start = head.len() - value.len();
+    let (mut value, [b'\r', b'\n', ..]) = value.split_at_checked(octets::value_len(value))? else { return None };
+    let next = value_start + value.len() + 2;
+    while let [rest @ .., b' ' | b'\t'] = value {
+        value = rest;
+    }
+    Some(Line { name, value, value_start, next })
+}
+
+/// Why the line at `start`, which ends somewhere behind, is not well-formed.
+fn why(head: &[u8], start: usize) -> Refusal {
+    let name_len = octets::token_len(&head[start..]);
+    if name_len > 0 && head.get(start + name_len) == Some(&b':') { FIELD_VALUE } else { FIELD_NAME }
+}
+
+/// Takes note of the line at `start` if it is complete and beyond reproach, and says where the next begins.
+/// After `None` sketch and summary are of no use: whether the line is incomplete or refused, `read` has to say.
+#[inline(always)]
+pub fn take(head: &[u8], start: usize, sketch: &mut Sketch, summary: &mut Summary) -> Option<usize> {
+    let line = tokenise(head, start)?;
+    note(start, &line, sketch, summary).ok()?;
+    Some(line.next)
+}
+
+/// Reads all field lines of a complete head, from `start` to the blank line that ends it.
+#[cold]
+pub fn read(head: &[u8], mut start: usize, sketch: &mut Sketch) -> Result<Summary, Refusal> {
     let mut summary = Summary::default();
-    if lines <= TINY {
-        tokenise::<TINY>(head, start, sketch, &mut summary)
-    } else if lines <= FEW {
-        tokenise::<FEW>(head, start, sketch, &mut summary)
-    } else if lines <= SOME {
-        tokenise::<SOME>(head, start, sketch, &mut summary)
-    } else {
-        tokenise::<MOST>(head, start, sketch, &mut summary)
-    }?;
-    if summary.host.is_none() && http_version >= 11 {
-        return Err(HOST_MISSING);
+    while !head[start..].starts_with(b"\r\n") {
+        let line = tokenise(head, start).ok_or_else(|| why(head, start))?;
+        note(start, &line, sketch, &mut summary)?;
+        start = line.next;
     }
     Ok(summary)
 }
 
-fn tokenise<const COUNT: usize>(head: &[u8], start: usize, sketch: &mut Sketch, summary: &mut Summary) -> Result<(), Refusal> {
-    let mut table = [httparse::EMPTY_HEADER; COUNT];
-    let (_, headers) = match httparse::parse_headers(&head[start..], &mut table) {
-        Ok(httparse::Status::Complete(done)) => done,
-        Err(httparse::Error::HeaderValue) => return Err(FIELD_VALUE),
-        // The end and the number of lines are known, so "partial" and "too many" cannot come; refusing keeps that from being a promise.
-        Ok(httparse::Status::Partial) | Err(_) => return Err(FIELD_NAME),
-    };
-    let span = |piece: &[u8]| Span { start: (piece.as_ptr().addr() - head.as_ptr().addr()) as u32, len: piece.len() as u32 };
-    for header in headers {
-        let name = header.name.as_bytes();
-        let value = span(header.value);
-        notice(summary, name, header.value, value, sketch)?;
-        sketch.headers.push(Pair { name: span(name), value });
+/// What is left to be said when all lines are read.
+pub fn check(summary: &Summary, http_version: u16) -> Result<(), Refusal> {
+    if summary.host.is_none() && http_version >= 11 { Err(HOST_MISSING) } else { Ok(()) }
+}
+
+#[inline(always)]
+fn note(start: usize, line: &Line, sketch: &mut Sketch, summary: &mut Summary) -> Result<(), Refusal> {
+    let value = Span { start: line.value_start as u32, len: line.value.len() as u32 };
+    if known::may_matter(line.name) {
+        notice(summary, line.name, line.value, value, sketch)?;
     }
+    sketch.headers.push(Pair { name: Span { start: start as u32, len: line.name.len() as u32 }, value });
     Ok(())
 }
 
-#[inline]
 fn notice(summary: &mut Summary, name: &[u8], value: &[u8], place: Span, sketch: &mut Sketch) -> Result<(), Refusal> {
     match known::field(name) {
         Field::Other => {

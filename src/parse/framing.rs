@@ -29,14 +29,10 @@ pub struct Announced {
     coding_malformed: bool,
 }
 
-/// Whether the name is one of the two framing fields; a trailer section may not bring them either.
+/// Whether the name, a token, is one of the two framing fields; a trailer section may not bring them either.
 #[inline]
 pub fn is_framing_field(name: &[u8]) -> bool {
-    match name.len() {
-        14 => name.eq_ignore_ascii_case(b"content-length"),
-        17 => name.eq_ignore_ascii_case(b"transfer-encoding"),
-        _ => false,
-    }
+    octets::is_named(name, b"content-length") || octets::is_named(name, b"transfer-encoding")
 }
 
 impl Announced {

@@ -1,9 +1,11 @@
-//! Where a head begins and ends: empty lines, line ends and size limits, looking at each octet once however the head arrives.
+//! Where a head begins and ends: empty lines, line ends and size limits, in one pass when the head is there whole, line by line when not.
 #![forbid(unsafe_code)]
 
+use super::fields::{self, Summary};
 use super::octets::{self, TOKEN};
 use super::refusal::Refusal;
-use super::request_line::{self, RequestLine};
+use super::request_line;
+use super::sketch::Sketch;
 use crate::limits::{EMPTY_LINES_MAX, Limits, REQUEST_LINE_SPARE};
 
 const BARE_LF: Refusal = Refusal::new(400, "bare lf in the head: end lines with crlf");
@@ -65,20 +67,46 @@ impl HeadScan {
     }
 }
 
-/// A complete head: where it lies in the window, and how its fields are to be read.
-#[derive(Clone, Copy, Debug)]
+/// A complete head: where it lies in the window, and what its fields said. Its lines are in the sketch.
+#[derive(Debug)]
 pub struct Head {
     pub start: usize,
-    pub fields_start: usize,
     pub end: usize,
-    pub field_lines: usize,
-    pub request_line: RequestLine,
+    pub summary: Summary,
 }
 
-/// Looks for the blank line that ends the head. The request line is judged as soon as it has ended, so that garbage is refused at once.
-pub fn find_end(scan: &mut HeadScan, window: &[u8], limits: &Limits, secure: bool) -> Result<Option<Head>, Refusal> {
-    let mut request_line = RequestLine::default();
-    let mut judged = false;
+/// Reads a head that is there whole, usual in its request line and beyond reproach, as nearly all are: each line's end is found and its
+/// octets are judged in one pass. `None` means only that `read` has to look; whatever is taken here, `read` would have taken too.
+#[inline(always)]
+pub fn take(window: &[u8], limits: &Limits, sketch: &mut Sketch) -> Option<Head> {
+    sketch.clear();
+    let fields_start = request_line::take(window, limits, sketch)?;
+    if fields_start as u64 > limits.target_max.saturating_add(REQUEST_LINE_SPARE + CRLF) {
+        return None;
+    }
+    let section_max = usize::try_from(limits.headers_max.saturating_add(CRLF)).unwrap_or(usize::MAX);
+    let line_max = usize::try_from(limits.header_line_max.saturating_add(CRLF)).unwrap_or(usize::MAX);
+    let section = &window[..window.len().min(fields_start.saturating_add(section_max))];
+    let mut summary = Summary::default();
+    let mut at = fields_start;
+    while !section[at..].starts_with(b"\r\n") {
+        if sketch.headers.len() as u64 >= limits.header_count {
+            return None;
+        }
+        let next = fields::take(section, at, sketch, &mut summary)?;
+        if next - at > line_max {
+            return None;
+        }
+        at = next;
+    }
+    Some(Head { start: 0, end: at + CRLF as usize, summary })
+}
+
+/// Looks for the blank line that ends the head. The request line is judged as soon as it has ended, so that garbage is refused at once;
+/// fields are read when the head is complete, since keeping what was read in every connection would cost more than reading it late.
+#[cold]
+#[inline(never)]
+pub fn read(scan: &mut HeadScan, window: &[u8], limits: &Limits, secure: bool, sketch: &mut Sketch) -> Result<Option<Head>, Refusal> {
     loop {
         let start = scan.line_start as usize;
         if !scan.in_fields() && !scan.begun {
@@ -96,19 +124,18 @@ pub fn find_end(scan: &mut HeadScan, window: &[u8], limits: &Limits, secure: boo
             if scan.in_fields() {
                 scan.field_lines += 1;
             } else {
-                request_line::parse(&window[start..end], limits, secure, &mut request_line)?;
-                judged = true;
+                request_line::parse(&window[start..end], limits, secure, sketch)?;
                 scan.head_start = start as u32;
                 scan.fields_start = next as u32;
             }
         } else if scan.in_fields() {
-            let (head_start, fields_start) = (scan.head_start as usize, scan.fields_start as usize);
-            if !judged {
-                // The request line came with an earlier read: reading it again is cheaper than keeping it in every connection.
-                request_line::parse(&window[head_start..fields_start - CRLF as usize], limits, secure, &mut request_line)?;
-            }
-            let field_lines = usize::from(scan.field_lines);
-            return Ok(Some(Head { start: head_start, fields_start, end: next, field_lines, request_line }));
+            let start = scan.head_start as usize;
+            let (head, fields_start) = (&window[start..next], scan.fields_start as usize - start);
+            // The request line may have come with an earlier read, and the sketch has described other requests since.
+            sketch.clear();
+            request_line::parse(&head[..fields_start - CRLF as usize], limits, secure, sketch)?;
+            let summary = fields::read(head, fields_start, sketch)?;
+            return Ok(Some(Head { start, end: next, summary }));
         } else {
             scan.empty_lines += 1;
             if u32::from(scan.empty_lines) > EMPTY_LINES_MAX {
@@ -135,7 +162,7 @@ fn begin(scan: &mut HeadScan, first: Option<u8>) -> Result<(), Refusal> {
 #[inline]
 fn line_end(scan: &mut HeadScan, visible: &[u8]) -> Result<Option<usize>, Refusal> {
     let from = scan.scanned as usize;
-    let Some(at) = octets::first_of(b'\r', b'\n', &visible[from..]).map(|found| from + found) else {
+    let Some(at) = octets::first_of(b'\r', b'\n', &visible[from..], visible.len() - from).map(|found| from + found) else {
         scan.scanned = visible.len() as u32;
         return Ok(None);
     };

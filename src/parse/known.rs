@@ -1,6 +1,7 @@
 //! The methods and the field names that the core knows by itself; everything else is the host's business.
 #![forbid(unsafe_code)]
 
+use super::octets::is_named;
 use crate::request::{
     INGEST_METHOD_DELETE, INGEST_METHOD_GET, INGEST_METHOD_HEAD, INGEST_METHOD_OPTIONS, INGEST_METHOD_OTHER, INGEST_METHOD_PATCH,
     INGEST_METHOD_POST, INGEST_METHOD_PUT, INGEST_METHOD_TRACE,
@@ -37,15 +38,22 @@ pub enum Field {
     Expect,
 }
 
-/// Looks at the length first, so that most names cost no comparison.
+/// Whether a field may be one of those, or a framing field, by the length of its name alone: most are done with that.
+#[inline]
+pub fn may_matter(name: &[u8]) -> bool {
+    const LENGTHS: u32 = 1 << 4 | 1 << 6 | 1 << 10 | 1 << 12 | 1 << 14 | 1 << 17;
+    name.len() < 32 && LENGTHS >> name.len() & 1 > 0
+}
+
+/// Knows a token. Looks at the length first, so that most names cost no comparison.
 #[inline]
 pub fn field(name: &[u8]) -> Field {
     match name.len() {
-        4 if name.eq_ignore_ascii_case(b"host") => Field::Host,
-        6 if name.eq_ignore_ascii_case(b"cookie") => Field::Cookie,
-        6 if name.eq_ignore_ascii_case(b"expect") => Field::Expect,
-        10 if name.eq_ignore_ascii_case(b"connection") => Field::Connection,
-        12 if name.eq_ignore_ascii_case(b"content-type") => Field::ContentType,
+        4 if is_named(name, b"host") => Field::Host,
+        6 if is_named(name, b"cookie") => Field::Cookie,
+        6 if is_named(name, b"expect") => Field::Expect,
+        10 if is_named(name, b"connection") => Field::Connection,
+        12 if is_named(name, b"content-type") => Field::ContentType,
         _ => Field::Other,
     }
 }
@@ -75,6 +83,10 @@ mod tests {
         assert_eq!(method_id(b"get"), INGEST_METHOD_OTHER);
         assert_eq!(field(b"HoSt"), Field::Host);
         assert_eq!(field(b"hose"), Field::Other);
+        for name in ["host", "cookie", "expect", "connection", "content-type", "content-length", "transfer-encoding"] {
+            assert!(may_matter(name.as_bytes()), "{name}");
+        }
+        assert!(!may_matter(b"te") && !may_matter(&[b'a'; 36]));
         assert!(is_safe(INGEST_METHOD_TRACE) && !is_safe(INGEST_METHOD_POST) && !is_safe(INGEST_METHOD_OTHER));
         assert!(is_forbidden_in_trailers(b"HOST") && !is_forbidden_in_trailers(b"Content-Type"));
     }

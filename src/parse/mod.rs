@@ -20,8 +20,9 @@ use crate::request::{
     INGEST_METHOD_HEAD, INGEST_REQUEST_CHUNKED, INGEST_REQUEST_EXPECTS_CONTINUE, INGEST_REQUEST_HEAD, INGEST_REQUEST_KEEP_ALIVE,
     INGEST_REQUEST_TLS,
 };
+use fields::Summary;
 use head::{Head, HeadScan};
-use sketch::{Framing, Sketch, Span};
+use sketch::{Framing, Sketch};
 use std::ops::Range;
 
 /// Looks for the next head in `window`, which holds every octet since the last message, empty lines included.
@@ -34,34 +35,37 @@ pub fn advance(
     secure: bool,
     sketch: &mut Sketch,
 ) -> Result<Option<Range<usize>>, Refusal> {
-    let Some(found) = head::find_end(scan, window, limits, secure)? else { return Ok(None) };
-    *scan = HeadScan::default();
-    fill(&found, window, limits, secure, sketch)?;
-    Ok(Some(found.start..found.end))
+    // Nearly every head is there whole when its first octets are seen. What is not taken then is looked at line by line.
+    let taken = if scan.scanned == 0 { head::take(window, limits, sketch) } else { None };
+    let Head { start, end, summary } = match taken {
+        Some(head) => head,
+        None => {
+            let Some(head) = head::read(scan, window, limits, secure, sketch)? else { return Ok(None) };
+            *scan = HeadScan::default();
+            head
+        }
+    };
+    conclude(&window[start..end], &summary, limits, secure, sketch)?;
+    Ok(Some(start..end))
 }
 
-fn fill(found: &Head, window: &[u8], limits: &Limits, secure: bool, sketch: &mut Sketch) -> Result<(), Refusal> {
-    let head = &window[found.start..found.end];
-    let line = &found.request_line;
-    sketch.clear();
+/// The lines are in the sketch; what they mean together is added.
+#[inline]
+fn conclude(head: &[u8], summary: &Summary, limits: &Limits, secure: bool, sketch: &mut Sketch) -> Result<(), Refusal> {
+    let version = sketch.http_version;
     sketch.head_len = head.len();
-    sketch.method = line.method;
-    sketch.target = line.target;
-    sketch.method_id = known::method_id(line.method.of(head));
-    sketch.http_version = line.http_version;
-    let summary = fields::read(head, found.fields_start - found.start, found.field_lines, line.http_version, sketch)?;
-    sketch.framing = summary.announced.decide(line.http_version, limits)?;
-    sketch.keep_alive = summary.keep_alive(line.http_version);
+    fields::check(summary, version)?;
+    sketch.framing = summary.announced.decide(version, limits)?;
+    sketch.keep_alive = summary.keep_alive(version);
     let has_body = matches!(sketch.framing, Framing::Chunked | Framing::Length(1..));
     // An HTTP/1.0 client does not know interim answers, and without a body there is nothing to wait for (RFC 9110 section 10.1.1).
-    sketch.expects_continue = summary.expects_continue && has_body && line.http_version >= 11;
-    if line.scheme.len > 0 {
-        sketch.scheme = sketch.add(line.scheme.of(head));
-        sketch.extra.make_ascii_lowercase();
+    sketch.expects_continue = summary.expects_continue && has_body && version >= 11;
+    if sketch.scheme.len > 0 {
         // RFC 9112 section 3.2.2: an absolute-form target replaces whatever Host said.
-        sketch.authority = line.authority;
+        sketch.scheme = sketch.add(sketch.scheme.of(head));
+        sketch.extra.make_ascii_lowercase();
     } else {
-        sketch.authority = summary.host.unwrap_or(Span::default());
+        sketch.authority = summary.host.unwrap_or_default();
     }
     sketch.flags = flags(sketch, secure);
     Ok(())

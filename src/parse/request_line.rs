@@ -2,10 +2,12 @@
 #![forbid(unsafe_code)]
 
 use super::authority;
-use super::octets::{self, SCHEME, TOKEN};
+use super::known;
+use super::octets::{self, SCHEME};
 use super::refusal::Refusal;
-use super::sketch::Span;
+use super::sketch::{Sketch, Span};
 use crate::limits::Limits;
+use crate::request::INGEST_METHOD_GET;
 
 const MALFORMED: Refusal = Refusal::new(400, "malformed request line: send method, target and version with one space between");
 const METHOD: Refusal = Refusal::new(400, "malformed method in the request line: send a token");
@@ -23,29 +25,42 @@ pub const TOO_LONG: Refusal = Refusal::new(414, "request target too long: send a
 /// `SP HTTP/d.d` at the end of the line.
 const VERSION_LEN: usize = 9;
 
-/// Where the pieces of a valid request line lie; offsets count from the line's first octet.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct RequestLine {
-    pub method: Span,
-    pub target: Span,
-    /// 10 or 11.
-    pub http_version: u16,
-    /// Only an absolute-form target has these two; else both are empty.
-    pub scheme: Span,
-    pub authority: Span,
-}
-
 fn span(start: usize, end: usize) -> Span {
     Span { start: start as u32, len: (end - start) as u32 }
 }
 
+/// Length and number of the method at the start. Most requests begin with GET.
+#[inline(always)]
+fn method(octets: &[u8]) -> (usize, u16) {
+    if octets.starts_with(b"GET ") {
+        return (3, INGEST_METHOD_GET);
+    }
+    let len = octets::token_len(octets);
+    (len, known::method_id(&octets[..len]))
+}
+
+/// Takes the line at the start of `octets` together with its end if it is such as nearly all are: a method, a path, HTTP/1.1.
+/// The answer is its length. `None` means only that `parse` has to look at it.
+#[inline(always)]
+pub fn take(octets: &[u8], limits: &Limits, sketch: &mut Sketch) -> Option<usize> {
+    let (method_end, method_id) = method(octets);
+    let [b' ', rest @ ..] = &octets[method_end..] else { return None };
+    let target_len = octets::target_len(rest);
+    let is_usual = method_end > 0 && rest.first() == Some(&b'/') && rest[target_len..].starts_with(b" HTTP/1.1\r\n");
+    if !is_usual || target_len as u64 > limits.target_max || &octets[..method_end] == b"CONNECT" {
+        return None;
+    }
+    sketch.method = span(0, method_end);
+    sketch.method_id = method_id;
+    sketch.target = Span { start: method_end as u32 + 1, len: target_len as u32 };
+    sketch.http_version = 11;
+    Some(method_end + 1 + target_len + VERSION_LEN + 2)
+}
+
 /// Takes a line without its CRLF. One space each side of the target, none elsewhere: anything looser lets two readers split it differently.
-pub fn parse(line: &[u8], limits: &Limits, secure: bool, parsed: &mut RequestLine) -> Result<(), Refusal> {
-    let method_end = match line {
-        // Most requests begin like this.
-        [b'G', b'E', b'T', b' ', ..] => 3,
-        _ => line.iter().position(|octet| !octets::is(*octet, TOKEN)).unwrap_or(line.len()),
-    };
+/// An absolute-form target's scheme and authority are noted as they stand in the line.
+pub fn parse(line: &[u8], limits: &Limits, secure: bool, sketch: &mut Sketch) -> Result<(), Refusal> {
+    let (method_end, method_id) = method(line);
     if method_end == 0 {
         return Err(METHOD);
     }
@@ -67,10 +82,13 @@ pub fn parse(line: &[u8], limits: &Limits, secure: bool, parsed: &mut RequestLin
     if target.len() as u64 > limits.target_max {
         return Err(TOO_LONG);
     }
-    if !octets::is_target(target) {
+    if octets::target_len(target) < target.len() {
         return Err(TARGET_OCTETS);
     }
-    *parsed = RequestLine { method: span(0, method_end), target: span(target_start, target_end), http_version, ..RequestLine::default() };
+    sketch.method = span(0, method_end);
+    sketch.method_id = method_id;
+    sketch.target = span(target_start, target_end);
+    sketch.http_version = http_version;
     let method = &line[..method_end];
     if method == b"CONNECT" {
         return Err(CONNECT);
@@ -84,7 +102,7 @@ pub fn parse(line: &[u8], limits: &Limits, secure: bool, parsed: &mut RequestLin
                 Err(TARGET_STAR)
             }
         }
-        _ => absolute(target, target_start, secure, parsed),
+        _ => absolute(target, target_start, secure, sketch),
     }
 }
 
@@ -101,7 +119,7 @@ fn version(tail: &[u8]) -> Result<u16, Refusal> {
 }
 
 /// `scheme "://" authority path-abempty ["?" query]`. A colon without the slashes is authority-form, which only CONNECT has.
-fn absolute(target: &[u8], target_start: usize, secure: bool, parsed: &mut RequestLine) -> Result<(), Refusal> {
+fn absolute(target: &[u8], target_start: usize, secure: bool, sketch: &mut Sketch) -> Result<(), Refusal> {
     let scheme_end = target.iter().position(|octet| !octets::is(*octet, SCHEME)).unwrap_or(target.len());
     if !target[0].is_ascii_alphabetic() || !target[scheme_end..].starts_with(b"://") {
         return Err(TARGET_FORM);
@@ -119,8 +137,8 @@ fn absolute(target: &[u8], target_start: usize, secure: bool, parsed: &mut Reque
     if scheme.eq_ignore_ascii_case(b"https") && !secure {
         return Err(MISDIRECTED);
     }
-    parsed.scheme = span(target_start, target_start + scheme_end);
-    parsed.authority = span(target_start + start, target_start + start + authority.len());
+    sketch.scheme = span(target_start, target_start + scheme_end);
+    sketch.authority = span(target_start + start, target_start + start + authority.len());
     Ok(())
 }
 
@@ -130,7 +148,7 @@ mod tests {
 
     fn status(line: &str) -> u16 {
         let limits = Limits { target_max: 40, ..Limits::default() };
-        parse(line.as_bytes(), &limits, false, &mut RequestLine::default()).map_or_else(|refusal| refusal.status, |()| 200)
+        parse(line.as_bytes(), &limits, false, &mut Sketch::default()).map_or_else(|refusal| refusal.status, |()| 200)
     }
 
     #[test]
@@ -190,7 +208,7 @@ mod tests {
     #[test]
     fn https_is_welcome_over_tls_and_pieces_lie_where_they_should() {
         let line = b"GET https://a:1/b HTTP/1.1";
-        let mut parsed = RequestLine::default();
+        let mut parsed = Sketch::default();
         parse(line, &Limits::default(), true, &mut parsed).unwrap();
         assert_eq!((parsed.method.of(line), parsed.target.of(line)), (&b"GET"[..], &b"https://a:1/b"[..]));
         assert_eq!((parsed.scheme.of(line), parsed.authority.of(line)), (&b"https"[..], &b"a:1"[..]));

@@ -91,6 +91,20 @@ fn malformed_fields_are_refused() {
 }
 
 #[test]
+fn values_and_names_of_any_length_are_read_alike_whole_and_in_pieces() {
+    for length in [0, 1, 6, 7, 8, 9, 55, 63, 64, 65, 100, 130] {
+        for filler in ["a", "\t", " ", "a\tb", "\u{ff}~", "x  "] {
+            let value = filler.repeat(length);
+            let name = "Na-m_e".repeat(length / 6 + 1);
+            let window = format!("GET /{} HTTP/1.1\r\nHost: a\r\n{name}: {value}\r\nB:{value}\r\n\r\n", "p~".repeat(length));
+            let (_, headers, ..) = judge(window.as_bytes(), &Limits::default()).unwrap().unwrap();
+            let trimmed = text(value.as_bytes()).trim_matches([' ', '\t']).to_string();
+            assert_eq!(headers[1..], [(name, trimmed.clone()), ("B".to_string(), trimmed)]);
+        }
+    }
+}
+
+#[test]
 fn host_rules() {
     let with = |version: &str, fields: &str| status(&format!("GET / HTTP/{version}\r\n{fields}\r\n"));
     assert_eq!(with("1.1", ""), 400);

@@ -10,6 +10,7 @@ use crate::options::{Delivery, Spin};
 use crate::status::{Failure, INGEST_E_INTERRUPTED, INGEST_E_STATE, INGEST_E_STOPPED, ingest_status};
 use crate::topology::plans::{self, Crew};
 use crate::topology::segment::{Segment, Turned};
+use crate::topology::tell;
 use std::os::fd::RawFd;
 use std::sync::Arc;
 
@@ -48,7 +49,7 @@ impl Server {
             Turned::Done => self.queues.iter().map(HostQueue::depth).sum(),
             Turned::Interrupted => INGEST_E_INTERRUPTED,
             Turned::Over => {
-                Self::end(&mut driven);
+                self.end(&mut driven);
                 self.queues.iter().for_each(HostQueue::close);
                 INGEST_E_STOPPED
             }
@@ -63,13 +64,14 @@ impl Server {
     /// Ends a server that the host drives. `INGEST_E_STATE` from within one of its turns.
     pub(super) fn end_driven(&self) -> Result<(), ingest_status> {
         let mut driven = self.driven.try_lock().ok_or(INGEST_E_STATE)?;
-        Self::end(&mut driven);
+        self.end(&mut driven);
         Ok(())
     }
 
-    fn end(driven: &mut Driven) {
+    fn end(&self, driven: &mut Driven) {
         if let Driven::Running(segment) = std::mem::replace(driven, Driven::Over) {
             segment.end();
+            tell::stopped(&self.orders.log);
         }
     }
 
@@ -89,7 +91,8 @@ impl Server {
             return Err(wrong("a server that was started cannot be driven by turns"));
         }
         self.options.check()?;
-        if plans::choose(&self.options)?.plan.crew != Crew::One || self.options.delivery == Delivery::Threads {
+        let chosen = plans::choose(&self.options)?;
+        if chosen.plan.crew != Crew::One || self.options.delivery == Delivery::Threads {
             return Err(wrong("a server that is driven by turns has no threads (set topology=inline, and delivery to inline or queue)"));
         }
         let way = match (&life.sink, self.options.delivery) {
@@ -98,10 +101,15 @@ impl Server {
             (None, Delivery::Inline) => return Err(wrong("delivery=inline needs a callback (call ingest_server_on_events before)")),
             _ => Way::Queues(0),
         };
-        let mut sockets = super::hand_out(&mut life.listeners, 1);
+        let mut sockets = super::hand_out(&life.listeners, 1)?;
         let engine = self.engine(0, sockets.pop().unwrap_or_default())?;
         self.door.drive_by_host();
         life.started = true;
+        life.listeners.iter_mut().for_each(crate::accept::Listener::let_go);
+        let addresses = tell::addresses(&life.listeners);
+        drop(life);
+        tell::started(&self.orders.log, chosen, None, 0);
+        tell::listening(&self.orders.log, &addresses);
         // Spinning would keep the host from its own loop.
         let mut options = self.options.clone();
         options.spin = Spin::Off;

@@ -6,4 +6,5 @@ pub mod plans;
 pub mod segment;
 pub mod serving;
 pub mod spinner;
+pub mod tell;
 pub mod threads;

@@ -1,6 +1,7 @@
 //! What a server asks of its I/O threads, and what they share about connections.
 #![forbid(unsafe_code)]
 
+use crate::log::Log;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
 /// What the server asks of its I/O threads; they look once a tick.
@@ -15,4 +16,8 @@ pub struct Orders {
     /// Connections that all threads together may have.
     pub max_connections: u64,
     pub connections: AtomicU64,
+    /// Where the threads say what operators should know.
+    pub log: Log,
+    /// The log has the line about the drain.
+    pub drain_told: AtomicBool,
 }

@@ -4,6 +4,7 @@
 use super::orders::Orders;
 use super::serving::Serving;
 use super::spinner::Spinner;
+use super::tell;
 use crate::accept;
 use crate::connection::overdue::Overdue;
 use crate::connection::{Connection, Ending};
@@ -14,6 +15,7 @@ use crate::handoff::{Door, Home};
 use crate::limits::SLAB_BYTES;
 use crate::parse::refusal::Refusal;
 use crate::respond;
+use std::any::Any;
 use std::io;
 use std::os::fd::RawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -112,7 +114,7 @@ impl Segment {
         match catch_unwind(AssertUnwindSafe(|| self.tick())) {
             Ok(true) => {}
             Ok(false) => return Turned::Over,
-            Err(_) => self.recover(),
+            Err(payload) => self.recover(&*payload),
         }
         self.engine.rest(self.clock.now_ms());
         self.home().waker.announce_sleep();
@@ -128,7 +130,7 @@ impl Segment {
             match catch_unwind(AssertUnwindSafe(|| self.tick())) {
                 Ok(true) => {}
                 Ok(false) => break,
-                Err(_) => self.recover(),
+                Err(payload) => self.recover(&*payload),
             }
         }
         self.end();
@@ -250,6 +252,7 @@ impl Segment {
         let until_ms = self.clock.now_ms().saturating_add(self.drain_timeout_ms);
         let _ = self.orders.drain_until_ms.compare_exchange(0, until_ms, Ordering::Relaxed, Ordering::Relaxed);
         self.engine.close_listeners();
+        tell::draining(&self.orders, self.clock.now_ms());
         for id in self.engine.seats().ids() {
             if let Some(mut connection) = self.engine.seats().take_baton(id) {
                 if connection.is_idle() {
@@ -279,13 +282,16 @@ impl Segment {
                     connection.since_ms = now_ms;
                 });
             }
-            Event::SendProgressed(seat) => {
+            Event::SendProgressed(seat, sent) => {
                 let now_ms = self.clock.now_ms();
-                self.with(seat, |_, connection| connection.since_ms = now_ms);
+                self.with(seat, |_, connection| {
+                    connection.since_ms = now_ms;
+                    connection.sent = sent as u64;
+                });
             }
             Event::Expired(seat) => self.expired(seat),
             // The engine pauses an exhausted listener by itself and tries again.
-            Event::ListenerFailed(..) => {}
+            Event::ListenerFailed(listener, error) => tell::listener_failed(&self.orders.log, listener, &error),
         }
     }
 
@@ -303,11 +309,15 @@ impl Segment {
         let began_ns = if self.serving.journeys() { sys::monotonic_ns() } else { 0 };
         let (stream, connection) = accept::admit(arrival, listener, self.clock.now_ms());
         // Without a place in epoll it cannot be served: dropping the stream closes it.
-        let Ok(id) = self.engine.seat(stream, connection) else { return };
+        let id = match self.engine.seat(stream, connection) {
+            Ok(id) => id,
+            Err((error, _)) => return tell::unseated(&self.orders.log, &error),
+        };
         let open = self.orders.connections.fetch_add(1, Ordering::Relaxed) + 1;
         if open >= self.orders.max_connections && !self.paused {
             self.paused = true;
             self.engine.pause_listeners();
+            tell::full(&self.orders.log, self.orders.max_connections);
         }
         let counters = &self.home().counters;
         counters.connections_accepted.add(1);
@@ -458,7 +468,8 @@ impl Segment {
     }
 
     /// After a panic: the connection at work is closed, everything else goes on.
-    fn recover(&mut self) {
+    fn recover(&mut self, payload: &(dyn Any + Send)) {
+        tell::fault(&self.orders.log, "a tick", payload);
         self.home().counters.panics.add(1);
         if self.slab.len() < SLAB_BYTES {
             self.slab = vec![0; SLAB_BYTES];

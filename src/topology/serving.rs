@@ -244,6 +244,9 @@ impl Serving {
 
     /// Renders and sends what can be, until an answer is missing or the kernel takes no more.
     pub fn flush<E: Engine<Connection>>(&mut self, id: SeatId, connection: &mut Connection, engine: &mut E, counters: &Counters) {
+        if !connection.has_output() {
+            return;
+        }
         while !connection.sending && connection.ending != Ending::Abort {
             if connection.outbox.first.capacity() == 0 && connection.protocol.has_something_to_say() {
                 connection.outbox.first = self.spare.pop().unwrap_or_default();
@@ -265,6 +268,8 @@ impl Serving {
                 }
                 Sending::Pending => {
                     connection.sending = true;
+                    connection.sending_since_ms = self.now_ms();
+                    connection.sent = 0;
                     connection.since_ms = self.now_ms();
                 }
                 Sending::Failed(outgoing) => {

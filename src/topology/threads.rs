@@ -1,12 +1,15 @@
 //! Starts the threads of a server, counts them, and waits for their end.
 #![forbid(unsafe_code)]
 
+use super::orders::Orders;
+use super::tell;
 use crate::engine::sys;
 use crate::handoff::{EventSink, HostQueue};
 use crate::request::ingest_event;
 use crate::status::INGEST_E_INTERRUPTED;
 use parking_lot::{Condvar, Mutex};
 use std::cell::Cell;
+use std::ffi::{CStr, CString};
 use std::io;
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
@@ -38,13 +41,16 @@ impl Roll {
         running.io += usize::from(io);
     }
 
-    /// Returns whether this was the last I/O thread.
-    fn leave(&self, io: bool) -> bool {
+    /// An I/O thread has done its work. Returns whether it was the last one.
+    fn end_io(&self) -> bool {
         let mut running = self.running.lock();
-        running.all -= 1;
-        running.io -= usize::from(io);
+        running.io -= 1;
+        running.io == 0
+    }
+
+    fn leave(&self) {
+        self.running.lock().all -= 1;
         self.changed.notify_all();
-        io && running.io == 0
     }
 
     fn address(&self) -> usize {
@@ -74,13 +80,24 @@ impl Roll {
     }
 }
 
+/// What the host wants to be called with on each thread.
+pub trait ThreadHook: Send + Sync {
+    /// After the thread started, and before it ends.
+    fn tell(&self, name: &CStr, started: bool);
+}
+
 /// The threads of one server.
-#[derive(Debug, Default)]
 pub struct Threads {
     handles: Vec<JoinHandle<()>>,
+    pub hook: Option<Arc<dyn ThreadHook>>,
+    orders: Arc<Orders>,
 }
 
 impl Threads {
+    pub fn new(orders: Arc<Orders>) -> Self {
+        Threads { handles: Vec::new(), hook: None, orders }
+    }
+
     /// Starts a thread with every signal blocked but the synchronous ones. `after` is told whether it was the last I/O thread.
     pub fn start(
         &mut self,
@@ -92,13 +109,24 @@ impl Threads {
     ) -> io::Result<()> {
         let _blocked = sys::block_signals();
         roll.enter(io);
-        let theirs = Arc::clone(roll);
+        let (theirs, orders) = (Arc::clone(roll), Arc::clone(&self.orders));
+        let hook = self.hook.clone().zip(CString::new(name.as_str()).ok());
+        let named = name.clone();
         let body = move || {
             ON_ROLL.set(theirs.address());
+            if let Some((hook, name)) = &hook {
+                hook.tell(name, true);
+            }
             // A panic must neither leave this thread nor leave the roll wrong.
-            let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
-            let last = theirs.leave(io);
-            after(last);
+            if let Err(payload) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)) {
+                tell::fault(&orders.log, &named, &*payload);
+            }
+            after(io && theirs.end_io());
+            if let Some((hook, name)) = &hook {
+                hook.tell(name, false);
+            }
+            // The host may be called until here: who waits for the end of this thread may free what its functions use.
+            theirs.leave();
         };
         match Builder::new().name(name).spawn(body) {
             Ok(handle) => {
@@ -106,7 +134,10 @@ impl Threads {
                 Ok(())
             }
             Err(error) => {
-                roll.leave(io);
+                if io {
+                    roll.end_io();
+                }
+                roll.leave();
                 Err(error)
             }
         }

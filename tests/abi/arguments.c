@@ -166,16 +166,43 @@ static void answers_are_checked(ingest_server *server) {
   REFUSED(ingest_respond_all(server, tokens, SIZE_MAX, 503, NULL));
 }
 
+static void blocks_are_checked(ingest_server *server) {
+  ingest_queue *queue = ingest_server_queue(server, 0);
+  uint32_t block[64] = {0};
+  REFUSED(ingest_queue_poll_packed(queue, NULL, sizeof block));
+  REFUSED(ingest_queue_poll_packed(queue, block, 0));
+  REFUSED(ingest_queue_poll_packed(queue, block, 31));
+  EXPECT(block[0], 0);
+  EXPECT(ingest_queue_poll_packed(queue, block, 32), 0);
+  EXPECT(memcmp(block, "INPQ", 4), 0);
+  EXPECT(block[1], 1);
+  EXPECT(block[3], 32);
+  REFUSED(ingest_respond_packed(server, NULL, sizeof block));
+  REFUSED(ingest_respond_packed(server, block, 0));
+  REFUSED(ingest_respond_packed(server, block, sizeof block));
+  memcpy(block, "INPR", 4);
+  block[2] = 72;
+  block[3] = 1;
+  block[4] = 40;
+  block[5] = 32;
+  block[6] = block[7] = 0;
+  memset(block + 8, 0, 40);
+  EXPECT(ingest_respond_packed(server, block, sizeof block), 0);
+  REFUSED(ingest_respond_packed(server, block, 71));
+  block[3] = 2;
+  REFUSED(ingest_respond_packed(server, block, sizeof block));
+  EXPECT(ingest_request_body_read(server, 1, 0, block, sizeof block), INGEST_E_GONE);
+  EXPECT(ingest_request_body_read(server, 1, 0, NULL, 0), INGEST_E_GONE);
+  REFUSED(ingest_request_body_read(server, 1, 0, NULL, 1));
+}
+
 static void unbuilt_calls_say_so(ingest_server *server) {
   ingest_error error;
-  ingest_log_record record = {.size = sizeof record};
   ingest_trace trace = {.size = sizeof trace};
   ingest_response response = {.size = sizeof response, .status = 200, .content_length = -1};
   ingest_queue *queue = ingest_server_queue(server, 0);
   ingest_token token = 1;
   char buffer[16] = {0};
-  UNBUILT(ingest_server_on_log(server, NULL, NULL));
-  UNBUILT(ingest_server_on_thread(server, NULL, NULL));
   UNBUILT(ingest_server_listen_fd(server, 0, "http", NULL, &error));
   EXPECT(strlen(error.text) > 0, 1);
   REFUSED(ingest_server_listen_fd(server, -1, "http", NULL, &error));
@@ -183,18 +210,14 @@ static void unbuilt_calls_say_so(ingest_server *server) {
   UNBUILT(ingest_server_set(server, "keepalive_timeout", "30s", &error));
   EXPECT(ingest_server_set(server, "keepalive_timeout", "30", &error), INGEST_E_OPTION);
   UNBUILT(ingest_server_reload_tls(server, &error));
-  UNBUILT(ingest_server_log_next(server, &record, buffer, sizeof buffer));
   UNBUILT(ingest_server_trace_next(server, &trace));
   EXPECT(queue != NULL, 1);
   EXPECT(ingest_queue_return(queue, &token, 1), 0);
-  UNBUILT(ingest_queue_poll_packed(queue, buffer, sizeof buffer));
   UNBUILT(ingest_request_credit(server, token, 1));
-  UNBUILT(ingest_request_body_read(server, token, 0, buffer, sizeof buffer));
   UNBUILT(ingest_respond_begin(server, token, &response));
   UNBUILT(ingest_respond_write(server, token, buffer, sizeof buffer));
   UNBUILT(ingest_respond_end(server, token, NULL, 0));
   UNBUILT(ingest_respond_file(server, token, &response, 0, 0, 1));
-  UNBUILT(ingest_respond_packed(server, buffer, sizeof buffer));
 }
 
 static void servers_are_checked(void) {
@@ -226,7 +249,18 @@ static void servers_are_checked(void) {
   EXPECT(ingest_token_alive(server, 1), 0);
   EXPECT(ingest_token_tag(server, 1, 1), INGEST_E_GONE);
   EXPECT(ingest_token_request(server, 1) == NULL, 1);
+  EXPECT(ingest_server_on_log(server, NULL, NULL), INGEST_OK);
+  EXPECT(ingest_server_on_thread(server, NULL, NULL), INGEST_OK);
+  ingest_log_record record = {.size = sizeof record};
+  char text[16] = {1};
+  EXPECT(ingest_server_log_next(server, &record, text, sizeof text), INGEST_E_BUSY);
+  EXPECT(ingest_server_log_next(server, &record, NULL, 0), INGEST_E_BUSY);
+  REFUSED(ingest_server_log_next(server, &record, NULL, 1));
+  REFUSED(ingest_server_log_next(server, NULL, text, sizeof text));
+  record.size = 8;
+  REFUSED(ingest_server_log_next(server, &record, text, sizeof text));
   answers_are_checked(server);
+  blocks_are_checked(server);
   unbuilt_calls_say_so(server);
   EXPECT(ingest_server_free(server), INGEST_OK);
   ingest_options_free(options);

@@ -371,3 +371,56 @@ fn stop_under_load_is_bounded() {
         server.finish();
     }
 }
+
+/// Without descriptors a start fails with what to do; with some it can be tried again, on the same listeners.
+#[test]
+fn a_start_that_fails_can_be_tried_again() {
+    alone("guest::a_start_that_fails_can_be_tried_again", || {
+        // Each I/O thread takes a listener and an epoll instance.
+        for (io_threads, needed) in [("1", 2), ("3", 6)] {
+            let mut server = Server::unstarted(&[("io_threads", io_threads), ("delivery", "threads"), ("handler_threads", "2")]);
+            server.call_back(on_requests(|host, request| assert_eq!(host.text(request.0.token, b"ok"), INGEST_OK)));
+            server.listen("http://127.0.0.1:0").expect("loopback can be listened on");
+            let before = soft_limit();
+            set_soft_limit(64);
+            let mut fill = Vec::new();
+            while let Ok(file) = std::fs::File::open("/dev/null") {
+                fill.push(file);
+            }
+            // From none to a few free descriptors: it fails at a later step each time.
+            for free in 0..needed {
+                let refused = server.start().expect_err("there are too few descriptors");
+                assert_eq!(refused.status, INGEST_E_SYSTEM, "{free} free");
+                assert!(refused.text.contains("descriptor"), "{}", refused.text);
+                if free + 1 < needed {
+                    fill.pop();
+                }
+            }
+            drop(fill);
+            set_soft_limit(before);
+            assert_eq!(threads().len(), 2, "a thread of a failed start is left");
+            server.start().expect("there are descriptors now");
+            for _ in 0..4 {
+                assert_eq!(server.connect().get("/").text(), "ok");
+            }
+            server.finish();
+        }
+    });
+}
+
+fn soft_limit() -> u64 {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the struct is good for the call.
+    assert_eq!(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) }, 0);
+    limit.rlim_cur
+}
+
+fn set_soft_limit(soft: u64) {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the struct is good for the calls.
+    unsafe {
+        assert_eq!(libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit), 0);
+        limit.rlim_cur = soft;
+        assert_eq!(libc::setrlimit(libc::RLIMIT_NOFILE, &limit), 0);
+    }
+}

@@ -247,3 +247,36 @@ fn a_slow_reader_harms_nobody() {
         assert!(eventually(|| server.stats().connections_open == 0), "who never reads is closed after write_timeout");
     });
 }
+
+/// One octet now and then keeps the idle deadline away; the least rate ends it after its grace of five seconds.
+#[test]
+fn a_body_that_drips_is_408() {
+    let server = Server::queued(&[("body_timeout", "30s"), ("body_rate_min", "1000")]);
+    let start = Instant::now();
+    let mut slow = server.connect();
+    slow.send("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n");
+    while !slow.has_input() && start.elapsed() < Duration::from_secs(9) {
+        if slow.try_send(b"x").is_err() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let elapsed = start.elapsed();
+    assert!(elapsed > Duration::from_secs(5) && elapsed < Duration::from_secs(8), "cut off after {elapsed:?}");
+    assert_eq!(slow.answer().status, 408);
+    assert_eq!(server.stats().requests_delivered, 0);
+    server.finish();
+}
+
+#[test]
+fn an_answer_that_is_read_too_slowly_is_cut_off() {
+    let server = Server::queued(&[("write_timeout", "30s"), ("write_rate_min", "100MiB")]);
+    let mut slow = server.connect();
+    slow.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+    let event = server.queue().take(1)[0];
+    let start = Instant::now();
+    assert_eq!(server.text(event.token, &vec![b'x'; 32 << 20]), INGEST_OK);
+    assert!(eventually(|| server.stats().connections_open == 0), "the reader that does not read is still there");
+    assert!(start.elapsed() > Duration::from_secs(5), "cut off before the grace was over");
+    server.finish();
+}

@@ -25,6 +25,21 @@ pub fn eventually(mut question: impl FnMut() -> bool) -> bool {
     }
 }
 
+/// Runs the body in a process of its own, for what is about the whole process: descriptors, threads, signals, output. The
+/// test program starts itself again with this test alone.
+pub fn alone(test: &str, body: impl FnOnce()) {
+    const MARK: &str = "INGEST_ALONE";
+    if std::env::var(MARK).is_ok_and(|name| name == test) {
+        return body();
+    }
+    let program = std::env::current_exe().expect("a test program knows where it lies");
+    let mut command = std::process::Command::new(program);
+    let output = command.args(["--exact", test, "--nocapture", "--test-threads=1"]).env(MARK, test).output().expect("it can be started");
+    let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    assert!(output.status.success(), "{test} failed alone ({}):\n{}\n{}", output.status, text[0], text[1]);
+    assert!(text[0].contains("1 passed"), "{test} was not run alone:\n{}", text[0]);
+}
+
 /// FNV-1a: enough to see that a body arrived whole and in order.
 pub fn checksum(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
