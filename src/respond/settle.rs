@@ -57,7 +57,8 @@ pub fn write_ready(connection: &mut Connection, desk: &mut Desk<'_>) -> Settled 
         }
         let (slot, terms) = (oldest.slot, oldest.terms);
         connection.protocol.pop_pending();
-        let close = desk.draining || !terms.keep_alive;
+        // A drain answers everything that was delivered; only the last answer ends the connection.
+        let close = !terms.keep_alive || (desk.draining && connection.protocol.oldest().is_none());
         let opening = desk.opening;
         let settle = |reply: &mut Reply| write(connection, reply, terms, close, opening);
         let (outcome, charge) = desk.slots.settle(slot, desk.pool, settle);

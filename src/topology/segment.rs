@@ -191,7 +191,8 @@ impl Segment {
         }
         if self.draining {
             let left = self.orders.drain_until_ms.load(Ordering::Relaxed).saturating_sub(self.clock.now_ms());
-            let left = left.clamp(1, 1000) as i32;
+            // The last connection may have left in the tick before.
+            let left = if self.is_drained() { 0 } else { left.clamp(1, 1000) as i32 };
             timeout_ms = if timeout_ms < 0 { left } else { timeout_ms.min(left) };
         }
         // A signal is for the host to hear of; any other failure is found again by the next tick.
@@ -226,6 +227,11 @@ impl Segment {
         }
     }
 
+    /// Nobody is connected, and no request waits for room in a queue.
+    fn is_drained(&mut self) -> bool {
+        self.engine.seats().taken() == 0 && self.serving.outlet.is_empty()
+    }
+
     /// Looks at the server's orders. False when the thread is to end.
     fn obey(&mut self) -> bool {
         if self.orders.stop.load(Ordering::Acquire) {
@@ -236,7 +242,7 @@ impl Segment {
         }
         if self.draining {
             let over = self.clock.now_ms() >= self.orders.drain_until_ms.load(Ordering::Relaxed);
-            return !over && (self.engine.seats().taken() > 0 || !self.serving.outlet.is_empty());
+            return !over && !self.is_drained();
         }
         if self.paused && self.orders.connections.load(Ordering::Relaxed) < self.orders.max_connections {
             self.paused = false;

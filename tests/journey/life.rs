@@ -254,3 +254,26 @@ fn options_are_checked_and_copied() {
     // SAFETY: made above, freed once.
     assert_eq!(unsafe { ingest_server_free(server) }, INGEST_OK);
 }
+
+/// Only the last of several owed answers ends the connection, and the server ends with its last connection.
+#[test]
+fn a_drain_answers_everything_in_the_pipeline() {
+    with_a_queue(&[], |server| {
+        let mut client = server.connect();
+        client.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n".repeat(5));
+        let events = server.queue().take(5);
+        assert_eq!(server.drain(8_000), INGEST_OK);
+        for event in &events {
+            std::thread::sleep(Duration::from_millis(5));
+            assert_eq!(server.text(event.token, b"owed"), INGEST_OK);
+        }
+        for left in (0..5).rev() {
+            let answer = client.answer();
+            assert_eq!((answer.text().as_str(), answer.says_close()), ("owed", left == 0));
+        }
+        drop(client);
+        let start = Instant::now();
+        assert_eq!(server.join(5_000), INGEST_OK);
+        assert!(start.elapsed() < Duration::from_millis(500), "the drain goes on after the last connection has left");
+    });
+}
