@@ -245,11 +245,16 @@ impl Server {
         let share = if limits.memory_max == UNLIMITED { UNLIMITED } else { limits.memory_max / threads };
         let memory = Memory { used: 0, most: share };
         let slots = SlotOwner::new(Arc::clone(door.slots()), post.number as u16);
-        let outlet = Outlet::new(post.way, options.batch_max as usize);
+        let spinner = Spinner::new(options.spin);
+        let batch = match post.way {
+            Way::Inline(_) => options.batch_max as usize,
+            Way::Queues(_) => spinner.batch(options.batch_max as usize),
+        };
+        let outlet = Outlet::new(post.way, batch);
         let serial = options.pipeline_unsafe == PipelineUnsafe::Serial;
         let drain_ms = limits.drain_timeout_ms;
         let serving = Serving::new(limits, outlet, memory, slots, serial, options.journey, options.journey_sample);
-        Segment::new(post.engine, door, orders, post.number, serving, Spinner::new(options.spin), drain_ms)
+        Segment::new(post.engine, door, orders, post.number, serving, spinner, drain_ms)
     }
 
     fn start_handler(&self, life: &mut Life, number: usize, sink: Arc<dyn EventSink>) -> std::io::Result<()> {

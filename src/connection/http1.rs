@@ -9,6 +9,7 @@ use crate::engine::Landing;
 use crate::journey::Steps;
 use crate::limits::Limits;
 use crate::memory::letter::{Letter, Parts};
+use crate::memory::pool::Pool;
 use crate::parse::chunked::Chunked;
 use crate::parse::head::HeadScan;
 use crate::parse::refusal::Refusal;
@@ -157,7 +158,7 @@ impl Http1 {
         self.head_began_ns = 0;
         *at = range.end + used;
         let Some(rest) = rest else { return Ok(self.complete(letter, terms, tools.memory)) };
-        let body = opening(body, &rest)?;
+        let body = opening(body, &rest, tools.pool)?;
         let nothing_yet = used == 0;
         let charged = body.len();
         tools.memory.charge(charged);
@@ -402,13 +403,12 @@ impl Open {
 }
 
 /// The buffer of a body that is not complete: reserved once for an announced length, and begun with what is there.
-fn opening(there: &[u8], rest: &Rest) -> Result<Vec<u8>, Refusal> {
+fn opening(there: &[u8], rest: &Rest, pool: &mut Pool) -> Result<Vec<u8>, Refusal> {
     let wanted = match rest {
         Rest::Length(left) => there.len() + left,
         Rest::Chunked(_) => there.len(),
     };
-    let mut body = Vec::new();
-    body.try_reserve_exact(wanted).map_err(|_| NO_MEMORY)?;
+    let mut body = pool.lend_body(wanted).ok_or(NO_MEMORY)?;
     body.extend_from_slice(there);
     Ok(body)
 }

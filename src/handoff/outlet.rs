@@ -26,7 +26,8 @@ pub enum Way {
 /// See the file's first line.
 pub struct Outlet {
     way: Way,
-    batch_max: usize,
+    /// Requests that are gathered before they are handed over, though the tick goes on.
+    batch: usize,
     events: Vec<ingest_event>,
     /// What is not yet in the queue, since the tick goes on or the queue is full.
     entries: VecDeque<Entry>,
@@ -35,8 +36,8 @@ pub struct Outlet {
 }
 
 impl Outlet {
-    pub fn new(way: Way, batch_max: usize) -> Self {
-        Outlet { way, batch_max, events: Vec::with_capacity(batch_max), entries: VecDeque::with_capacity(batch_max), stalled: false }
+    pub fn new(way: Way, batch: usize) -> Self {
+        Outlet { way, batch, events: Vec::with_capacity(batch), entries: VecDeque::with_capacity(batch), stalled: false }
     }
 
     /// Whether requests belong to the host as soon as they are delivered.
@@ -54,7 +55,7 @@ impl Outlet {
 
     /// The batch is as large as batches get.
     pub fn is_full(&self) -> bool {
-        self.events.len() + self.entries.len() >= self.batch_max
+        self.events.len() + self.entries.len() >= self.batch
     }
 
     pub fn is_empty(&self) -> bool {

@@ -137,6 +137,9 @@ impl Letter {
     /// Gives the memory back.
     pub fn dissolve(self, pool: &mut Pool) {
         pool.take_back(self.block);
+        if let Some(attached) = self.attached {
+            pool.take_back_body(attached.body);
+        }
     }
 
     fn fixed(&mut self) -> &mut Fixed {

@@ -14,6 +14,11 @@ const CLASSES: usize = 31;
 /// What a pool keeps at most for later.
 const KEPT_BYTES: usize = 2 * 1024 * 1024;
 
+/// What a pool keeps at most of bodies' buffers, the largest that it keeps, and how many it looks at for one that fits.
+const BODIES_KEPT_BYTES: usize = 4 * 1024 * 1024;
+const BODY_LARGEST: usize = 1024 * 1024;
+const BODIES_TRIED: usize = 4;
+
 /// A lent block. It goes back to the pool that lent it, or, when it is dropped, to the allocator.
 #[derive(Debug)]
 pub struct Block {
@@ -28,6 +33,9 @@ pub struct Pool {
     free: [Vec<NonNull<u8>>; CLASSES],
     kept: usize,
     lent: usize,
+    /// Buffers of bodies that did not fit a letter, the latest last.
+    bodies: Vec<Vec<u8>>,
+    bodies_kept: usize,
 }
 
 // SAFETY: the blocks in `free` are owned by the pool alone; moving it to its thread moves them.
@@ -51,7 +59,7 @@ impl Block {
 
 impl Pool {
     pub fn new() -> Self {
-        Pool { free: std::array::from_fn(|_| Vec::new()), kept: 0, lent: 0 }
+        Pool { free: std::array::from_fn(|_| Vec::new()), kept: 0, lent: 0, bodies: Vec::new(), bodies_kept: 0 }
     }
 
     /// Octets that are lent now.
@@ -78,6 +86,32 @@ impl Pool {
         };
         self.lent += rounded;
         Some(Block { start, size: rounded as u32, class: class as u8 })
+    }
+
+    /// An empty buffer with room for `size` octets: one that was used before, if one is about as large, since fresh pages
+    /// cost more than the octets that go into them. `None` when the allocator has none.
+    pub fn lend_body(&mut self, size: usize) -> Option<Vec<u8>> {
+        let fits = |body: &Vec<u8>| body.capacity() >= size && body.capacity() <= size.saturating_mul(2);
+        if let Some(at) = self.bodies.iter().rev().take(BODIES_TRIED).position(fits) {
+            let body = self.bodies.swap_remove(self.bodies.len() - 1 - at);
+            self.bodies_kept -= body.capacity();
+            return Some(body);
+        }
+        let mut body = Vec::new();
+        body.try_reserve_exact(size).ok()?;
+        Some(body)
+    }
+
+    /// Takes a body's buffer back.
+    pub fn take_back_body(&mut self, mut body: Vec<u8>) {
+        if body.capacity() <= BODY_LARGEST && self.bodies_kept + body.capacity() <= BODIES_KEPT_BYTES {
+            if cfg!(debug_assertions) {
+                body.fill(0xDD);
+            }
+            body.clear();
+            self.bodies_kept += body.capacity();
+            self.bodies.push(body);
+        }
     }
 
     /// Takes a block back.
@@ -158,6 +192,20 @@ mod tests {
                 assert!(size > class_size(CLASSES - 1));
             }
         }
+    }
+
+    #[test]
+    fn a_body_comes_back_empty_and_only_for_its_size() {
+        let mut pool = Pool::new();
+        let mut body = pool.lend_body(70_000).unwrap();
+        body.extend_from_slice(b"secret");
+        let address = body.as_ptr();
+        pool.take_back_body(body);
+        assert!(pool.lend_body(20_000).unwrap().capacity() < 60_000, "a small body would hold a large buffer");
+        let again = pool.lend_body(60_000).unwrap();
+        assert_eq!((again.as_ptr(), again.len()), (address, 0));
+        pool.take_back_body(Vec::with_capacity(BODY_LARGEST + 1));
+        assert_eq!(pool.bodies_kept, 0);
     }
 
     #[test]

@@ -40,7 +40,7 @@ part_loom() {
 
 part_fuzz() {
   local seconds=10 good=0 bad=0 name
-  [ "$profile" = full ] && seconds=600
+  [ "$profile" = full ] && seconds=120
   # libFuzzer needs the compiler's unstable instrumentation: RUSTC_BOOTSTRAP opens it on the stable one.
   export RUSTC_BOOTSTRAP=1
   for name in $(fuzz_targets); do
