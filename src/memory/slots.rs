@@ -303,6 +303,11 @@ impl SlotOwner {
         SlotOwner { table, thread, free: VecDeque::new() }
     }
 
+    /// Which I/O thread this is.
+    pub fn thread(&self) -> usize {
+        self.thread.into()
+    }
+
     /// Puts a letter into a free slot and gives it a token. With `held` it goes straight to the host, else into a queue.
     /// The letter comes back when there is no slot left.
     pub fn open(&mut self, mut letter: Letter, seat: u64, held: bool) -> Result<(u32, ingest_token, *const ingest_request), Letter> {

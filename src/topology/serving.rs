@@ -224,7 +224,9 @@ impl Serving {
 
     /// Answers have come home: each connection notes its own, and is listed once to be gone on with.
     pub fn came_home<E: Engine<Connection>>(&mut self, slots: &[u32], engine: &mut E, touched: &mut Vec<SeatId>, door: &Door) {
+        let counters = &door.homes()[self.slots.thread()].counters;
         let mut back = 0;
+        let fresh = touched.len();
         for &slot in slots {
             let Some((seat, held)) = self.slots.reply(slot, |reply, seat| (SeatId::from_word(seat), reply.kind != ReplyKind::Aged)) else {
                 continue;
@@ -240,6 +242,26 @@ impl Serving {
             }
         }
         door.came_back(back);
+        // Rendered at once and sent later: letters and slots are free again while they are warm, only the wire form waits.
+        for &seat in &touched[fresh..] {
+            if let Some(connection) = engine.seats().baton(seat) {
+                self.render(connection, counters);
+            }
+        }
+    }
+
+    /// Gives the answers whose turn it is their wire form.
+    fn render(&mut self, connection: &mut Connection, counters: &Counters) {
+        if connection.outbox.first.capacity() == 0 && connection.protocol.has_something_to_say() {
+            connection.outbox.first = self.spare.pop().unwrap_or_default();
+        }
+        let settled = respond::write_ready(connection, &mut self.desk());
+        if settled.answered + settled.refused + settled.abandoned > 0 {
+            counters.requests_answered.add(settled.answered);
+            counters.requests_refused.add(settled.refused);
+            counters.requests_abandoned.add(settled.abandoned);
+            connection.since_ms = self.now_ms();
+        }
     }
 
     /// Renders and sends what can be, until an answer is missing or the kernel takes no more.
@@ -248,16 +270,7 @@ impl Serving {
             return;
         }
         while !connection.sending && connection.ending != Ending::Abort {
-            if connection.outbox.first.capacity() == 0 && connection.protocol.has_something_to_say() {
-                connection.outbox.first = self.spare.pop().unwrap_or_default();
-            }
-            let settled = respond::write_ready(connection, &mut self.desk());
-            if settled.answered + settled.refused + settled.abandoned > 0 {
-                counters.requests_answered.add(settled.answered);
-                counters.requests_refused.add(settled.refused);
-                counters.requests_abandoned.add(settled.abandoned);
-                connection.since_ms = self.now_ms();
-            }
+            self.render(connection, counters);
             if connection.outbox.is_empty() {
                 break;
             }
