@@ -377,7 +377,7 @@ impl Server {
     }
 
     pub fn stats(&self) -> Totals {
-        let mut totals = Totals { in_flight: self.door.in_flight(), ..Totals::default() };
+        let mut totals = Totals { in_flight: self.door.in_flight(), wakeups_sent: self.door.wakeups(), ..Totals::default() };
         for home in self.door.homes() {
             totals.add(&home.counters);
         }

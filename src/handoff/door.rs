@@ -8,7 +8,7 @@ use crate::memory::slots::SlotTable;
 use crate::memory::waker::Waker;
 use crate::stats::Counters;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 /// One I/O thread, seen from outside.
 #[derive(Debug)]
@@ -28,6 +28,8 @@ pub struct Door {
     in_flight: AtomicI64,
     in_flight_max: i64,
     queue_age_ns: u64,
+    /// System calls made to wake an I/O thread.
+    wakeups: AtomicU64,
     /// The host runs the I/O in turns, so nobody may sleep in a queue.
     driven: AtomicBool,
 }
@@ -41,6 +43,7 @@ impl Door {
             in_flight: AtomicI64::new(0),
             in_flight_max: i64::try_from(in_flight_max).unwrap_or(i64::MAX),
             queue_age_ns: queue_age_ms.saturating_mul(1_000_000),
+            wakeups: AtomicU64::new(0),
             driven: AtomicBool::new(false),
         }
     }
@@ -73,13 +76,24 @@ impl Door {
     pub fn send_home(&self, home: u16, slot: u32) {
         let Some(home) = self.homes.get(home as usize) else { return };
         home.mailbox.post(&self.slots, slot);
-        home.waker.wake();
+        self.wake(home);
+    }
+
+    fn wake(&self, home: &Home) {
+        if home.waker.wake() {
+            self.wakeups.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// How often an I/O thread had to be woken by a system call.
+    pub fn wakeups(&self) -> u64 {
+        self.wakeups.load(Ordering::Relaxed)
     }
 
     /// Wakes every I/O thread: there is room in a queue again.
     pub fn wake_homes(&self) {
         for home in &self.homes {
-            home.waker.wake();
+            self.wake(home);
         }
     }
 

@@ -163,3 +163,17 @@ fn work_flows_around_a_consumer_that_sleeps() {
         server.finish();
     }
 }
+
+#[test]
+fn an_answer_wakes_a_sleeping_thread_and_is_counted() {
+    let server = Server::queued(&[]);
+    let mut client = ask(&server, 1).remove(0);
+    let event = server.queue().take(1)[0];
+    // Long past what the thread may look for work before it sleeps.
+    std::thread::sleep(Duration::from_millis(50));
+    let before = server.stats().wakeups_sent;
+    assert_eq!(server.text(event.token, b"up"), INGEST_OK);
+    assert_eq!(client.answer().text(), "up");
+    assert_eq!(server.stats().wakeups_sent, before + 1);
+    server.finish();
+}
