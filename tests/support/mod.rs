@@ -28,12 +28,24 @@ pub fn eventually(mut question: impl FnMut() -> bool) -> bool {
 /// Runs the body in a process of its own, for what is about the whole process: descriptors, threads, signals, output. The
 /// test program starts itself again with this test alone.
 pub fn alone(test: &str, body: impl FnOnce()) {
+    alone_behind(&[], test, body);
+}
+
+/// As `alone`, with a command in front that changes what the process may do.
+pub fn alone_behind(wrapper: &[&str], test: &str, body: impl FnOnce()) {
     const MARK: &str = "INGEST_ALONE";
     if std::env::var(MARK).is_ok_and(|name| name == test) {
         return body();
     }
     let program = std::env::current_exe().expect("a test program knows where it lies");
-    let mut command = std::process::Command::new(program);
+    let mut command = match wrapper {
+        [] => std::process::Command::new(program),
+        [first, rest @ ..] => {
+            let mut command = std::process::Command::new(first);
+            command.args(rest).arg(program);
+            command
+        }
+    };
     let output = command.args(["--exact", test, "--nocapture", "--test-threads=1"]).env(MARK, test).output().expect("it can be started");
     let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
     assert!(output.status.success(), "{test} failed alone ({}):\n{}\n{}", output.status, text[0], text[1]);
