@@ -144,9 +144,4 @@ impl Connection {
     pub fn has_output(&self) -> bool {
         self.read_closed || !self.outbox.is_empty() || self.ending != Ending::Open || self.protocol.has_something_to_say()
     }
-
-    /// Octets of memory that this connection holds beyond its letters.
-    pub fn held(&self) -> usize {
-        self.protocol.held()
-    }
 }

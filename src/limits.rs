@@ -95,10 +95,8 @@ pub const CHUNK_OVERHEAD_BASE: u64 = 16 * 1024;
 pub const SLAB_BYTES: usize = 64 * 1024;
 /// Read-ahead of one connection while earlier answers are outstanding.
 pub const READ_AHEAD_BYTES: usize = 64 * 1024;
-/// Most octets one connection may read in one tick before the others get their turn.
+/// Most octets one connection may read in one tick, of a body, before the others get their turn; of heads it is a slab.
 pub const READ_PER_TICK_BYTES: usize = 256 * 1024;
-/// A body up to this size lies in the letter; a longer one gets a buffer of its own that is received into.
-pub const BODY_IN_LETTER_BYTES: usize = 4 * 1024;
 /// Answers gathered for one connection before they are sent although more input is waiting.
 pub const FLUSH_BYTES: usize = 64 * 1024;
 /// A slot keeps a reply buffer up to this size for its next answer.
@@ -116,5 +114,4 @@ pub const HANDLER_THREADS_MAX: u64 = 1024;
 
 const _: () = assert!(READ_AHEAD_BYTES >= SLAB_BYTES);
 const _: () = assert!(READ_PER_TICK_BYTES >= SLAB_BYTES);
-const _: () = assert!(BODY_IN_LETTER_BYTES < SLAB_BYTES);
 const _: () = assert!(HEADERS_CEILING < (1 << 31));

@@ -14,7 +14,6 @@ pub struct Listener {
     pub address: Address,
     /// With the port that the kernel chose.
     pub bound: SocketAddr,
-    pub backlog: i32,
     /// The sockets of the I/O threads: one with one thread, one each with `shards`.
     sockets: Vec<OwnedFd>,
 }
@@ -34,7 +33,7 @@ impl Listener {
         while sockets.len() < count {
             sockets.push(open(&address, bound, backlog, true).map_err(|error| explain(bound, &error))?);
         }
-        Ok(Listener { address, bound, backlog, sockets })
+        Ok(Listener { address, bound, sockets })
     }
 
     /// A second descriptor of each socket, one for each thread, so that a start that fails can be tried again.

@@ -7,7 +7,7 @@ use crate::accept::Peer;
 use crate::decode;
 use crate::engine::Landing;
 use crate::journey::Steps;
-use crate::limits::Limits;
+use crate::limits::{Limits, READ_PER_TICK_BYTES};
 use crate::memory::letter::{Letter, Parts};
 use crate::memory::pool::Pool;
 use crate::parse::chunked::Chunked;
@@ -18,8 +18,6 @@ use crate::parse::{self, known};
 use std::collections::VecDeque;
 use std::ops::Range;
 
-/// Octets asked of the kernel at once for a body.
-const BODY_READ_BYTES: usize = 256 * 1024;
 /// Room made for the next octets of a chunked body.
 const CHUNKED_STEP_BYTES: usize = 16 * 1024;
 
@@ -265,13 +263,13 @@ impl Http1 {
         let open = self.open.as_deref_mut()?;
         let mut body = std::mem::take(&mut open.body);
         let most = match open.rest {
-            Rest::Length(left) => left.min(BODY_READ_BYTES),
+            Rest::Length(left) => left.min(READ_PER_TICK_BYTES),
             Rest::Chunked(_) => {
                 // Doubling keeps the copying linear. Without memory nothing can be received, and the body's deadline ends it.
                 if body.capacity() - body.len() < CHUNKED_STEP_BYTES {
                     let _ = body.try_reserve(CHUNKED_STEP_BYTES);
                 }
-                (body.capacity() - body.len()).min(BODY_READ_BYTES)
+                (body.capacity() - body.len()).min(READ_PER_TICK_BYTES)
             }
         };
         Some(Landing::Buffer(body, most))
@@ -375,10 +373,6 @@ impl Http1 {
     /// Requests taken so far.
     pub fn served(&self) -> u64 {
         self.served
-    }
-
-    pub fn held(&self) -> usize {
-        self.open.as_ref().map_or(0, |open| open.charged)
     }
 }
 
