@@ -656,8 +656,9 @@ void ingest_options_free(struct ingest_options *options);
 // Since: 0.1
 ingest_status ingest_option_describe(uint32_t index, struct ingest_option_info *info);
 
-// Makes a server. It has no thread, no descriptor and no listener until ingest_server_start and
-// ingest_server_listen. Several servers may live side by side.
+// Makes a server. It has no thread until ingest_server_start and no listener until
+// ingest_server_listen; the descriptors of its queues and wake-ups are made here, so that their
+// numbers are small. Several servers may live side by side.
 //
 // Ownership: the caller owns the server and frees it with ingest_server_free; options are copied and
 // stay the caller's, NULL means defaults.

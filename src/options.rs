@@ -75,8 +75,6 @@ pub struct Options {
     pub queues: u32,
     /// Most events of one batch.
     pub batch_max: u32,
-    /// Bit `1 << INGEST_EVENT_...` for each kind that the host asked for beyond REQUEST.
-    pub events: u32,
     pub spin: Spin,
     pub journey: JourneyMode,
     /// With `JourneyMode::Sample`, one request in this many is timed exactly.
@@ -100,7 +98,6 @@ impl Default for Options {
             handler_threads: 0,
             queues: 1,
             batch_max: 64,
-            events: 0,
             spin: Spin::Auto,
             journey: JourneyMode::Sample,
             journey_sample: 64,
@@ -242,7 +239,6 @@ mod tests {
             ("delivery", "inline"),
             ("spin", "30us"),
             ("journey", "steps"),
-            ("events", ""),
             ("pipeline_unsafe", "parallel"),
             ("max_connections", "5000"),
         ] {
@@ -257,7 +253,6 @@ mod tests {
         assert_eq!(options.limits.max_connections, 5000);
         assert_eq!((options.topology, options.io_threads, options.delivery), (Topology::Shards, 4, Delivery::Inline));
         assert_eq!((options.spin, options.journey), (Spin::Microseconds(30), JourneyMode::Steps));
-        assert_eq!(options.events, 0);
         assert_eq!(options.pipeline_unsafe, PipelineUnsafe::Parallel);
         assert!(options.check().is_ok());
     }
@@ -280,7 +275,6 @@ mod tests {
             ("queue_max", "0", "at least 1"),
             ("pipeline_max", "65", "at most 64"),
             ("topology", "ring", "inline"),
-            ("events", "nothing", "nothing"),
             ("events", "gone", "not built yet"),
             ("fd_floor", "3", "not built yet"),
             ("spin", "30", "us"),

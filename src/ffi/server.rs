@@ -71,8 +71,9 @@ unsafe fn options_of<'a>(options: *const ingest_options) -> Option<&'a Options> 
     unsafe { options.as_ref() }.map(|handle| &handle.options)
 }
 
-/// Makes a server. It has no thread, no descriptor and no listener until ingest_server_start and
-/// ingest_server_listen. Several servers may live side by side.
+/// Makes a server. It has no thread until ingest_server_start and no listener until
+/// ingest_server_listen; the descriptors of its queues and wake-ups are made here, so that their
+/// numbers are small. Several servers may live side by side.
 ///
 /// Ownership: the caller owns the server and frees it with ingest_server_free; options are copied and
 /// stay the caller's, NULL means defaults.

@@ -162,15 +162,7 @@ pub const TABLE: &[Row] = &[
     ),
     count("queues", "1", (1, limits::QUEUES_MAX, None), |o, n| o.queues = narrow(n), "host queues; several consumers may share each"),
     count("batch_max", "64", (1, 1024, None), |o, n| o.batch_max = narrow(n), "most events that one call or callback brings"),
-    Row {
-        name: "events",
-        kind: Kind::Text,
-        default: "",
-        flags: 0,
-        choices: "",
-        help: "kinds of event to bring beside requests, with commas between; none is built yet, so it stays empty",
-        store: Store::Text(|o, v| values::events(v).map(|bits| o.events = bits)),
-    },
+    unbuilt(Kind::Text, "events", "", "", "kinds of event to bring beside requests, with commas between"),
     word(
         "spin",
         "auto",

@@ -3,7 +3,6 @@
 
 use super::table::{Row, Store};
 use super::{Options, Spin};
-use crate::request;
 
 /// What kind of text an option takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,33 +137,6 @@ pub(super) fn spin(value: &str) -> Result<Spin, String> {
             _ => Err(format!("it is auto, off, or a time from 1us to {SPIN_CEILING_MICROSECONDS}us")),
         },
     }
-}
-
-/// Kinds of event by name, and whether this version ever makes them. REQUEST is always on, so it has no name here.
-const EVENTS: [(&str, u16, bool); 10] = [
-    ("body", request::INGEST_EVENT_BODY, false),
-    ("body_end", request::INGEST_EVENT_BODY_END, false),
-    ("gone", request::INGEST_EVENT_GONE, false),
-    ("writable", request::INGEST_EVENT_WRITABLE, false),
-    ("released", request::INGEST_EVENT_RELEASED, false),
-    ("sent", request::INGEST_EVENT_SENT, false),
-    ("draining", request::INGEST_EVENT_DRAINING, false),
-    ("stopped", request::INGEST_EVENT_STOPPED, false),
-    ("message", request::INGEST_EVENT_MESSAGE, false),
-    ("fault", request::INGEST_EVENT_FAULT, false),
-];
-
-/// A list of event names with commas between, as bits `1 << kind`; the empty text is none.
-pub(super) fn events(value: &str) -> Result<u32, String> {
-    let mut bits = 0;
-    for word in value.split(',').map(str::trim).filter(|word| !word.is_empty()) {
-        match EVENTS.iter().find(|(name, _, _)| *name == word) {
-            Some((_, kind, true)) => bits |= 1 << kind,
-            Some((_, _, false)) => return Err(format!("events of kind {word} are not built yet")),
-            None => return Err(format!("there is no kind of event named {}", shown(word))),
-        }
-    }
-    Ok(bits)
 }
 
 /// Host text in an error message: no control characters, and short enough that the reason still fits behind it.
