@@ -1,31 +1,24 @@
-//! One I/O thread with the whole rope in its hands: the tick, and what each event of the engine sets off.
+//! One I/O thread with the whole rope in its hands: the tick, its sleep, and what the server orders.
 #![forbid(unsafe_code)]
+
+mod events;
 
 use super::orders::Orders;
 use super::serving::Serving;
 use super::spinner::Spinner;
 use super::tell;
-use crate::accept;
-use crate::connection::overdue::Overdue;
 use crate::connection::{Connection, Ending};
 use crate::engine::clock::Clock;
 use crate::engine::epoll::EpollEngine;
-use crate::engine::{Arrival, Engine, Event, SeatId, Window, sys};
+use crate::engine::{Engine, Event, SeatId, sys};
 use crate::handoff::{Door, Home};
 use crate::limits::SLAB_BYTES;
-use crate::parse::refusal::Refusal;
-use crate::respond;
 use std::any::Any;
 use std::io;
 use std::os::fd::RawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-
-const HEAD_TIMEOUT: Refusal = Refusal::new(408, "the request did not arrive in time");
-const BODY_TIMEOUT: Refusal = Refusal::new(408, "the body did not arrive in time");
-const QUEUE_TIMEOUT: Refusal = Refusal::new(503, "waited too long in the queue, try again later");
-const RESPONSE_TIMEOUT: Refusal = Refusal::new(504, "no answer in time");
 
 /// Connections whose answers are gathered before they are sent, though the tick goes on.
 const BURST: usize = 32;
@@ -269,120 +262,6 @@ impl Segment {
         }
     }
 
-    fn handle(&mut self, event: Event) {
-        match event {
-            Event::Arrived(listener, arrival) => self.arrived(listener, arrival),
-            Event::Received { seat, window, read_ns } => self.received(seat, window, read_ns),
-            Event::ReadClosed(seat) => self.with(seat, |segment, connection| {
-                connection.read_closed = true;
-                connection.receiving = false;
-                segment.serving.peer_finished(connection);
-            }),
-            Event::Broken(seat) => self.with(seat, |_, connection| connection.ending = Ending::Abort),
-            Event::Sent(seat, outgoing) => {
-                let now_ms = self.clock.now_ms();
-                self.home().counters.bytes_sent.add(outgoing.sent as u64);
-                self.serving.recycle(outgoing);
-                self.with(seat, |_, connection| {
-                    connection.sending = false;
-                    connection.since_ms = now_ms;
-                });
-            }
-            Event::SendProgressed(seat, sent) => {
-                let now_ms = self.clock.now_ms();
-                self.with(seat, |_, connection| {
-                    connection.since_ms = now_ms;
-                    connection.sent = sent as u64;
-                });
-            }
-            Event::Expired(seat) => self.expired(seat),
-            // The engine pauses an exhausted listener by itself and tries again.
-            Event::ListenerFailed(listener, error) => tell::listener_failed(&self.orders.log, listener, &error),
-        }
-    }
-
-    /// Takes the baton, changes it, and goes on with it.
-    fn with(&mut self, id: SeatId, change: impl FnOnce(&mut Self, &mut Connection)) {
-        if let Some(mut connection) = self.engine.seats().take_baton(id) {
-            self.at_work = Some(id);
-            change(self, &mut connection);
-            self.go_on(id, connection);
-            self.at_work = None;
-        }
-    }
-
-    fn arrived(&mut self, listener: u16, arrival: Arrival) {
-        let began_ns = if self.serving.journeys() { sys::monotonic_ns() } else { 0 };
-        let (stream, connection) = accept::admit(arrival, listener, self.clock.now_ms());
-        // Without a place in epoll it cannot be served: dropping the stream closes it.
-        let id = match self.engine.seat(stream, connection) {
-            Ok(id) => id,
-            Err((error, _)) => return tell::unseated(&self.orders.log, &error),
-        };
-        let open = self.orders.connections.fetch_add(1, Ordering::Relaxed) + 1;
-        if open >= self.orders.max_connections && !self.paused {
-            self.paused = true;
-            self.engine.pause_listeners();
-            tell::full(&self.orders.log, self.orders.max_connections);
-        }
-        let counters = &self.home().counters;
-        counters.connections_accepted.add(1);
-        counters.connections_open.add(1);
-        let accept_ns = if began_ns > 0 { sys::monotonic_ns() - began_ns } else { 0 };
-        self.with(id, |_, connection| connection.accept_ns = accept_ns);
-    }
-
-    fn received(&mut self, id: SeatId, window: Window, read_ns: u64) {
-        let Some(mut connection) = self.engine.seats().take_baton(id) else { return };
-        self.at_work = Some(id);
-        connection.receiving = false;
-        let count = match &window {
-            Window::Slab(count) | Window::Buffer(_, count) => *count,
-        };
-        self.home().counters.bytes_received.add(count as u64);
-        let mut slab = std::mem::take(&mut self.slab);
-        self.serving.received(id, &mut connection, window, &mut slab, read_ns);
-        self.slab = slab;
-        self.go_on(id, connection);
-        self.at_work = None;
-    }
-
-    fn expired(&mut self, id: SeatId) {
-        let Some(mut connection) = self.engine.seats().take_baton(id) else { return };
-        let now_ms = self.clock.now_ms();
-        let due = connection.deadline(&self.serving.limits).filter(|&(at_ms, _)| at_ms <= now_ms);
-        if let Some((_, overdue)) = due {
-            self.overdue(&mut connection, overdue);
-        }
-        self.go_on(id, connection);
-    }
-
-    fn overdue(&mut self, connection: &mut Connection, overdue: Overdue) {
-        let timed_out = match overdue {
-            Overdue::Write | Overdue::Linger => {
-                connection.ending = Ending::Abort;
-                return;
-            }
-            Overdue::KeepAlive => {
-                connection.ending = Ending::AfterFlush;
-                return;
-            }
-            Overdue::Head => {
-                connection.protocol.refuse(HEAD_TIMEOUT);
-                return;
-            }
-            Overdue::Body => {
-                connection.protocol.refuse(BODY_TIMEOUT);
-                return;
-            }
-            Overdue::Queue if self.serving.left_queue(connection) => return,
-            Overdue::Queue => QUEUE_TIMEOUT,
-            Overdue::Response => RESPONSE_TIMEOUT,
-        };
-        respond::fail(connection, timed_out, &mut self.serving.desk());
-        self.home().counters.requests_timed_out.add(1);
-    }
-
     /// Parses what was carried over, for connections whose earlier answers have left.
     fn resume_waiting(&mut self) {
         if self.serving.outlet.is_stalled() {
@@ -431,46 +310,6 @@ impl Segment {
             self.with(id, |_, connection| connection.touched = false);
         }
         self.touched = touched;
-    }
-
-    /// Everything that may follow a change: write answers, send them, end, or ask for more octets. Brings the baton home.
-    fn go_on(&mut self, id: SeatId, mut connection: Box<Connection>) {
-        let counters = &self.door.homes()[self.number].counters;
-        self.serving.flush(id, &mut connection, &mut self.engine, counters);
-        if connection.ending == Ending::AfterFlush && !connection.sending {
-            self.serving.begin_linger(id, &mut connection, &mut self.engine);
-        }
-        if connection.ending == Ending::Abort {
-            self.close(id, &mut connection);
-            return;
-        }
-        if !connection.inbox.is_empty() && self.serving.can_resume(&connection) {
-            // What was carried over comes first; the kernel is asked for more once it has been looked at.
-            self.resume.push(id);
-        } else if let Some(landing) = connection.landing(&self.serving.limits) {
-            connection.receiving = true;
-            self.engine.receive(id, landing);
-        }
-        let at_ms = connection.deadline(&self.serving.limits).map_or(0, |(at_ms, _)| at_ms);
-        self.engine.set_deadline(id, at_ms);
-        self.engine.seats().return_baton(id, connection);
-    }
-
-    fn close(&mut self, id: SeatId, connection: &mut Connection) {
-        self.serving.dissolve(connection);
-        // A peer that has closed its side has read what it wanted: no need for RST.
-        self.engine.close(id, !connection.read_closed);
-        self.one_less();
-    }
-
-    fn one_less(&mut self) {
-        let before = self.orders.connections.fetch_sub(1, Ordering::Relaxed);
-        if before == self.orders.max_connections {
-            // Threads that stopped accepting at the cap may be asleep.
-            self.door.wake_homes();
-        }
-        let counters = &self.home().counters;
-        counters.connections_open.set(counters.connections_open.get().saturating_sub(1));
     }
 
     /// After a panic: the connection at work is closed, everything else goes on.
