@@ -40,6 +40,12 @@ pub struct Connection {
     pub protocol: Http1,
     /// Answers that are rendered and not yet sent.
     pub outbox: Outgoing,
+    /// Octets of a streamed answer that are on their way out: the slot, and how many.
+    pub pulled: Option<(u32, usize)>,
+    /// Slots that are told something once what is on its way out is with the kernel, and what.
+    pub unsent: Vec<(u32, u64)>,
+    /// An answer was begun and will not be ended.
+    pub truncated: bool,
     /// The engine is sending what the outbox held; nothing may be added until it is done.
     pub sending: bool,
     /// The engine has been asked for octets.
@@ -103,6 +109,9 @@ impl Connection {
             inbox: Inbox::default(),
             protocol: Http1::default(),
             outbox: Outgoing::default(),
+            pulled: None,
+            unsent: Vec::new(),
+            truncated: false,
             sending: false,
             receiving: false,
             read_closed: false,

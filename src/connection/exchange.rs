@@ -50,8 +50,22 @@ pub struct Pending {
     pub terms: Terms,
     /// The answer is in the slot and waits for its turn.
     pub answered: bool,
+    /// It was given up instead.
+    pub cut: bool,
+    /// The host answers piece by piece, or has sent interim answers.
+    pub speaking: bool,
+    /// The final answer was begun: the host takes the time it needs.
+    pub begun: bool,
+    /// The head of the final answer is with the outbox.
+    pub head_written: bool,
     /// Went into a queue, and has not been seen to have left it.
     pub queued: bool,
     /// When it was handed over.
     pub at_ms: u64,
+}
+
+impl Pending {
+    pub fn new(slot: u32, terms: Terms, queued: bool, at_ms: u64) -> Self {
+        Pending { slot, terms, answered: false, cut: false, speaking: false, begun: false, head_written: false, queued, at_ms }
+    }
 }

@@ -10,6 +10,7 @@ mod transfer;
 
 pub use seats::{Seat, SeatId, Seats};
 
+use crate::memory::tail::Tail;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{OwnedFd, RawFd};
@@ -43,30 +44,24 @@ pub enum Window {
 #[derive(Debug, Default)]
 pub struct Outgoing {
     pub first: Vec<u8>,
-    /// A large body that is not copied behind the head.
-    pub second: Vec<u8>,
+    /// What follows without being copied behind it.
+    pub tail: Tail,
     /// Octets of both that the kernel has taken.
-    pub sent: usize,
+    pub sent: u64,
 }
 
 impl Outgoing {
-    pub fn len(&self) -> usize {
-        self.first.len() + self.second.len()
+    pub fn len(&self) -> u64 {
+        self.first.len() as u64 + self.tail.len()
     }
 
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// What is still to be sent, in two pieces.
-    pub fn rest(&self) -> (&[u8], &[u8]) {
-        let first = self.sent.min(self.first.len());
-        (&self.first[first..], &self.second[self.sent - first..])
-    }
-
     pub fn clear(&mut self) {
         self.first.clear();
-        self.second = Vec::new();
+        self.tail = Tail::None;
         self.sent = 0;
     }
 }
@@ -98,7 +93,7 @@ pub enum Event {
     /// A pending send is complete.
     Sent(SeatId, Outgoing),
     /// A pending send has moved on, but is not complete: so many octets of it are with the kernel.
-    SendProgressed(SeatId, usize),
+    SendProgressed(SeatId, u64),
     /// A seat's deadline has passed.
     Expired(SeatId),
 }
@@ -124,6 +119,8 @@ pub trait Engine<B> {
     fn time_next_receive(&mut self, timed: bool);
     /// Sends; one at a time per seat.
     fn send(&mut self, seat: SeatId, outgoing: Outgoing) -> Sending;
+    /// From now on files are sent in a way that raises no SIGPIPE: the thread belongs to a host that may not block it.
+    fn avoid_sendfile(&mut self);
     /// Sends FIN behind what was sent.
     fn shutdown_write(&mut self, seat: SeatId);
     /// Gives the seat up; with `abort` the peer gets RST. The baton, if it is at home, is dropped.

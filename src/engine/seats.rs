@@ -35,6 +35,8 @@ pub struct Seat<B> {
     pub(super) broken: bool,
     /// Waits on the ready list.
     pub(super) listed: bool,
+    /// Waits for its next share of sending.
+    pub(super) tired: bool,
     pub(super) landing: Option<Landing>,
     /// A send that the kernel took only a part of. Boxed, since few seats have one.
     pub(super) outgoing: Option<Box<Outgoing>>,
@@ -130,6 +132,7 @@ impl<B> Seat<B> {
             ending: false,
             broken: false,
             listed: false,
+            tired: false,
             landing: None,
             outgoing: None,
             deadline_ms: 0,

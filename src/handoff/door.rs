@@ -6,6 +6,7 @@ use crate::memory::mailbox::Mailbox;
 use crate::memory::queue::Queue;
 use crate::memory::slots::SlotTable;
 use crate::memory::waker::Waker;
+use crate::options::Events;
 use crate::stats::Counters;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
@@ -32,10 +33,18 @@ pub struct Door {
     wakeups: AtomicU64,
     /// The host runs the I/O in turns, so nobody may sleep in a queue.
     driven: AtomicBool,
+    events: Events,
 }
 
 impl Door {
-    pub fn new(slots: Arc<SlotTable>, homes: Vec<Home>, queues: Vec<Queue<EventFd>>, in_flight_max: u64, queue_age_ms: u64) -> Self {
+    pub fn new(
+        slots: Arc<SlotTable>,
+        homes: Vec<Home>,
+        queues: Vec<Queue<EventFd>>,
+        in_flight_max: u64,
+        queue_age_ms: u64,
+        events: Events,
+    ) -> Self {
         Door {
             slots,
             homes,
@@ -45,6 +54,7 @@ impl Door {
             queue_age_ns: queue_age_ms.saturating_mul(1_000_000),
             wakeups: AtomicU64::new(0),
             driven: AtomicBool::new(false),
+            events,
         }
     }
 
@@ -82,6 +92,25 @@ impl Door {
     fn wake(&self, home: &Home) {
         if home.waker.wake() {
             self.wakeups.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    pub fn events(&self) -> Events {
+        self.events
+    }
+
+    /// An enlisted slot has news, which its queue is to bring.
+    pub fn announce(&self, slot: u32) {
+        let queue = self.slots.taker(slot).queue as usize;
+        if let Some(queue) = self.queues.get(queue).or(self.queues.first()) {
+            queue.add_notice(&self.slots, slot);
+        }
+    }
+
+    /// Every queue brings this event, if the host wants it.
+    pub fn say(&self, kind: u16) {
+        if self.events.has(kind) {
+            self.queues.iter().for_each(|queue| queue.say(kind));
         }
     }
 

@@ -4,9 +4,10 @@
 use super::Door;
 use super::packed::Packer;
 use crate::engine::sys::{self, EventFd};
-use crate::memory::queue::{Entry, Queue, Sleep, Taken};
-use crate::memory::slots::Gone;
-use crate::request::{INGEST_EVENT_REQUEST, ingest_event, ingest_slice, ingest_token};
+use crate::memory::letter::Letter;
+use crate::memory::queue::{Asked, Asker, Entry, Heard, Queue, Sleep, Taken};
+use crate::memory::slots::{Gone, News, Taker};
+use crate::request::{INGEST_EVENT_REQUEST, INGEST_EVENT_STOPPED, ingest_event, ingest_request, ingest_slice, ingest_token};
 use crate::respond;
 use crate::status::{INGEST_E_INTERRUPTED, INGEST_E_SPACE, INGEST_E_STATE, INGEST_E_STOPPED, INGEST_E_SYSTEM, INGEST_OK, ingest_status};
 use std::mem::MaybeUninit;
@@ -44,6 +45,7 @@ impl HostQueue {
                 out[next].write(event);
                 next += 1;
             })
+            .0
         })
     }
 
@@ -89,12 +91,12 @@ impl HostQueue {
     fn wait_for(&self, capacity: usize, timeout_ms: i32, put: &mut dyn FnMut(ingest_event)) -> i32 {
         let deadline_ms = (timeout_ms >= 0).then(|| now_ms() + timeout_ms as u64);
         loop {
-            let found = self.grab(capacity, true, put);
+            let (found, announced) = self.grab(capacity, true, put);
             if found != 0 {
                 return found;
             }
             let sated = self.door.in_flight_room() == 0;
-            let (signal, nudges) = match self.queue().fall_asleep(sated, || EventFd::new().ok()) {
+            let (signal, nudges) = match self.queue().fall_asleep(sated, announced, || EventFd::new().ok()) {
                 None => return INGEST_E_SYSTEM,
                 Some(Sleep::Work) => continue,
                 Some(Sleep::Nudged) => return 0,
@@ -117,7 +119,7 @@ impl HostQueue {
                 return INGEST_E_INTERRUPTED;
             }
             if deadline_ms.is_some_and(|deadline| now_ms() >= deadline) {
-                return self.grab(capacity, true, put);
+                return self.grab(capacity, true, put).0;
             }
         }
     }
@@ -128,12 +130,10 @@ impl HostQueue {
         let now_ns = sys::monotonic_ns();
         let mut back = 0;
         for &token in tokens.iter().rev() {
-            let Ok(claim) = self.door.slots().claim(token) else { continue };
-            if !claim.open {
-                respond::release(&self.door, claim);
+            let Ok((token, weight)) = self.door.slots().requeue(token) else {
+                respond::give_up_memory(&self.door, token);
                 continue;
-            }
-            let (token, weight) = claim.requeue(self.door.slots());
+            };
             self.queue().push_front(Entry { token, bytes: u32::try_from(weight).unwrap_or(u32::MAX), at_ns: now_ns });
             back += 1;
         }
@@ -154,9 +154,15 @@ impl HostQueue {
         self.queue().depth() as i32
     }
 
+    /// Requests and news that wait.
+    pub fn waiting(&self) -> i32 {
+        let notices = if self.door.events().is_empty() { 0 } else { self.queue().notices() };
+        count_of(self.queue().depth() + notices)
+    }
+
     /// Nothing comes any more; everyone who waits returns.
     pub fn close(&self) {
-        self.queue().close();
+        self.queue().close(self.door.events().has(INGEST_EVENT_STOPPED).then_some(INGEST_EVENT_STOPPED));
     }
 
     /// After a start that failed: as if nothing had been.
@@ -171,11 +177,44 @@ impl HostQueue {
         }
     }
 
+    /// Brings the news, at most so much of it, to a consumer that asks for something to do.
+    fn hear(&self, most: usize, put: &mut dyn FnMut(ingest_event)) -> Asked {
+        if self.door.events().is_empty() {
+            return Asked::default();
+        }
+        let asker = Asker { queue: self.index as u32, thread: sys::thread_number(), lives: sys::thread_lives };
+        let slots = self.door.slots();
+        let mut strays = Vec::new();
+        let asked = self.queue().ask(slots, asker, most, INGEST_EVENT_STOPPED, &mut |heard| match heard {
+            Heard::Server(kind) => put(about_server(kind)),
+            Heard::Token(slot, news) => {
+                put(about_token(news));
+                if news.goes_home {
+                    self.door.send_home(slots.home(slot), slot);
+                }
+            }
+            Heard::Stray(slot) => strays.push(slot),
+        });
+        strays.into_iter().for_each(|slot| self.door.announce(slot));
+        asked
+    }
+
     /// Hands over what is there, at most `capacity`. A waiting consumer takes its fair share of one look, so that its
-    /// neighbours get theirs; only a poll that finds nothing makes the descriptor unreadable (design, section 6).
-    fn grab(&self, capacity: usize, waiting: bool, put: &mut dyn FnMut(ingest_event)) -> i32 {
-        let mut entries = [Entry::default(); AT_ONCE];
+    /// neighbours get theirs; only a poll that finds nothing makes the descriptor unreadable (design, section 6). Also says
+    /// how much had been announced when it looked.
+    fn grab(&self, capacity: usize, waiting: bool, put: &mut dyn FnMut(ingest_event)) -> (i32, u64) {
         let mut filled = 0;
+        let Asked { taker, announced } = self.hear(capacity, &mut |event| {
+            put(event);
+            filled += 1;
+        });
+        let found = if filled > 0 && waiting { count_of(filled) } else { self.take(filled, capacity, waiting, taker, put) };
+        (found, announced)
+    }
+
+    /// Hands requests over until `capacity` is reached; `filled` of it is used already.
+    fn take(&self, mut filled: usize, capacity: usize, waiting: bool, taker: Taker, put: &mut dyn FnMut(ingest_event)) -> i32 {
+        let mut entries = [Entry::default(); AT_ONCE];
         let mut now_ns = 0;
         while filled < capacity {
             let room = self.door.in_flight_room().min(capacity - filled).min(AT_ONCE);
@@ -198,25 +237,30 @@ impl HostQueue {
             if now_ns == 0 {
                 now_ns = sys::monotonic_ns();
             }
-            let before = filled;
+            let mut opened = 0;
             for entry in &entries[..count] {
-                if let Some(event) = self.open(entry, now_ns) {
+                if let Ok(Some(event)) = self.open(entry, now_ns, taker, |_| true) {
                     put(event);
-                    filled += 1;
+                    opened += 1;
                 }
             }
-            self.door.taken(filled - before);
+            self.door.taken(opened);
+            filled += opened;
             if waiting && filled > 0 {
                 break;
             }
         }
-        i32::try_from(filled).unwrap_or(INGEST_E_STATE)
+        count_of(filled)
     }
 
     /// As `grab`, until the packer is full. The first that does not fit and all behind it go back to the front.
     fn grab_fitting(&self, packer: &mut dyn Packer) -> i32 {
         let mut entries = [Entry::default(); AT_ONCE];
         let (mut filled, mut now_ns) = (0, 0);
+        let Asked { taker, .. } = self.hear(packer.news_room(), &mut |event| {
+            packer.put(event);
+            filled += 1;
+        });
         loop {
             let wanted = packer.room().min(AT_ONCE);
             let room = self.door.in_flight_room().min(wanted);
@@ -224,7 +268,7 @@ impl HostQueue {
                 if filled == 0 && wanted > 0 {
                     self.have_enough();
                 }
-                return i32::try_from(filled).unwrap_or(INGEST_E_STATE);
+                return count_of(filled);
             }
             let (taken, starved) = self.queue().take(&mut entries[..room], false, filled == 0);
             if starved {
@@ -232,26 +276,29 @@ impl HostQueue {
             }
             let count = match taken {
                 Taken::Some(count) => count,
+                Taken::Closed | Taken::Empty if filled == 0 && packer.news_room() == 0 && self.queue().notices() > 0 => {
+                    packer.fits(std::ptr::null());
+                    return INGEST_E_SPACE;
+                }
                 Taken::Closed if filled == 0 => return INGEST_E_STOPPED,
-                Taken::Closed | Taken::Empty => return i32::try_from(filled).unwrap_or(INGEST_E_STATE),
+                Taken::Closed | Taken::Empty => return count_of(filled),
             };
             if now_ns == 0 {
                 now_ns = sys::monotonic_ns();
             }
             let before = filled;
-            let refused = entries[..count].iter().position(|entry| match self.open_fitting(entry, now_ns, packer) {
-                Ok(Some(event)) => {
+            let refused = entries[..count].iter().position(|entry| {
+                let opened = self.open(entry, now_ns, taker, |letter| packer.fits(letter.request()));
+                if let Ok(Some(event)) = opened {
                     packer.put(event);
                     filled += 1;
-                    false
                 }
-                Ok(None) => true,
-                Err(Gone) => false,
+                matches!(opened, Ok(None))
             });
             self.door.taken(filled - before);
             if let Some(refused) = refused {
                 self.queue().put_back(&entries[refused..count]);
-                return if filled == 0 { INGEST_E_SPACE } else { i32::try_from(filled).unwrap_or(INGEST_E_STATE) };
+                return if filled == 0 { INGEST_E_SPACE } else { count_of(filled) };
             }
         }
     }
@@ -265,44 +312,51 @@ impl HostQueue {
         }
     }
 
-    /// Makes an entry the host's; `None` when it is stale, or too old and refused instead.
-    fn open(&self, entry: &Entry, now_ns: u64) -> Option<ingest_event> {
-        let waited_ns = now_ns.saturating_sub(entry.at_ns);
-        if waited_ns > self.door.queue_age_ns() {
-            respond::refuse_aged(&self.door, entry.token);
-            return None;
-        }
-        let complete = |letter: &mut crate::memory::letter::Letter| {
-            if let Some(journey) = letter.journey() {
-                journey.queue_ns += waited_ns;
-            }
-        };
-        let request = self.door.slots().take(entry.token, complete).ok()?;
-        Some(event(entry.token, request))
-    }
-
-    /// As `open`, if the packer has room for it; `Ok(None)` when it has not.
-    fn open_fitting(&self, entry: &Entry, now_ns: u64, packer: &mut dyn Packer) -> Result<Option<ingest_event>, Gone> {
+    /// Makes an entry the host's if `accept` says so, else the result is `None`; `Gone` when it is stale, or too old and refused
+    /// instead.
+    fn open(&self, entry: &Entry, now_ns: u64, taker: Taker, accept: impl FnOnce(&Letter) -> bool) -> Result<Option<ingest_event>, Gone> {
         let waited_ns = now_ns.saturating_sub(entry.at_ns);
         if waited_ns > self.door.queue_age_ns() {
             respond::refuse_aged(&self.door, entry.token);
             return Err(Gone);
         }
-        let accept = |letter: &mut crate::memory::letter::Letter| {
-            let fits = packer.fits(letter.request());
-            if let Some(journey) = letter.journey().filter(|_| fits) {
-                journey.queue_ns = waited_ns;
+        let slots = self.door.slots();
+        let taken = slots.take(entry.token, taker, |letter| {
+            let accepted = accept(letter);
+            if let Some(journey) = letter.journey().filter(|_| accepted) {
+                journey.queue_ns += waited_ns;
             }
-            fits
-        };
-        let request = self.door.slots().take_if(entry.token, accept)?;
-        Ok(request.map(|request| event(entry.token, request)))
+            accepted
+        })?;
+        let Some(taken) = taken else { return Ok(None) };
+        if taken.has_news {
+            if let Some(slot) = slots.index_of(entry.token).ok().filter(|slot| slots.enlist(*slot)) {
+                self.queue().add_notice(slots, slot);
+            }
+        }
+        Ok(Some(event(entry.token, taken.request)))
     }
 }
 
 /// A REQUEST event.
-pub fn event(token: u64, request: *const crate::request::ingest_request) -> ingest_event {
+pub fn event(token: u64, request: *const ingest_request) -> ingest_event {
     ingest_event { kind: INGEST_EVENT_REQUEST, flags: 0, reason: 0, token, tag: 0, request, data: ingest_slice::NONE }
+}
+
+/// An event about a request that the host knows already.
+pub fn about_token(news: News) -> ingest_event {
+    let News { kind, reason, token, tag, .. } = news;
+    ingest_event { kind, flags: 0, reason, token, tag, request: std::ptr::null(), data: ingest_slice::NONE }
+}
+
+/// An event about the server.
+pub fn about_server(kind: u16) -> ingest_event {
+    ingest_event { kind, flags: 0, reason: 0, token: 0, tag: 0, request: std::ptr::null(), data: ingest_slice::NONE }
+}
+
+/// How many, as the C functions say it.
+fn count_of(events: usize) -> i32 {
+    i32::try_from(events).unwrap_or(i32::MAX)
 }
 
 fn now_ms() -> u64 {

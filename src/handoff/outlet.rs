@@ -2,9 +2,10 @@
 #![forbid(unsafe_code)]
 
 use super::Door;
-use super::host_queue::event;
+use super::host_queue::{about_server, about_token, event};
 use crate::memory::queue::Entry;
-use crate::request::{ingest_event, ingest_request};
+use crate::memory::slots::SlotOwner;
+use crate::request::{INGEST_EVENT_REQUEST, ingest_event, ingest_request};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -40,6 +41,10 @@ impl Outlet {
         Outlet { way, batch, events: Vec::with_capacity(batch), entries: VecDeque::with_capacity(batch), stalled: false }
     }
 
+    pub fn way(&self) -> &Way {
+        &self.way
+    }
+
     /// Whether requests belong to the host as soon as they are delivered.
     pub fn is_inline(&self) -> bool {
         matches!(self.way, Way::Inline(_))
@@ -72,7 +77,7 @@ impl Outlet {
         match &mut self.way {
             Way::Inline(sink) => {
                 if !self.events.is_empty() {
-                    door.taken(self.events.len());
+                    door.taken(self.events.iter().filter(|event| event.kind == INGEST_EVENT_REQUEST).count());
                     sink.deliver(&self.events);
                     self.events.clear();
                 }
@@ -90,6 +95,35 @@ impl Outlet {
                 self.entries.drain(..pushed);
                 self.stalled = !self.entries.is_empty();
             }
+        }
+    }
+
+    /// Has the host hear of what was noted: at once by its queue, or with the next batch by its callback.
+    pub fn tell(&mut self, owner: &mut SlotOwner, door: &Door) {
+        if !self.is_inline() {
+            while let Some(slot) = owner.next_notice() {
+                door.announce(slot);
+            }
+            return;
+        }
+        while !self.is_full() {
+            let Some(slot) = owner.next_notice() else { return };
+            door.slots().delist(slot);
+            while let Some(news) = door.slots().next_news(slot) {
+                self.events.push(about_token(news));
+                if news.goes_home {
+                    owner.finish(slot, 0);
+                }
+            }
+        }
+    }
+
+    /// Has the host hear of something about the server.
+    pub fn say(&mut self, door: &Door, kind: u16) {
+        match self.way {
+            Way::Inline(_) if door.events().has(kind) => self.events.push(about_server(kind)),
+            Way::Inline(_) => {}
+            Way::Queues(_) => door.say(kind),
         }
     }
 

@@ -11,8 +11,10 @@ use crate::connection::{Connection, Ending};
 use crate::engine::clock::Clock;
 use crate::engine::epoll::EpollEngine;
 use crate::engine::{Engine, Event, SeatId, sys};
+use crate::handoff::outlet::Way;
 use crate::handoff::{Door, Home};
 use crate::limits::SLAB_BYTES;
+use crate::request::{INGEST_EVENT_DRAINING, INGEST_EVENT_FAULT};
 use std::any::Any;
 use std::io;
 use std::os::fd::RawFd;
@@ -99,6 +101,11 @@ impl Segment {
         self.engine.outside()
     }
 
+    /// Who takes the requests.
+    pub fn way(&self) -> &Way {
+        self.serving.outlet.way()
+    }
+
     /// One tick on a thread of the host's, which waits at most so long (-1: for ever). Between turns nothing runs: what is
     /// posted, due, or left over makes the descriptor readable.
     pub fn turn(&mut self, timeout_ms: i32) -> Turned {
@@ -157,6 +164,7 @@ impl Segment {
             self.hand_over();
         }
         self.go_on_touched();
+        self.serving.tell(&self.door);
         let counters = &self.home().counters;
         counters.memory_bytes.set(self.serving.memory.used);
         true
@@ -196,7 +204,7 @@ impl Segment {
 
     /// Work is waiting that no event will announce.
     fn is_busy(&self) -> bool {
-        (!self.resume.is_empty() && !self.serving.outlet.is_stalled()) || self.engine.has_ready()
+        (!self.resume.is_empty() && !self.serving.outlet.is_stalled()) || self.engine.has_ready() || self.serving.has_news()
     }
 
     /// Looks for work for a few microseconds before sleeping. Returns how long to wait then.
@@ -251,7 +259,9 @@ impl Segment {
         let until_ms = self.clock.now_ms().saturating_add(self.drain_timeout_ms);
         let _ = self.orders.drain_until_ms.compare_exchange(0, until_ms, Ordering::Relaxed, Ordering::Relaxed);
         self.engine.close_listeners();
-        tell::draining(&self.orders, self.clock.now_ms());
+        if tell::draining(&self.orders, self.clock.now_ms()) {
+            self.serving.outlet.say(&self.door, INGEST_EVENT_DRAINING);
+        }
         for id in self.engine.seats().ids() {
             if let Some(mut connection) = self.engine.seats().take_baton(id) {
                 if connection.is_idle() {
@@ -315,6 +325,7 @@ impl Segment {
     /// After a panic: the connection at work is closed, everything else goes on.
     fn recover(&mut self, payload: &(dyn Any + Send)) {
         tell::fault(&self.orders.log, "a tick", payload);
+        self.serving.outlet.say(&self.door, INGEST_EVENT_FAULT);
         self.home().counters.panics.add(1);
         if self.slab.len() < SLAB_BYTES {
             self.slab = vec![0; SLAB_BYTES];
@@ -333,7 +344,13 @@ impl Segment {
             }
         }
         self.serving.outlet.clear();
+        self.serving.tell(&self.door);
         self.hand_over();
         self.go_on_touched();
+        // What was answered meanwhile may have been the last that the host hears of.
+        while self.serving.has_news() || !self.serving.outlet.is_empty() {
+            self.serving.tell(&self.door);
+            self.hand_over();
+        }
     }
 }

@@ -10,7 +10,9 @@ use crate::handoff::{Door, Outlet};
 use crate::journey::{Sampler, Timing};
 use crate::limits::Limits;
 use crate::memory::pool::Pool;
-use crate::memory::slots::{ReplyKind, SlotOwner};
+use crate::memory::reply::ReplyKind;
+use crate::memory::slots::{RELEASED, SlotOwner};
+use crate::memory::tail::Tail;
 use crate::options::JourneyMode;
 use crate::parse::refusal::Refusal;
 use crate::parse::sketch::Sketch;
@@ -187,8 +189,7 @@ impl Serving {
         let inline = self.outlet.is_inline();
         match self.slots.open(letter, id.word(), inline) {
             Ok((slot, token, request)) => {
-                let pending = Pending { slot, terms, answered: false, queued: !inline, at_ms: self.now_ms() };
-                connection.protocol.push_pending(pending);
+                connection.protocol.push_pending(Pending::new(slot, terms, !inline, self.now_ms()));
                 if connection.read_closed {
                     self.slots.note_read_closed(slot);
                 }
@@ -228,12 +229,15 @@ impl Serving {
         let mut back = 0;
         let fresh = touched.len();
         for &slot in slots {
-            let Some((seat, held)) = self.slots.reply(slot, |reply, seat| (SeatId::from_word(seat), reply.kind != ReplyKind::Aged)) else {
+            let Some(homing) = self.slots.homing(slot) else { continue };
+            if homing.kind == Some(ReplyKind::Told) {
+                self.slots.finish(slot, 0);
                 continue;
-            };
-            back += usize::from(held);
+            }
+            back += usize::from(homing.kind.is_some_and(ReplyKind::was_held));
+            let seat = SeatId::from_word(homing.seat);
             let mut connection = engine.seats().baton(seat);
-            settle::settle(connection.as_deref_mut(), slot, &mut self.desk());
+            settle::settle(connection.as_deref_mut(), slot, homing, &mut self.desk());
             if let Some(connection) = connection {
                 if !connection.touched {
                     connection.touched = true;
@@ -272,12 +276,14 @@ impl Serving {
         while !connection.sending && connection.ending != Ending::Abort {
             self.render(connection, counters);
             if connection.outbox.is_empty() {
+                // What is said about a HEAD request is never sent, and makes room all the same.
+                self.sent(connection, Outgoing::default());
                 break;
             }
             match engine.send(id, std::mem::take(&mut connection.outbox)) {
                 Sending::Done(outgoing) => {
-                    counters.bytes_sent.add(outgoing.sent as u64);
-                    self.recycle(outgoing);
+                    counters.bytes_sent.add(outgoing.sent);
+                    self.sent(connection, outgoing);
                 }
                 Sending::Pending => {
                     connection.sending = true;
@@ -298,13 +304,38 @@ impl Serving {
         }
     }
 
+    /// All of it is with the kernel: streams have room again, lent memory is the host's again.
+    pub fn sent(&mut self, connection: &mut Connection, mut outgoing: Outgoing) {
+        if let Some((slot, octets)) = connection.pulled.take() {
+            let buffer = match std::mem::take(&mut outgoing.tail) {
+                Tail::Octets(buffer) => buffer,
+                _ => Vec::new(),
+            };
+            self.slots.stream_sent(slot, octets, buffer);
+        }
+        self.recycle(outgoing);
+        for (slot, marks) in connection.unsent.drain(..) {
+            self.slots.finish(slot, marks);
+        }
+    }
+
     /// Keeps a write buffer for the next answer.
-    pub fn recycle(&mut self, mut outgoing: Outgoing) {
+    fn recycle(&mut self, mut outgoing: Outgoing) {
         outgoing.clear();
         let buffer = outgoing.first;
         if buffer.capacity() > 0 && buffer.capacity() <= SPARE_BYTES && self.spare.len() < SPARE_BUFFERS {
             self.spare.push(buffer);
         }
+    }
+
+    /// The host is to hear what was noted in this tick, if it asked for it.
+    pub fn tell(&mut self, door: &Door) {
+        self.outlet.tell(&mut self.slots, door);
+    }
+
+    /// News waits that only a further tick can deliver.
+    pub fn has_news(&self) -> bool {
+        self.slots.has_notices() || (self.outlet.is_inline() && !self.outlet.is_empty())
     }
 
     /// Everything is sent: FIN, then read on for a while so that the peer gets our last words (RFC 9112 section 9.6).
@@ -360,6 +391,13 @@ impl Serving {
         settle::drop_pending(connection, &mut self.desk());
         let outgoing = std::mem::take(&mut connection.outbox);
         self.recycle(outgoing);
+    }
+
+    /// After the engine has let go of what was on its way out: it never arrives, but lent memory is the host's again.
+    pub fn let_go(&mut self, connection: &mut Connection) {
+        for (slot, marks) in connection.unsent.drain(..) {
+            self.slots.finish(slot, marks & RELEASED);
+        }
     }
 }
 
