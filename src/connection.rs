@@ -44,13 +44,17 @@ pub struct Connection {
     pub pulled: Option<(u32, usize)>,
     /// Slots that are told something once what is on its way out is with the kernel, and what.
     pub unsent: Vec<(u32, u64)>,
+    /// Octets that the host's threads sent themselves, not counted yet.
+    pub sent_straight: u64,
     /// An answer was begun and will not be ended.
     pub truncated: bool,
     /// The engine is sending what the outbox held; nothing may be added until it is done.
     pub sending: bool,
     /// The engine has been asked for octets.
     pub receiving: bool,
-    /// The peer sent FIN.
+    /// The peer sent FIN; octets before it may still be unread.
+    pub fin_seen: bool,
+    /// All that the peer sent was received, and FIN after it.
     pub read_closed: bool,
     /// Stands on the list of connections to go on with in this tick.
     pub touched: bool,
@@ -111,9 +115,11 @@ impl Connection {
             outbox: Outgoing::default(),
             pulled: None,
             unsent: Vec::new(),
+            sent_straight: 0,
             truncated: false,
             sending: false,
             receiving: false,
+            fin_seen: false,
             read_closed: false,
             touched: false,
             ending: Ending::Open,

@@ -182,6 +182,7 @@ impl Server {
             // As before the start, so that it may be tried again.
             self.orders.stop.store(false, Ordering::Release);
             self.queues.iter().for_each(HostQueue::reopen);
+            self.door.homes().iter().for_each(|home| home.mailbox.reopen());
             return started;
         }
         life.started = true;

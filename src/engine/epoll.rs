@@ -10,6 +10,7 @@ use super::timers::TimerWheel;
 use super::transfer::{Pushed, push_out, receive};
 use super::{Engine, Event, Landing, Outgoing, Sending};
 use crate::memory::waker::{Signal, Waker};
+use crate::memory::wire::Wire;
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -128,6 +129,9 @@ impl<B> EpollEngine<B> {
         if events & sys::ENDING != 0 {
             seat.ending = true;
         }
+        if events & sys::FINISHED != 0 {
+            seat.finished = true;
+        }
         if events & sys::BROKEN != 0 {
             seat.broken = true;
         }
@@ -149,10 +153,16 @@ impl<B> EpollEngine<B> {
         if !seat.readable {
             return None;
         }
-        if paused && seat.landing.is_some() && !seat.broken {
-            // Looked at again when the pause is over.
-            self.list(id);
-            return None;
+        // Nobody will read as far as FIN for a while, but it is news already.
+        let unread_end = seat.finished && !seat.finish_told && (paused || seat.landing.is_none());
+        let paused = paused && seat.landing.is_some() && !seat.broken;
+        if paused || (unread_end && !seat.broken) {
+            seat.finish_told |= unread_end;
+            if paused {
+                // Looked at again when the pause is over.
+                self.list(id);
+            }
+            return unread_end.then_some(Event::Finished(id));
         }
         let Some(landing) = seat.landing.take() else {
             // Nobody wants octets now. A broken stream is news all the same.
@@ -171,6 +181,11 @@ impl<B> EpollEngine<B> {
                     seat.readable = false;
                 }
                 self.timed = false;
+                let ends = seat.finished && !seat.finish_told;
+                if ends {
+                    // Looked at again, since nobody may come to read as far as FIN.
+                    self.list(id);
+                }
                 Some(Event::Received { seat: id, window: window.filled(count), read_ns })
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
@@ -270,6 +285,11 @@ impl<B> Engine<B> for EpollEngine<B> {
         Sending::Pending
     }
 
+    fn wire(&mut self, id: SeatId) -> Option<Arc<dyn Wire>> {
+        let stream = Arc::clone(self.seats.get(id)?.stream.as_ref()?);
+        Some(stream)
+    }
+
     fn avoid_sendfile(&mut self) {
         self.piecemeal = Some(Vec::new());
     }
@@ -285,7 +305,7 @@ impl<B> Engine<B> for EpollEngine<B> {
             if abort {
                 sys::set_abortive(stream.as_raw_fd());
             }
-            // Closing takes it out of the epoll set, since the descriptor is never duplicated.
+            // Closing takes it out of the epoll set, since the descriptor is never duplicated, and its wire was taken back.
             drop(stream);
             if self.paused_until_ms != 0 {
                 // A descriptor is free again: no need to wait for the pause to end.

@@ -11,9 +11,11 @@ mod transfer;
 pub use seats::{Seat, SeatId, Seats};
 
 use crate::memory::tail::Tail;
+use crate::memory::wire::Wire;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{OwnedFd, RawFd};
+use std::sync::Arc;
 
 /// Something that has arrived at a listener.
 #[derive(Debug)]
@@ -61,7 +63,9 @@ impl Outgoing {
 
     pub fn clear(&mut self) {
         self.first.clear();
-        self.tail = Tail::None;
+        if !matches!(self.tail, Tail::None) {
+            self.tail = Tail::None;
+        }
         self.sent = 0;
     }
 }
@@ -86,7 +90,9 @@ pub enum Event {
     ListenerFailed(u16, io::Error),
     /// Octets came; `read_ns` is what the system call took if the seat was timed, else zero.
     Received { seat: SeatId, window: Window, read_ns: u64 },
-    /// The peer sent FIN; nothing more will be received.
+    /// The peer sent FIN, while no octets are wanted: what came before it may still be unread.
+    Finished(SeatId),
+    /// Everything that the peer sent was received, and FIN after it.
     ReadClosed(SeatId),
     /// The connection is broken: reset, timed out, or failed.
     Broken(SeatId),
@@ -121,6 +127,8 @@ pub trait Engine<B> {
     fn send(&mut self, seat: SeatId, outgoing: Outgoing) -> Sending;
     /// From now on files are sent in a way that raises no SIGPIPE: the thread belongs to a host that may not block it.
     fn avoid_sendfile(&mut self);
+    /// A way to send to this seat for others than its thread; closing the seat is not enough to end it.
+    fn wire(&mut self, seat: SeatId) -> Option<Arc<dyn Wire>>;
     /// Sends FIN behind what was sent.
     fn shutdown_write(&mut self, seat: SeatId);
     /// Gives the seat up; with `abort` the peer gets RST. The baton, if it is at home, is dropped.

@@ -3,6 +3,7 @@
 
 use super::{Landing, Outgoing};
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 /// Names a seat; stale as soon as the seat is given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -25,12 +26,16 @@ impl SeatId {
 /// See the file's first line.
 #[derive(Debug)]
 pub struct Seat<B> {
-    pub(super) stream: Option<OwnedFd>,
+    /// Shared with the host's threads only while they hold a wire.
+    pub(super) stream: Option<Arc<OwnedFd>>,
     pub(super) generation: u32,
     /// The kernel may have octets for us.
     pub(super) readable: bool,
     /// FIN, urgent data or a failure was announced: read on after a short read.
     pub(super) ending: bool,
+    /// FIN was announced, and whether that was reported.
+    pub(super) finished: bool,
+    pub(super) finish_told: bool,
     /// The stream failed in both directions.
     pub(super) broken: bool,
     /// Waits on the ready list.
@@ -96,15 +101,15 @@ impl<B> Seats<B> {
         self.taken += 1;
         if let Some(index) = self.free.pop() {
             let seat = &mut self.seats[index as usize];
-            *seat = Seat::new(stream, seat.generation, baton);
+            *seat = Seat::new(Arc::new(stream), seat.generation, baton);
             return SeatId { index, generation: seat.generation };
         }
-        self.seats.push(Seat::new(stream, 0, baton));
+        self.seats.push(Seat::new(Arc::new(stream), 0, baton));
         SeatId { index: self.seats.len() as u32 - 1, generation: 0 }
     }
 
     /// Gives the seat up; what sat there is the caller's.
-    pub(super) fn leave(&mut self, id: SeatId) -> Option<(OwnedFd, Option<Box<B>>)> {
+    pub(super) fn leave(&mut self, id: SeatId) -> Option<(Arc<OwnedFd>, Option<Box<B>>)> {
         let seat = self.get(id)?;
         let stream = seat.stream.take()?;
         let baton = seat.baton.take();
@@ -124,12 +129,14 @@ impl<B> Default for Seats<B> {
 }
 
 impl<B> Seat<B> {
-    fn new(stream: OwnedFd, generation: u32, baton: Box<B>) -> Self {
+    fn new(stream: Arc<OwnedFd>, generation: u32, baton: Box<B>) -> Self {
         Seat {
             stream: Some(stream),
             generation,
             readable: false,
             ending: false,
+            finished: false,
+            finish_told: false,
             broken: false,
             listed: false,
             tired: false,

@@ -149,12 +149,9 @@ pub fn send(stream: RawFd, bytes: &[u8]) -> io::Result<usize> {
     check_size(unsafe { libc::send(stream, bytes.as_ptr().cast(), bytes.len(), libc::MSG_NOSIGNAL) })
 }
 
-/// Sends two pieces with one call, without ever raising SIGPIPE.
-pub fn send_pair(stream: RawFd, first: &[u8], second: &[u8]) -> io::Result<usize> {
-    let mut pieces = [
-        libc::iovec { iov_base: first.as_ptr().cast_mut().cast(), iov_len: first.len() },
-        libc::iovec { iov_base: second.as_ptr().cast_mut().cast(), iov_len: second.len() },
-    ];
+/// Sends three pieces with one call, without ever raising SIGPIPE; any of them may be empty.
+pub fn send_pieces(stream: RawFd, pieces: [&[u8]; 3]) -> io::Result<usize> {
+    let mut pieces = pieces.map(|piece| libc::iovec { iov_base: piece.as_ptr().cast_mut().cast(), iov_len: piece.len() });
     // SAFETY: msghdr is plain data, all zeros is a valid value (no name, no control data).
     let mut message: libc::msghdr = unsafe { zeroed() };
     message.msg_iov = pieces.as_mut_ptr();
@@ -224,6 +221,8 @@ pub const READABLE: u32 = libc::EPOLLIN as u32;
 pub const WRITABLE: u32 = libc::EPOLLOUT as u32;
 /// The peer sent FIN, or urgent data, or the connection failed: a short read is not believed to be the last.
 pub const ENDING: u32 = (libc::EPOLLRDHUP | libc::EPOLLHUP | libc::EPOLLERR | libc::EPOLLPRI) as u32;
+/// The peer sends nothing more.
+pub const FINISHED: u32 = libc::EPOLLRDHUP as u32;
 /// Both directions are gone.
 pub const BROKEN: u32 = (libc::EPOLLHUP | libc::EPOLLERR) as u32;
 

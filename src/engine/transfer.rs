@@ -5,8 +5,9 @@ use super::sys;
 use super::{Landing, Outgoing, Window};
 use crate::limits::{FILE_STEP_BYTES, SEND_PER_TICK_BYTES};
 use crate::memory::tail::{FilePart, Tail};
+use crate::memory::wire::Wire;
 use std::io::{self, ErrorKind};
-use std::os::fd::RawFd;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 /// Where a receive that is under way puts its octets.
 pub enum Held {
@@ -47,6 +48,12 @@ pub fn receive(stream: RawFd, landing: Landing, slab: &mut [u8]) -> (io::Result<
     }
 }
 
+impl Wire for OwnedFd {
+    fn send(&self, pieces: [&[u8]; 3]) -> Option<usize> {
+        sys::send_pieces(self.as_raw_fd(), pieces).ok()
+    }
+}
+
 /// How far a send has got.
 pub enum Pushed {
     All,
@@ -59,6 +66,9 @@ pub enum Pushed {
 /// Sends until everything is out, the kernel takes no more, or one seat has had its share of a tick. With `piecemeal` a file is
 /// read into that buffer and sent from there, else the kernel sends it.
 pub fn push_out(stream: RawFd, outgoing: &mut Outgoing, piecemeal: Option<&mut Vec<u8>>) -> io::Result<Pushed> {
+    if matches!(outgoing.tail, Tail::None) {
+        return push_plain(stream, outgoing);
+    }
     let mut piecemeal = piecemeal;
     let enough = outgoing.sent.saturating_add(SEND_PER_TICK_BYTES);
     while outgoing.sent < outgoing.len() {
@@ -74,6 +84,24 @@ pub fn push_out(stream: RawFd, outgoing: &mut Outgoing, piecemeal: Option<&mut V
             Err(error) => return Err(error),
         }
     }
+    Ok(Pushed::All)
+}
+
+/// What nearly every answer is: one piece, no longer than what is gathered before a send.
+fn push_plain(stream: RawFd, outgoing: &mut Outgoing) -> io::Result<Pushed> {
+    let mut sent = outgoing.sent as usize;
+    while sent < outgoing.first.len() {
+        match sys::send(stream, &outgoing.first[sent..]) {
+            Ok(count) => sent += count,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                outgoing.sent = sent as u64;
+                return Ok(Pushed::Blocked);
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    outgoing.sent = sent as u64;
     Ok(Pushed::All)
 }
 
@@ -94,7 +122,7 @@ fn push_once(stream: RawFd, outgoing: &Outgoing, piecemeal: Option<&mut Vec<u8>>
     let rest = outgoing.tail.octets().get(usize::try_from(past).unwrap_or(usize::MAX)..).unwrap_or(&[]);
     let rest = &rest[..rest.len().min(SEND_PER_TICK_BYTES as usize)];
     match (head.is_empty(), rest.is_empty()) {
-        (false, false) => sys::send_pair(stream, head, rest),
+        (false, false) => sys::send_pieces(stream, [head, rest, &[]]),
         (false, true) => sys::send(stream, head),
         (true, _) => sys::send(stream, rest),
     }

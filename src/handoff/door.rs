@@ -85,8 +85,15 @@ impl Door {
     /// Posts a slot to the thread that owns its connection, and wakes that thread if it sleeps.
     pub fn send_home(&self, home: u16, slot: u32) {
         let Some(home) = self.homes.get(home as usize) else { return };
-        home.mailbox.post(&self.slots, slot);
-        self.wake(home);
+        if home.mailbox.post(&self.slots, slot) {
+            self.wake(home);
+            return;
+        }
+        // Its thread has ended, so what came too late is freed here.
+        if let Some((kind, charge)) = self.slots.retire(slot) {
+            home.counters.memory_bytes.lower(charge as u64);
+            self.came_back(usize::from(kind.was_held()));
+        }
     }
 
     fn wake(&self, home: &Home) {
@@ -126,14 +133,24 @@ impl Door {
         }
     }
 
+    /// Lets a consumer take so many requests, or as many as the host may still hold; what it does not take has to `come_back`.
+    pub fn reserve(&self, wanted: usize) -> usize {
+        let mut held = self.in_flight.load(Ordering::Relaxed);
+        loop {
+            let count = usize::try_from(self.in_flight_max - held).unwrap_or(0).min(wanted);
+            if count == 0 {
+                return 0;
+            }
+            match self.in_flight.compare_exchange_weak(held, held + count as i64, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => return count,
+                Err(found) => held = found,
+            }
+        }
+    }
+
     /// How many more requests the host may hold.
     pub fn in_flight_room(&self) -> usize {
         usize::try_from(self.in_flight_max - self.in_flight.load(Ordering::SeqCst)).unwrap_or(0)
-    }
-
-    /// The host took that many requests.
-    pub fn taken(&self, count: usize) {
-        self.in_flight.fetch_add(count as i64, Ordering::Relaxed);
     }
 
     /// That many requests came back from the host.

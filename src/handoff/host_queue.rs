@@ -13,10 +13,14 @@ use crate::status::{INGEST_E_INTERRUPTED, INGEST_E_SPACE, INGEST_E_STATE, INGEST
 use std::mem::MaybeUninit;
 use std::os::fd::RawFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// Entries taken under one lock.
 const AT_ONCE: usize = 64;
+/// How long after the end news waits for the consumer that is busy with its request; then anyone hears it.
+const LAST_NEWS_MS: u64 = 1000;
+/// How long a thread sleeps at most that waits for that.
+const LAST_LOOK_MS: i64 = 50;
 
 /// See the file's first line.
 #[derive(Debug)]
@@ -26,11 +30,13 @@ pub struct HostQueue {
     /// Threads inside `poll` or `wait`; the queue must outlive their stay.
     inside: AtomicUsize,
     packed_inline_max: u64,
+    /// When it was closed, in milliseconds of the monotonic clock; zero before.
+    closed_ms: AtomicU64,
 }
 
 impl HostQueue {
     pub fn new(door: Arc<Door>, index: usize, packed_inline_max: u64) -> Self {
-        HostQueue { door, index, inside: AtomicUsize::new(0), packed_inline_max }
+        HostQueue { door, index, inside: AtomicUsize::new(0), packed_inline_max, closed_ms: AtomicU64::new(0) }
     }
 
     fn queue(&self) -> &Queue<EventFd> {
@@ -110,7 +116,10 @@ impl HostQueue {
                 }
                 continue;
             }
-            let left = deadline_ms.map_or(-1, |deadline| deadline.saturating_sub(now_ms()) as i64);
+            let mut left = deadline_ms.map_or(-1, |deadline| deadline.saturating_sub(now_ms()) as i64);
+            if self.closed_ms.load(Ordering::Relaxed) != 0 {
+                left = if left < 0 { LAST_LOOK_MS } else { left.min(LAST_LOOK_MS) };
+            }
             let slept = signal.wait(left);
             if self.queue().woken(signal, nudges, slept.is_err()) {
                 return 0;
@@ -162,11 +171,13 @@ impl HostQueue {
 
     /// Nothing comes any more; everyone who waits returns.
     pub fn close(&self) {
+        let _ = self.closed_ms.compare_exchange(0, now_ms().max(1), Ordering::Relaxed, Ordering::Relaxed);
         self.queue().close(self.door.events().has(INGEST_EVENT_STOPPED).then_some(INGEST_EVENT_STOPPED));
     }
 
     /// After a start that failed: as if nothing had been.
     pub fn reopen(&self) {
+        self.closed_ms.store(0, Ordering::Relaxed);
         self.queue().reopen();
     }
 
@@ -182,7 +193,9 @@ impl HostQueue {
         if self.door.events().is_empty() {
             return Asked::default();
         }
-        let asker = Asker { queue: self.index as u32, thread: sys::thread_number(), lives: sys::thread_lives };
+        let closed_ms = self.closed_ms.load(Ordering::Relaxed);
+        let impatient = closed_ms != 0 && now_ms() >= closed_ms + LAST_NEWS_MS;
+        let asker = Asker { queue: self.index as u32, thread: sys::thread_number(), lives: sys::thread_lives, impatient };
         let slots = self.door.slots();
         let mut strays = Vec::new();
         let asked = self.queue().ask(slots, asker, most, INGEST_EVENT_STOPPED, &mut |heard| match heard {
@@ -212,15 +225,23 @@ impl HostQueue {
         (found, announced)
     }
 
+    /// How many to take in one go: what seems to be there, so that little more is reserved than taken.
+    fn at_once(&self) -> usize {
+        self.queue().depth().clamp(1, AT_ONCE)
+    }
+
     /// Hands requests over until `capacity` is reached; `filled` of it is used already.
     fn take(&self, mut filled: usize, capacity: usize, waiting: bool, taker: Taker, put: &mut dyn FnMut(ingest_event)) -> i32 {
         let mut entries = [Entry::default(); AT_ONCE];
         let mut now_ns = 0;
         while filled < capacity {
-            let room = self.door.in_flight_room().min(capacity - filled).min(AT_ONCE);
-            if room == 0 {
+            let room = self.door.reserve((capacity - filled).min(self.at_once()));
+            if room == 0 && filled > 0 {
+                break;
+            }
+            if room == 0 && !self.queue().is_closed() {
                 // At in_flight_max nothing more is delivered; what waits grows old and is refused.
-                if !waiting && filled == 0 {
+                if !waiting {
                     self.have_enough();
                 }
                 break;
@@ -230,9 +251,14 @@ impl HostQueue {
                 self.door.wake_homes();
             }
             let count = match taken {
-                Taken::Some(count) => count,
-                Taken::Closed if filled == 0 => return INGEST_E_STOPPED,
-                Taken::Closed | Taken::Empty => break,
+                Taken::Some(count) if count > 0 => count,
+                Taken::Some(_) | Taken::Closed | Taken::Empty => {
+                    self.door.came_back(room);
+                    if filled == 0 && taken == Taken::Closed {
+                        return INGEST_E_STOPPED;
+                    }
+                    break;
+                }
             };
             if now_ns == 0 {
                 now_ns = sys::monotonic_ns();
@@ -244,7 +270,7 @@ impl HostQueue {
                     opened += 1;
                 }
             }
-            self.door.taken(opened);
+            self.door.came_back(room - opened);
             filled += opened;
             if waiting && filled > 0 {
                 break;
@@ -262,9 +288,9 @@ impl HostQueue {
             filled += 1;
         });
         loop {
-            let wanted = packer.room().min(AT_ONCE);
-            let room = self.door.in_flight_room().min(wanted);
-            if room == 0 {
+            let wanted = packer.room().min(self.at_once());
+            let room = self.door.reserve(wanted);
+            if room == 0 && (filled > 0 || !self.queue().is_closed()) {
                 if filled == 0 && wanted > 0 {
                     self.have_enough();
                 }
@@ -274,14 +300,9 @@ impl HostQueue {
             if starved {
                 self.door.wake_homes();
             }
-            let count = match taken {
-                Taken::Some(count) => count,
-                Taken::Closed | Taken::Empty if filled == 0 && packer.news_room() == 0 && self.queue().notices() > 0 => {
-                    packer.fits(std::ptr::null());
-                    return INGEST_E_SPACE;
-                }
-                Taken::Closed if filled == 0 => return INGEST_E_STOPPED,
-                Taken::Closed | Taken::Empty => return count_of(filled),
+            let Taken::Some(count @ 1..) = taken else {
+                self.door.came_back(room);
+                return self.nothing_for(packer, filled, taken);
             };
             if now_ns == 0 {
                 now_ns = sys::monotonic_ns();
@@ -295,12 +316,21 @@ impl HostQueue {
                 }
                 matches!(opened, Ok(None))
             });
-            self.door.taken(filled - before);
+            self.door.came_back(room - (filled - before));
             if let Some(refused) = refused {
                 self.queue().put_back(&entries[refused..count]);
                 return if filled == 0 { INGEST_E_SPACE } else { count_of(filled) };
             }
         }
+    }
+
+    /// What a packed poll says that found no more requests.
+    fn nothing_for(&self, packer: &mut dyn Packer, filled: usize, taken: Taken) -> i32 {
+        if filled == 0 && packer.news_room() == 0 && self.queue().notices() > 0 {
+            packer.fits(std::ptr::null());
+            return INGEST_E_SPACE;
+        }
+        if filled == 0 && taken == Taken::Closed { INGEST_E_STOPPED } else { count_of(filled) }
     }
 
     /// A poll that may take nothing makes the descriptor unreadable, or a level-triggered loop would spin until something

@@ -76,11 +76,17 @@ impl Outlet {
     pub fn deliver(&mut self, door: &Door) {
         match &mut self.way {
             Way::Inline(sink) => {
-                if !self.events.is_empty() {
-                    door.taken(self.events.iter().filter(|event| event.kind == INGEST_EVENT_REQUEST).count());
-                    sink.deliver(&self.events);
-                    self.events.clear();
+                let mut delivered = 0;
+                while delivered < self.events.len() {
+                    let count = permitted(&self.events[delivered..], self.batch, door);
+                    if count == 0 {
+                        break;
+                    }
+                    sink.deliver(&self.events[delivered..delivered + count]);
+                    delivered += count;
                 }
+                self.events.drain(..delivered);
+                self.stalled = !self.events.is_empty();
             }
             Way::Queues(next) => {
                 let Some(queue) = door.queues().get(*next % door.queues().len().max(1)) else { return };
@@ -130,6 +136,20 @@ impl Outlet {
     /// Forgets requests that were never delivered, when everything stops.
     pub fn clear(&mut self) {
         self.entries.clear();
+        self.events.retain(|event| event.kind != INGEST_EVENT_REQUEST);
         self.stalled = false;
     }
+}
+
+/// How many of these events the host may get in one batch: so many requests as it may still hold, and everything between.
+fn permitted(events: &[ingest_event], most: usize, door: &Door) -> usize {
+    let batch = &events[..events.len().min(most)];
+    let requests = batch.iter().filter(|event| event.kind == INGEST_EVENT_REQUEST).count();
+    let held = door.reserve(requests);
+    if held == requests {
+        return batch.len();
+    }
+    // Up to the first request that there is no room for.
+    let beyond = batch.iter().enumerate().filter(|(_, event)| event.kind == INGEST_EVENT_REQUEST).nth(held);
+    beyond.map_or(batch.len(), |(at, _)| at)
 }

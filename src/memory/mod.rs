@@ -11,3 +11,4 @@ pub mod slots;
 pub mod sync;
 pub mod tail;
 pub mod waker;
+pub mod wire;

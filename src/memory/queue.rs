@@ -54,6 +54,8 @@ pub struct Asker {
     pub thread: u32,
     /// Whether a thread of this number still lives.
     pub lives: fn(u32) -> bool,
+    /// The queue was closed so long ago that no busy consumer is waited for any more.
+    pub impatient: bool,
 }
 
 /// What asking for news came to.
@@ -145,6 +147,11 @@ impl<S: Signal> Queue<S> {
         &self.descriptor
     }
 
+    /// Nothing comes any more.
+    pub fn is_closed(&self) -> bool {
+        self.inner.lock().closed
+    }
+
     /// Entries waiting, as of a moment ago.
     pub fn depth(&self) -> usize {
         self.depth.load(Ordering::Relaxed)
@@ -205,7 +212,7 @@ impl<S: Signal> Queue<S> {
                 self.descriptor.reset();
                 inner.signalled = false;
             }
-            return (if inner.closed { Taken::Closed } else { Taken::Empty }, false);
+            return (if inner.closed && inner.has_no_news() { Taken::Closed } else { Taken::Empty }, false);
         }
         let share = if fair { depth.div_ceil(inner.consumers) } else { depth };
         let count = share.min(room.len());
@@ -249,10 +256,13 @@ impl<S: Signal> Queue<S> {
     /// `None` when a signal could not be made.
     pub fn fall_asleep(&self, sated: bool, announced: u64, make: impl FnOnce() -> Option<S>) -> Option<Sleep<S>> {
         let mut inner = self.inner.lock();
-        if (!inner.entries.is_empty() && !sated) || inner.announced != announced || (inner.closed && !inner.has_no_news()) {
+        if (!inner.entries.is_empty() && !sated)
+            || inner.announced != announced
+            || (inner.closed && inner.server_news != 0 && inner.notices.is_empty())
+        {
             return Some(Sleep::Work);
         }
-        if inner.closed {
+        if inner.closed && inner.has_no_news() {
             return Some(Sleep::Closed);
         }
         if std::mem::take(&mut inner.nudged) {
@@ -327,6 +337,10 @@ impl<S: Signal> Queue<S> {
         if !std::mem::replace(&mut inner.closed, true) {
             inner.server_news |= last.map_or(0, |event| 1 << event);
         }
+        // Whoever pushed them has ended, and with it their connections.
+        inner.entries.clear();
+        inner.bytes = 0;
+        self.depth.store(0, Ordering::Relaxed);
         self.rouse(&mut inner);
         self.announce(&mut inner);
     }
@@ -379,7 +393,8 @@ impl<S: Signal> Queue<S> {
 
     /// Pieces of news that wait.
     pub fn notices(&self) -> usize {
-        self.inner.lock().notices.len()
+        let inner = self.inner.lock();
+        inner.notices.len() + inner.server_news.count_ones() as usize
     }
 
     /// A consumer asks, and so is no longer busy with what it got before. It hears at most so much, of the server first; news
@@ -430,6 +445,10 @@ impl<S: Signal> Queue<S> {
         if left_over {
             self.call_out(inner);
         }
+        if inner.closed && inner.has_no_news() {
+            // Whoever waited for the last news to be heard need not wait any more.
+            self.rouse(inner);
+        }
         Asked { taker, announced: inner.announced }
     }
 
@@ -461,9 +480,9 @@ impl<S> Inner<S> {
         }
     }
 
-    /// The consumer that took it has not asked again since, and still lives. Once all is over nobody is waited for.
+    /// The consumer that took it has not asked again since, and still lives. Once all is over it is not waited for long.
     fn is_busy(&self, taker: Taker, asker: Asker) -> bool {
-        !self.closed
+        !(self.closed && asker.impatient)
             && taker.thread != asker.thread
             && self.askers.iter().any(|&(thread, stay)| thread == taker.thread && stay == taker.stay)
             && (asker.lives)(taker.thread)

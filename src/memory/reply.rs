@@ -46,6 +46,7 @@ pub struct Reply {
 
 impl Reply {
     /// Makes it an empty one of this kind; the buffer is kept.
+    #[inline]
     pub fn begin(&mut self, kind: ReplyKind) {
         self.kind = kind;
         self.status = 0;
@@ -53,7 +54,9 @@ impl Reply {
         self.has_date = false;
         self.block.clear();
         self.body_at = 0;
-        self.tail = Tail::None;
+        if !matches!(self.tail, Tail::None) {
+            self.tail = Tail::None;
+        }
     }
 
     /// Octets of the body.

@@ -5,12 +5,13 @@ mod owner;
 mod stream;
 
 pub use self::news::{GONE, News, READ_CLOSED, RELEASED, RESET, SENT, WRITABLE};
-pub use self::owner::{Closed, Homing, SlotOwner};
+pub use self::owner::{Closed, Homing, Settled, SlotOwner};
 pub use self::stream::{Form, Phase, Spoken, Stream, Unspoken};
 
 use super::letter::Letter;
-use super::reply::Reply;
+use super::reply::{Reply, ReplyKind};
 use super::sync::{AtomicBool, AtomicU32, AtomicU64, Mutex, Ordering, OwnedCell, fence};
+use super::tail::Tail;
 use crate::request::{ingest_request, ingest_token};
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicPtr;
@@ -268,6 +269,32 @@ impl SlotTable {
         }
         slot.tag.store(tag, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// A slot did not get into the mailbox, since its I/O thread has ended: if the host is done with it, frees what it carries.
+    /// Returns what the host wanted, and the octets that the letter held.
+    pub fn retire(&self, index: u32) -> Option<(ReplyKind, usize)> {
+        let (slot, _) = self.slot(index)?;
+        let mut word = slot.word.load(Ordering::Acquire);
+        if word & SPOKE != 0 {
+            let mut stream = slot.stream.lock();
+            if let Some(stream) = stream.as_mut() {
+                stream.unlink();
+            }
+            // Whoever ends it from here on finds that it is in no mailbox, and comes here itself.
+            word = slot.word.load(Ordering::Acquire);
+        }
+        if word & STATE_MASK != POSTED {
+            return None;
+        }
+        // SAFETY: in POSTED the cargo belongs to the owning thread; that has ended, and the slot is not in its mailbox, so the
+        // one who tried to post it is the last who knows it.
+        Some(unsafe {
+            slot.cargo.with(|cargo| {
+                cargo.reply.tail = Tail::None;
+                (cargo.reply.kind, cargo.letter.take().map_or(0, |letter| letter.charge()))
+            })
+        })
     }
 
     pub(super) fn set_next(&self, index: u32, next: u32) {

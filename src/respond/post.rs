@@ -18,24 +18,6 @@ pub enum Body<'a> {
     Apart(Tail),
 }
 
-impl Body<'_> {
-    fn write(self, reply: &mut Reply) {
-        reply.block.extend_from_slice(b"\r\n");
-        reply.body_at = reply.block.len();
-        match self {
-            Body::Copied(octets) => reply.block.extend_from_slice(octets),
-            Body::Apart(tail) => reply.tail = tail,
-        }
-    }
-
-    fn copied_len(&self) -> usize {
-        match self {
-            Body::Copied(octets) => octets.len(),
-            Body::Apart(_) => 0,
-        }
-    }
-}
-
 /// Answers a request. Nothing has happened when the result is `INGEST_E_ARGUMENT` or `INGEST_E_STATE`; with every other result
 /// the request's memory is the library's again.
 pub fn post<'a>(
@@ -50,9 +32,20 @@ pub fn post<'a>(
     if fields::check_status(status).is_err() || !fields_ok {
         return INGEST_E_ARGUMENT;
     }
-    answer(door, token, status, close, body, |reply| {
+    answer(door, token, status, |reply| {
+        reply.close = close;
+        if let Body::Copied(octets) = &body {
+            reply.block.reserve(octets.len() + 64);
+        }
         for (name, value) in lines {
             fields::flatten(reply, name, value);
+        }
+        match body {
+            Body::Copied(octets) => end_head(reply, octets),
+            Body::Apart(tail) => {
+                end_head(reply, &[]);
+                reply.tail = tail;
+            }
         }
     })
 }
@@ -62,18 +55,28 @@ pub fn post_typed(door: &Door, token: ingest_token, status: u16, content_type: O
     if fields::check_status(status).is_err() || !content_type.is_none_or(fields::is_value) {
         return INGEST_E_ARGUMENT;
     }
-    answer(door, token, status, false, Body::Copied(body), |reply| {
+    answer(door, token, status, |reply| {
+        reply.block.reserve(body.len() + 64);
         if let Some(value) = content_type {
             reply.block.extend_from_slice(b"Content-Type: ");
             reply.block.extend_from_slice(value);
             reply.block.extend_from_slice(b"\r\n");
         }
+        end_head(reply, body);
     })
 }
 
-/// Claims the request and sends the answer home; `render` appends the field lines.
+/// The empty line that ends a head, and the octets that are copied behind it.
 #[inline]
-fn answer(door: &Door, token: ingest_token, status: u16, close: bool, body: Body<'_>, render: impl FnOnce(&mut Reply)) -> ingest_status {
+fn end_head(reply: &mut Reply, body: &[u8]) {
+    reply.block.extend_from_slice(b"\r\n");
+    reply.body_at = reply.block.len();
+    reply.block.extend_from_slice(body);
+}
+
+/// Claims the request and sends the answer home; `render` appends fields and body.
+#[inline]
+fn answer(door: &Door, token: ingest_token, status: u16, render: impl FnOnce(&mut Reply)) -> ingest_status {
     let claim = match door.slots().claim(token, false) {
         Ok(claim) => claim,
         Err(Refused::Gone) => return INGEST_E_GONE,
@@ -86,10 +89,7 @@ fn answer(door: &Door, token: ingest_token, status: u16, close: bool, body: Body
     let slot = claim.seal(|reply| {
         reply.begin(ReplyKind::Answer);
         reply.status = status;
-        reply.close = close;
-        reply.block.reserve(body.copied_len() + 64);
         render(reply);
-        body.write(reply);
     });
     send_home(door, home, slot);
     INGEST_OK

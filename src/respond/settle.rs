@@ -92,24 +92,20 @@ fn write_reply(connection: &mut Connection, pending: Pending, closes: bool, desk
     let Pending { slot, terms, .. } = pending;
     // A drain answers everything that was delivered; only the last answer ends the connection.
     let close = closes || !terms.keep_alive || (desk.draining && connection.protocol.oldest().is_none());
-    let (opening, mut marks) = (desk.opening, 0);
-    let (outcome, charge) = desk.slots.use_reply(slot, desk.pool, |reply| {
-        marks = if reply.tail.is_lent() { RELEASED } else { 0 };
-        write(connection, reply, pending, close, opening)
+    let opening = desk.opening;
+    let settled = desk.slots.settle(slot, desk.pool, |reply| {
+        let lent = if reply.tail.is_lent() { RELEASED } else { 0 };
+        let kind = write(connection, reply, pending, close, opening);
+        (kind, if matches!(kind, ReplyKind::Answer | ReplyKind::Streamed) { SENT | lent } else { 0 })
     });
-    desk.memory.release(charge);
-    if matches!(outcome, ReplyKind::Answer | ReplyKind::Streamed) {
-        marks |= SENT;
+    desk.memory.release(settled.charge);
+    if settled.owes != 0 {
+        connection.unsent.push((slot, settled.owes));
     }
-    if connection.pulled.is_some_and(|(pulled, _)| pulled == slot) {
-        connection.pulled = None;
+    if pending.speaking {
+        connection.pulled = connection.pulled.filter(|(pulled, _)| *pulled != slot);
     }
-    if desk.slots.wants(marks) {
-        connection.unsent.push((slot, marks))
-    } else {
-        desk.slots.finish(slot, 0)
-    }
-    outcome
+    settled.kind
 }
 
 fn write(connection: &mut Connection, reply: &mut Reply, pending: Pending, close: bool, opening: &Opening) -> ReplyKind {

@@ -1,11 +1,12 @@
 //! Where an answer is given piece by piece, on any thread of the host: interim answers, a head, octets, the end.
 #![forbid(unsafe_code)]
 
+use super::settle::APART_BYTES;
 use super::{encode, fields, post};
 use crate::handoff::Door;
-use crate::limits::INTERIM_BYTES;
+use crate::limits::{INTERIM_BYTES, STREAM_BUFFER_BYTES};
 use crate::memory::reply::{Reply, ReplyKind};
-use crate::memory::slots::{Phase, Spoken, Stream, Unspoken};
+use crate::memory::slots::{Form, Phase, Spoken, Stream, Unspoken};
 use crate::request::ingest_token;
 use crate::status::{INGEST_E_ARGUMENT, INGEST_E_BUSY, INGEST_E_GONE, INGEST_E_MEMORY, INGEST_E_STATE, INGEST_OK, ingest_status};
 
@@ -85,6 +86,12 @@ pub fn write(door: &Door, token: ingest_token, octets: &[u8]) -> i32 {
         if stream.length.is_some_and(|length| octets.len() as u64 > length.saturating_sub(stream.said)) {
             return (INGEST_E_ARGUMENT, false);
         }
+        if octets.len() >= APART_BYTES {
+            stream.is_large = true;
+            if let Some(sent) = send_straight(stream, octets) {
+                return (sent as i32, !stream.is_drained());
+            }
+        }
         let taken = octets.len().min(stream.room());
         if taken == 0 && !octets.is_empty() {
             stream.is_busy = true;
@@ -96,6 +103,34 @@ pub fn write(door: &Door, token: ingest_token, octets: &[u8]) -> i32 {
         (taken as i32, taken > 0)
     });
     said.unwrap_or(INGEST_E_GONE)
+}
+
+/// Sends a piece at once and without a copy, while the I/O thread lends the wire. What the kernel does not take goes home, and
+/// the wire with it. `None` when nothing was sent.
+fn send_straight(stream: &mut Stream, octets: &[u8]) -> Option<usize> {
+    if !stream.is_drained() {
+        return None;
+    }
+    let wire = stream.wire.take()?;
+    let piece = &octets[..octets.len().min(STREAM_BUFFER_BYTES)];
+    let line_end: &[u8] = if stream.form == Form::Chunked { b"\r\n" } else { b"" };
+    let mut framed = std::mem::take(&mut stream.framed);
+    if stream.form == Form::Chunked {
+        encode::chunk_size(&mut framed, piece.len());
+    }
+    let sent = wire.send([&framed, piece, line_end])?;
+    if sent < framed.len() + piece.len() + line_end.len() {
+        framed.extend_from_slice(piece);
+        framed.extend_from_slice(line_end);
+        framed.drain(..sent);
+        stream.unsent += framed.len();
+        stream.framed = framed;
+    } else {
+        stream.wire = Some(wire);
+    }
+    stream.straight += sent as u64;
+    stream.said += piece.len() as u64;
+    Some(piece.len())
 }
 
 /// Ends an answer that was begun.

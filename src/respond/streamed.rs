@@ -3,12 +3,14 @@
 
 use super::encode::{self, Body, Framed, Opening};
 use super::settle::{APART_BYTES, Desk};
-use crate::connection::Connection;
 use crate::connection::exchange::{Pending, Terms};
+use crate::connection::{Connection, Ending};
 use crate::engine::Outgoing;
 use crate::memory::reply::Reply;
 use crate::memory::slots::{Form, Stream};
 use crate::memory::tail::Tail;
+use crate::memory::wire::Wire;
+use std::sync::Arc;
 
 /// Writes what there is of the answer whose turn it is, and its end if the host has ended it. True when the connection closes
 /// behind it.
@@ -16,6 +18,8 @@ pub fn advance(connection: &mut Connection, pending: Pending, desk: &mut Desk<'_
     let close = !pending.terms.keep_alive || (desk.draining && connection.protocol.owed() == 1);
     let (outbox, opening) = (&mut connection.outbox, desk.opening);
     let written = desk.slots.stream(pending.slot, |stream| {
+        // Nobody may overtake what goes to the outbox now; the wire is lent again once that is sent.
+        stream.wire = None;
         // An HTTP/1.0 client would take an interim answer for the final one (RFC 9110 section 15.2).
         if pending.terms.http_version >= 11 {
             outbox.first.extend_from_slice(&stream.interim);
@@ -24,13 +28,16 @@ pub fn advance(connection: &mut Connection, pending: Pending, desk: &mut Desk<'_
         if let Some(head) = stream.head.take() {
             write_head(outbox, stream, &head, pending.terms, close, opening);
         }
-        let octets = stream.octets.len();
+        // What another thread began to send comes first, framed already.
+        let octets = stream.framed.len() + stream.octets.len();
+        outbox.first.append(&mut stream.framed);
         if stream.head_written {
             write_octets(outbox, stream, pending.answered);
         }
-        (octets, stream.head_written, stream.close)
+        (octets, stream.head_written, stream.close, std::mem::take(&mut stream.straight))
     });
-    let Some((octets, head_written, closes)) = written else { return false };
+    let Some((octets, head_written, closes, straight)) = written else { return false };
+    connection.sent_straight += straight;
     if octets > 0 {
         let before = connection.pulled.filter(|(slot, _)| *slot == pending.slot).map_or(0, |(_, octets)| octets);
         connection.pulled = Some((pending.slot, before + octets));
@@ -39,6 +46,20 @@ pub fn advance(connection: &mut Connection, pending: Pending, desk: &mut Desk<'_
         oldest.head_written = head_written;
     }
     closes
+}
+
+/// Lends the wire to whoever writes a large answer, while nothing else is on its way to this peer.
+pub fn lend_wire(connection: &Connection, wire: impl FnOnce() -> Option<Arc<dyn Wire>>, desk: &mut Desk<'_>) {
+    let idle = connection.ending == Ending::Open && !connection.sending && connection.outbox.is_empty();
+    let Some(oldest) = connection.protocol.oldest().filter(|oldest| oldest.head_written && !oldest.answered && idle) else { return };
+    if connection.session.is_secure() {
+        return;
+    }
+    desk.slots.stream(oldest.slot, |stream| {
+        if stream.is_large && stream.wire.is_none() && stream.is_drained() && stream.form != Form::Nothing {
+            stream.wire = wire();
+        }
+    });
 }
 
 /// Status line and fields, with the framing that the protocol version allows (RFC 9112 section 6.3).

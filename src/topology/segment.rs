@@ -236,6 +236,9 @@ impl Segment {
     /// Looks at the server's orders. False when the thread is to end.
     fn obey(&mut self) -> bool {
         if self.orders.stop.load(Ordering::Acquire) {
+            if self.orders.drain.load(Ordering::Acquire) {
+                self.tell_draining();
+            }
             return false;
         }
         if self.orders.drain.load(Ordering::Acquire) && !self.draining {
@@ -252,6 +255,12 @@ impl Segment {
         true
     }
 
+    fn tell_draining(&mut self) {
+        if tell::draining(&self.orders, self.clock.now_ms()) {
+            self.serving.outlet.say(&self.door, INGEST_EVENT_DRAINING);
+        }
+    }
+
     fn begin_drain(&mut self) {
         self.draining = true;
         self.serving.draining = true;
@@ -259,9 +268,7 @@ impl Segment {
         let until_ms = self.clock.now_ms().saturating_add(self.drain_timeout_ms);
         let _ = self.orders.drain_until_ms.compare_exchange(0, until_ms, Ordering::Relaxed, Ordering::Relaxed);
         self.engine.close_listeners();
-        if tell::draining(&self.orders, self.clock.now_ms()) {
-            self.serving.outlet.say(&self.door, INGEST_EVENT_DRAINING);
-        }
+        self.tell_draining();
         for id in self.engine.seats().ids() {
             if let Some(mut connection) = self.engine.seats().take_baton(id) {
                 if connection.is_idle() {
@@ -344,11 +351,23 @@ impl Segment {
             }
         }
         self.serving.outlet.clear();
+        self.hand_over_all();
+        // From here on the host's threads free what they give back; what was posted before is the last that comes home.
+        let counters = &self.door.homes()[self.number].counters;
+        counters.memory_bytes.set(self.serving.memory.used);
+        self.door.homes()[self.number].mailbox.close(self.door.slots(), &mut self.home_coming);
+        let used = self.serving.memory.used;
+        let slots = std::mem::take(&mut self.home_coming);
+        self.serving.came_home(&slots, &mut self.engine, &mut self.touched, &self.door);
+        self.door.homes()[self.number].counters.memory_bytes.lower(used - self.serving.memory.used);
+        self.hand_over_all();
+    }
+
+    /// Hands over until the host has heard everything.
+    fn hand_over_all(&mut self) {
         self.serving.tell(&self.door);
         self.hand_over();
-        self.go_on_touched();
-        // What was answered meanwhile may have been the last that the host hears of.
-        while self.serving.has_news() || !self.serving.outlet.is_empty() {
+        while self.serving.has_news() {
             self.serving.tell(&self.door);
             self.hand_over();
         }

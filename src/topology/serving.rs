@@ -19,7 +19,7 @@ use crate::parse::sketch::Sketch;
 use crate::read;
 use crate::respond::encode::{self, Date, Opening};
 use crate::respond::settle::Desk;
-use crate::respond::{self, settle};
+use crate::respond::{self, settle, streamed};
 use crate::stats::Counters;
 use httpdate::HttpDate;
 use std::io::Write;
@@ -190,7 +190,7 @@ impl Serving {
         match self.slots.open(letter, id.word(), inline) {
             Ok((slot, token, request)) => {
                 connection.protocol.push_pending(Pending::new(slot, terms, !inline, self.now_ms()));
-                if connection.read_closed {
+                if connection.fin_seen {
                     self.slots.note_read_closed(slot);
                 }
                 self.outlet.add(token, request, charge, self.now_ns);
@@ -276,8 +276,10 @@ impl Serving {
         while !connection.sending && connection.ending != Ending::Abort {
             self.render(connection, counters);
             if connection.outbox.is_empty() {
-                // What is said about a HEAD request is never sent, and makes room all the same.
-                self.sent(connection, Outgoing::default());
+                if connection.pulled.is_some() {
+                    // What is said about a HEAD request is never sent, and makes room all the same.
+                    self.sent(connection, Outgoing::default());
+                }
                 break;
             }
             match engine.send(id, std::mem::take(&mut connection.outbox)) {
@@ -297,6 +299,10 @@ impl Serving {
                 }
             }
         }
+        if connection.protocol.oldest().is_some_and(|oldest| oldest.speaking) {
+            counters.bytes_sent.add(std::mem::take(&mut connection.sent_straight));
+            streamed::lend_wire(connection, || engine.wire(id), &mut self.desk());
+        }
         let unseen = connection.protocol.is_stalled() && !connection.inbox.is_empty();
         let finished = connection.protocol.is_idle() && !unseen;
         if connection.read_closed && connection.ending == Ending::Open && !connection.sending && finished {
@@ -305,7 +311,17 @@ impl Serving {
     }
 
     /// All of it is with the kernel: streams have room again, lent memory is the host's again.
-    pub fn sent(&mut self, connection: &mut Connection, mut outgoing: Outgoing) {
+    #[inline]
+    pub fn sent(&mut self, connection: &mut Connection, outgoing: Outgoing) {
+        if connection.pulled.is_none() && connection.unsent.is_empty() {
+            self.recycle(outgoing);
+        } else {
+            self.sent_in_part(connection, outgoing);
+        }
+    }
+
+    #[cold]
+    fn sent_in_part(&mut self, connection: &mut Connection, mut outgoing: Outgoing) {
         if let Some((slot, octets)) = connection.pulled.take() {
             let buffer = match std::mem::take(&mut outgoing.tail) {
                 Tail::Octets(buffer) => buffer,
@@ -320,6 +336,7 @@ impl Serving {
     }
 
     /// Keeps a write buffer for the next answer.
+    #[inline]
     fn recycle(&mut self, mut outgoing: Outgoing) {
         outgoing.clear();
         let buffer = outgoing.first;
@@ -335,7 +352,9 @@ impl Serving {
 
     /// News waits that only a further tick can deliver.
     pub fn has_news(&self) -> bool {
-        self.slots.has_notices() || (self.outlet.is_inline() && !self.outlet.is_empty())
+        // While the host holds all that it may, its callback is not called.
+        let waits = self.slots.has_notices() || (self.outlet.is_inline() && !self.outlet.is_empty());
+        waits && !(self.outlet.is_inline() && self.outlet.is_stalled())
     }
 
     /// Everything is sent: FIN, then read on for a while so that the peer gets our last words (RFC 9112 section 9.6).
@@ -367,6 +386,11 @@ impl Serving {
         if connection.ending == Ending::Lingering {
             connection.ending = Ending::Abort;
         }
+        self.note_read_closed(connection);
+    }
+
+    /// The host may hear that the peer of what it holds asks nothing more.
+    pub fn note_read_closed(&mut self, connection: &Connection) {
         for slot in connection.protocol.pending_slots() {
             self.slots.note_read_closed(slot);
         }

@@ -39,6 +39,16 @@ pub struct Homing {
     pub begun: bool,
 }
 
+/// What came of using a reply.
+#[derive(Clone, Copy, Debug)]
+pub struct Settled {
+    pub kind: ReplyKind,
+    /// Octets that the letter held.
+    pub charge: usize,
+    /// What the host is to hear once the answer is sent; zero when the slot is free already.
+    pub owes: u64,
+}
+
 /// See the file's first line.
 #[derive(Debug)]
 pub struct SlotOwner {
@@ -61,11 +71,6 @@ impl SlotOwner {
     pub fn wanting(mut self, marks: u64) -> Self {
         self.wanted = marks;
         self
-    }
-
-    /// Whether the host wants to hear of any of these.
-    pub fn wants(&self, marks: u64) -> bool {
-        self.wanted & marks != 0
     }
 
     /// Which I/O thread this is.
@@ -130,8 +135,11 @@ impl SlotOwner {
     /// The peer of this request has sent FIN.
     pub fn note_read_closed(&mut self, index: u32) {
         if let Some((slot, _)) = self.table.slot(index) {
-            slot.read_closed.store(true, Ordering::Relaxed);
-            self.note(index, news::READ_CLOSED);
+            // Once a request; this thread alone sets it.
+            if !slot.read_closed.load(Ordering::Relaxed) {
+                slot.read_closed.store(true, Ordering::Relaxed);
+                self.note(index, news::READ_CLOSED);
+            }
         }
     }
 
@@ -201,32 +209,37 @@ impl SlotOwner {
 
     /// Makes a slot that came home free, without looking at its reply. Returns the octets that its letter held.
     pub fn free(&mut self, index: u32, pool: &mut Pool) -> usize {
-        let mut lent = false;
-        let (_, charge) = self.use_reply(index, pool, |reply| {
-            lent = reply.kind == ReplyKind::Answer && reply.tail.is_lent();
-            reply.kind
+        let settled = self.settle(index, pool, |reply| {
+            let lent = reply.kind == ReplyKind::Answer && reply.tail.is_lent();
+            (reply.kind, if lent { news::RELEASED } else { 0 })
         });
-        self.finish(index, if lent { news::RELEASED } else { 0 });
-        charge
+        if settled.owes != 0 {
+            self.finish(index, settled.owes);
+        }
+        settled.charge
     }
 
-    /// Uses the reply of a slot that came home, and dissolves its letter; `finish` follows. Returns what `write` said, and the
-    /// octets that the letter held.
-    pub fn use_reply(&mut self, index: u32, pool: &mut Pool, write: impl FnOnce(&mut Reply) -> ReplyKind) -> (ReplyKind, usize) {
-        let Some(slot) = self.own(index) else { return (ReplyKind::Release, 0) };
-        if slot.word.load(Ordering::Acquire) & STATE_MASK != POSTED {
+    /// Uses the reply of a slot that came home, dissolves its letter and makes the slot free; its token is stale from here on.
+    /// `write` also says what the host should hear once the answer is sent: if it wants to, the slot waits for `finish`.
+    pub fn settle(&mut self, index: u32, pool: &mut Pool, write: impl FnOnce(&mut Reply) -> (ReplyKind, u64)) -> Settled {
+        let nothing = Settled { kind: ReplyKind::Release, charge: 0, owes: 0 };
+        let Some((slot, owner)) = self.table.slot(index) else { return nothing };
+        let word = slot.word.load(Ordering::Acquire);
+        if owner != self.thread || word & STATE_MASK != POSTED {
             debug_assert!(false, "only a slot that came home can be freed");
-            return (ReplyKind::Release, 0);
+            return nothing;
         }
         // SAFETY: as in `homing`.
-        let (kind, letter) = unsafe {
+        let (kind, marks, letter) = unsafe {
             slot.cargo.with(|cargo| {
-                let kind = write(&mut cargo.reply);
-                cargo.reply.tail = Tail::None;
+                let (kind, marks) = write(&mut cargo.reply);
+                if !matches!(cargo.reply.tail, Tail::None) {
+                    cargo.reply.tail = Tail::None;
+                }
                 if cargo.reply.block.capacity() > crate::limits::REPLY_KEPT_BYTES {
                     cargo.reply.block = Vec::new();
                 }
-                (kind, cargo.letter.take())
+                (kind, marks, cargo.letter.take())
             })
         };
         let charge = letter.map_or(0, |letter| {
@@ -234,11 +247,19 @@ impl SlotOwner {
             letter.dissolve(pool);
             charge
         });
-        (kind, charge)
+        let owes = marks & self.wanted;
+        if owes == 0 {
+            if word & SPOKE != 0 {
+                *slot.stream.lock() = None;
+            }
+            slot.word.store(next_generation(word) | FREE, Ordering::Release);
+            self.free.push_back(index);
+        }
+        Settled { kind, charge, owes }
     }
 
-    /// Nothing is owed any more to a slot whose reply was used: its token is stale from here on, and the slot free. What the
-    /// host still wants to hear of it comes first.
+    /// Nothing is owed any more to a slot that was settled: its token is stale from here on, and the slot free. What the host
+    /// wants to hear of it comes first.
     pub fn finish(&mut self, index: u32, marks: u64) {
         let marks = marks & self.wanted;
         let Some(slot) = self.own(index) else { return };

@@ -5,7 +5,9 @@ use super::{HELD, HELD_CLOSED, SPOKE, SlotTable, Word};
 use crate::limits::STREAM_BUFFER_BYTES;
 use crate::memory::reply::Reply;
 use crate::memory::sync::Ordering;
+use crate::memory::wire::Wire;
 use crate::request::ingest_token;
+use std::sync::Arc;
 
 /// How far the host has got.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,6 +55,14 @@ pub struct Stream {
     pub close: bool,
     /// The head is with the outbox.
     pub head_written: bool,
+    /// Much is said at once, so copying it would cost.
+    pub is_large: bool,
+    /// Lent by the I/O thread while nothing else is on its way: what is said may be sent at once.
+    pub wire: Option<Arc<dyn Wire>>,
+    /// The rest of what was begun to be sent that way, as it stands on the wire; it goes before `octets`.
+    pub framed: Vec<u8>,
+    /// Octets sent that way which nobody has counted yet.
+    pub straight: u64,
     /// A buffer that was sent, for the octets to come.
     spare: Vec<u8>,
     /// Stands in the mailbox.
@@ -109,6 +119,11 @@ impl Stream {
         true
     }
 
+    /// Nothing of the answer waits to be sent.
+    pub fn is_drained(&self) -> bool {
+        self.octets.is_empty() && self.framed.is_empty()
+    }
+
     /// So many octets are with the kernel. True when the host wants to hear that there is room again.
     pub fn sent(&mut self, octets: usize) -> bool {
         self.unsent = self.unsent.saturating_sub(octets);
@@ -126,27 +141,32 @@ impl Stream {
 
 impl SlotTable {
     /// Says something about a request that the host holds and may answer; `say` returns its result, and whether there is
-    /// anything to carry home.
+    /// anything to carry home. What says nothing leaves no trace.
     pub fn speak<R>(&self, token: ingest_token, say: impl FnOnce(&mut Stream) -> (R, bool)) -> Result<Spoken<R>, Unspoken> {
         let (slot, index, home, generation) = self.find(token).map_err(|_| Unspoken::Gone)?;
         let mut guard = slot.stream.lock();
-        let mut word = slot.word.load(Ordering::Acquire);
-        // Once the word says so, every claim of the host's takes the lock that we have; only the I/O thread may still close it.
-        while word & SPOKE == 0 || !word.is(generation, HELD) {
-            if word.is(generation, HELD_CLOSED) {
-                return Err(Unspoken::Closed);
-            }
-            if !word.is(generation, HELD) {
-                return Err(Unspoken::Gone);
-            }
-            word = match slot.word.compare_exchange(word, word | SPOKE, Ordering::AcqRel, Ordering::Acquire) {
-                Ok(word) => word | SPOKE,
-                Err(found) => found,
-            };
+        let word = slot.word.load(Ordering::Acquire);
+        if !word.is(generation, HELD) {
+            return Err(if word.is(generation, HELD_CLOSED) { Unspoken::Closed } else { Unspoken::Gone });
         }
-        let stream = guard.get_or_insert_default();
-        let (result, said) = say(stream);
-        let post = (said && stream.link()).then_some((home, index));
-        Ok(Spoken { result, post })
+        if word & SPOKE != 0 {
+            // Every claim of the host's takes the lock that we have; only the I/O thread may still close it.
+            let stream = guard.get_or_insert_default();
+            let (result, said) = say(stream);
+            let post = (said && stream.link()).then_some((home, index));
+            return Ok(Spoken { result, post });
+        }
+        let mut stream = Box::<Stream>::default();
+        let (result, said) = say(&mut stream);
+        if !said {
+            return Ok(Spoken { result, post: None });
+        }
+        if slot.change(word, generation, HELD, |word| word | SPOKE).is_err() {
+            // Answered, given back or closed meanwhile: nobody has heard it.
+            return Err(if slot.is_held(generation) { Unspoken::Closed } else { Unspoken::Gone });
+        }
+        stream.link();
+        *guard = Some(stream);
+        Ok(Spoken { result, post: Some((home, index)) })
     }
 }

@@ -23,8 +23,13 @@ impl Segment {
             Event::Received { seat, window, read_ns } => self.received(seat, window, read_ns),
             Event::ReadClosed(seat) => self.with(seat, |segment, connection| {
                 connection.read_closed = true;
+                connection.fin_seen = true;
                 connection.receiving = false;
                 segment.serving.peer_finished(connection);
+            }),
+            Event::Finished(seat) => self.with(seat, |segment, connection| {
+                connection.fin_seen = true;
+                segment.serving.note_read_closed(connection);
             }),
             Event::Broken(seat) => self.with(seat, |_, connection| connection.ending = Ending::Abort),
             Event::Sent(seat, outgoing) => {
