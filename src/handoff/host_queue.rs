@@ -139,7 +139,7 @@ impl HostQueue {
         let now_ns = sys::monotonic_ns();
         let mut back = 0;
         for &token in tokens.iter().rev() {
-            let Ok((token, weight)) = self.door.slots().requeue(token) else {
+            let Ok((token, weight)) = self.door.slots().requeue(token, self.door.events().marks()) else {
                 respond::give_up_memory(&self.door, token);
                 continue;
             };

@@ -103,6 +103,10 @@ struct Inner<S> {
     notices: Notices,
     /// Counts what was announced, so that a thread that looked at all of it may sleep.
     announced: u64,
+    /// What was announced when somebody asked last.
+    asked: u64,
+    /// A poll returned 0 and left the descriptor readable: whatever comes next writes to it all the same.
+    edge_owed: bool,
     /// News about the server, a bit for each event's number.
     server_news: u32,
     /// Each thread that ever asked for news, and how often.
@@ -136,6 +140,8 @@ impl<S: Signal> Queue<S> {
             closed: false,
             notices: Notices::default(),
             announced: 0,
+            asked: 0,
+            edge_owed: false,
             server_news: 0,
             askers: Vec::new(),
         };
@@ -207,10 +213,8 @@ impl<S: Signal> Queue<S> {
         let mut inner = self.inner.lock();
         let depth = inner.entries.len();
         if depth == 0 {
-            if reset && inner.signalled && !inner.closed && inner.has_no_news() {
-                // Reset under the lock: nothing can have been pushed in between, so the queue is empty while it is QUIET.
-                self.descriptor.reset();
-                inner.signalled = false;
+            if reset {
+                self.calm(&mut inner);
             }
             return (if inner.closed && inner.has_no_news() { Taken::Closed } else { Taken::Empty }, false);
         }
@@ -289,7 +293,7 @@ impl<S: Signal> Queue<S> {
             signal.reset();
         }
         inner.spare.push(signal);
-        if on_purpose && declines && !inner.entries.is_empty() {
+        if on_purpose && declines && (!inner.entries.is_empty() || !inner.has_no_news()) {
             if let Some(sleeper) = inner.sleepers.pop() {
                 sleeper.signal();
             }
@@ -324,9 +328,23 @@ impl<S: Signal> Queue<S> {
     /// Makes the descriptor unreadable although something waits: the consumer may not take it. `rouse_all` ends that.
     pub fn quiet(&self) {
         let mut inner = self.inner.lock();
-        if inner.signalled && !inner.closed && inner.has_no_news() {
+        self.calm(&mut inner);
+    }
+
+    /// SIGNALLED to QUIET, for a poll that has nothing to return. Reset under the lock: nothing can have been added in between,
+    /// so nothing waits while it is QUIET. News that waits keeps the descriptor readable; an edge-triggered loop, whose poll
+    /// returns 0, then needs another edge: at once if nobody has looked at that news yet, else with what comes next.
+    fn calm(&self, inner: &mut Inner<S>) {
+        if !inner.signalled || inner.closed {
+            return;
+        }
+        if inner.has_no_news() {
             self.descriptor.reset();
             inner.signalled = false;
+        } else if inner.announced != inner.asked {
+            self.descriptor.signal();
+        } else {
+            inner.edge_owed = true;
         }
     }
 
@@ -403,6 +421,7 @@ impl<S: Signal> Queue<S> {
         let mut inner = self.inner.lock();
         let inner = &mut *inner;
         let taker = Taker { queue: asker.queue, thread: asker.thread, stay: inner.stay(asker.thread) };
+        inner.asked = inner.announced;
         let mut room = most;
         while room > 0 && inner.server_news & !(1 << last) != 0 {
             let event = (inner.server_news & !(1 << last)).trailing_zeros();
@@ -429,7 +448,7 @@ impl<S: Signal> Queue<S> {
             }
             while room > 0 {
                 let Some(news) = slots.next_news(slot) else { break };
-                slots.set_taker(slot, taker);
+                slots.change_taker(slot, held_by, taker);
                 hear(Heard::Token(slot, news));
                 room -= 1;
             }
@@ -454,8 +473,9 @@ impl<S: Signal> Queue<S> {
 
     /// QUIET to SIGNALLED: one write a busy period.
     fn announce(&self, inner: &mut Inner<S>) {
-        if !inner.signalled {
+        if !inner.signalled || inner.edge_owed {
             inner.signalled = true;
+            inner.edge_owed = false;
             self.descriptor.signal();
         }
     }

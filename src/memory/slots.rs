@@ -191,8 +191,9 @@ impl SlotTable {
     }
 
     /// A consumer puts a request that it has not begun back among the queued ones, under a new token; the old one is stale
-    /// from here on. Returns the new token and what the letter weighs. One that was spoken to cannot go back.
-    pub fn requeue(&self, token: ingest_token) -> Result<(ingest_token, usize), Gone> {
+    /// from here on. Returns the new token and what the letter weighs. One that was spoken to cannot go back. Of what the old
+    /// token was told already, the new one hears `again`.
+    pub fn requeue(&self, token: ingest_token, again: u64) -> Result<(ingest_token, usize), Gone> {
         let (slot, index, _, generation) = self.find(token)?;
         let mut word = generation | HELD;
         while let Err(found) = slot.word.compare_exchange(word, word ^ HELD ^ TAKING, Ordering::Acquire, Ordering::Relaxed) {
@@ -213,9 +214,14 @@ impl SlotTable {
             })
         };
         slot.tag.store(0, Ordering::Relaxed);
-        // What the old token was not told yet is news for the new one.
-        let noted = slot.word.swap(generation | QUEUED, Ordering::AcqRel);
-        slot.word.fetch_or(noted & news::ALL, Ordering::Relaxed);
+        // What the old token was not told yet is news for the new one. All in one exchange: from then on the request may be
+        // closed, freed, and its slot opened for another.
+        let mut word = slot.word.load(Ordering::Relaxed);
+        let again = if slot.read_closed.load(Ordering::Relaxed) { again & READ_CLOSED } else { 0 };
+        let next = |word: u64| generation | QUEUED | again | word & news::ALL;
+        while let Err(found) = slot.word.compare_exchange(word, next(word), Ordering::Release, Ordering::Relaxed) {
+            word = found;
+        }
         Ok((token, weight))
     }
 
@@ -283,6 +289,9 @@ impl SlotTable {
             }
             // Whoever ends it from here on finds that it is in no mailbox, and comes here itself.
             word = slot.word.load(Ordering::Acquire);
+            if word & STATE_MASK == POSTED {
+                *stream = None;
+            }
         }
         if word & STATE_MASK != POSTED {
             return None;

@@ -1,9 +1,14 @@
 //! What the models share: a descriptor that is a flag, a letter, and how far loom looks.
 
 mod mailbox;
+mod news;
+mod notices;
 mod queue;
+mod returns;
 mod sleepers;
 mod slots;
+mod streams;
+mod table;
 
 use ingest::memory::letter::{Letter, Parts, PeerView};
 use ingest::memory::pool::Pool;

@@ -3,7 +3,8 @@
 use super::{explore, letter};
 use ingest::memory::mailbox::Mailbox;
 use ingest::memory::pool::Pool;
-use ingest::memory::slots::{Closed, Gone, ReplyKind, SlotOwner, SlotTable};
+use ingest::memory::reply::ReplyKind;
+use ingest::memory::slots::{Closed, Gone, Refused, SlotOwner, SlotTable, Taker};
 use loom::thread;
 use std::sync::Arc;
 
@@ -31,29 +32,44 @@ fn open(held: bool) -> (Arc<Hosts>, Io) {
 
 impl Hosts {
     /// `respond::post`: the right to answer if it still stands, else only the memory goes back.
-    fn answer(&self, token: u64, status: u16) -> Result<ReplyKind, Gone> {
-        let claim = self.table.claim(token)?;
+    fn answer(&self, token: u64, status: u16) -> Result<ReplyKind, Refused> {
+        let claim = self.table.claim(token, false)?;
         let kind = if claim.open { ReplyKind::Answer } else { ReplyKind::Release };
         let slot = claim.seal(|reply| {
             reply.kind = kind;
             reply.status = status;
         });
-        self.mailbox.post(&self.table, slot);
+        self.post(slot);
         Ok(kind)
+    }
+
+    /// A consumer takes the request, whatever it is.
+    fn take(&self, token: u64) -> Result<(), Gone> {
+        // The letter is the consumer's to change until the host sees it.
+        let taken = self.table.take(token, Taker::default(), |letter| {
+            letter.set_token(token);
+            true
+        })?;
+        assert!(taken.is_some_and(|taken| !taken.has_news), "it was not declined, and nobody has noted anything");
+        Ok(())
     }
 
     /// A consumer takes the request and answers it at once.
     fn consume(&self, token: u64) -> Result<ReplyKind, Gone> {
-        // The letter is the consumer's to change until the host sees it.
-        self.table.take(token, |letter| letter.set_token(token))?;
+        self.take(token)?;
         Ok(self.answer(token, 200).expect("nobody else holds it"))
     }
 
     /// `respond::refuse_aged`.
     fn refuse(&self, token: u64) -> Result<ReplyKind, Gone> {
         let slot = self.table.claim_queued(token)?.seal(|reply| reply.kind = ReplyKind::Aged);
-        self.mailbox.post(&self.table, slot);
+        self.post(slot);
         Ok(ReplyKind::Aged)
+    }
+
+    fn post(&self, slot: Option<u32>) {
+        let slot = slot.expect("nothing was said before, so it stands in no mailbox");
+        assert!(self.mailbox.post(&self.table, slot), "nobody has closed it");
     }
 }
 
@@ -64,10 +80,17 @@ impl Io {
         hosts.mailbox.take(&hosts.table, &mut taken);
         assert!(taken.len() <= 1, "the slot was posted twice");
         let slot = taken.pop()?;
-        let reply = self.owner.reply(slot, |reply, seat| (seat, reply.kind, reply.status)).expect("it is the owner's");
-        assert_eq!((slot, reply.0), (self.index, 5));
-        self.free();
-        Some((reply.1, reply.2))
+        let homing = self.owner.homing(slot).expect("it is the owner's");
+        assert_eq!((slot, homing.seat, homing.spoke), (self.index, 5, false));
+        let mut status = 0;
+        let settled = self.owner.settle(slot, &mut self.pool, |reply| {
+            status = reply.status;
+            (reply.kind, 0)
+        });
+        assert_eq!((homing.kind, settled.owes), (Some(settled.kind), 0));
+        assert!(settled.charge > 0, "the letter was gone already");
+        assert_eq!(self.pool.lent(), 0);
+        Some((settled.kind, status))
     }
 
     fn free(&mut self) {
@@ -78,8 +101,9 @@ impl Io {
     /// The token is over, and the slot's next request has another.
     fn is_over(&mut self, hosts: &Hosts) {
         let table = &hosts.table;
-        assert_eq!((table.claim(self.token).err(), table.claim_queued(self.token).err()), (Some(Gone), Some(Gone)));
-        assert_eq!(table.take(self.token, |_| ()).err(), Some(Gone));
+        assert_eq!((table.claim(self.token, true).err(), table.claim_closed(self.token).err()), (Some(Refused::Gone), Some(Gone)));
+        assert_eq!((hosts.take(self.token), table.claim_queued(self.token).err()), (Err(Gone), Some(Gone)));
+        assert_eq!(table.requeue(self.token, 0), Err(Gone));
         assert_eq!((table.alive(self.token), table.request(self.token), table.set_tag(self.token, 1)), (0, None, Err(Gone)));
         let (index, token, _) = self.owner.open(letter(&mut self.pool), 6, true).expect("the slot is free again");
         assert!(index == self.index && token != self.token, "the slot is not free, or its token not new");
@@ -161,7 +185,7 @@ fn a_request_that_is_just_being_taken_is_closed_all_the_same() {
         let (hosts, mut io) = open(false);
         let consumer = {
             let (hosts, token) = (Arc::clone(&hosts), io.token);
-            thread::spawn(move || hosts.table.take(token, |_| ()).is_ok())
+            thread::spawn(move || hosts.take(token).is_ok())
         };
         let closed = io.owner.close(io.index);
         let taken = consumer.join().unwrap();
@@ -186,7 +210,7 @@ fn a_thread_that_only_knows_the_token_answers_after_the_taker() {
             let (hosts, token) = (Arc::clone(&hosts), io.token);
             thread::spawn(move || hosts.answer(token, 200))
         };
-        hosts.table.take(io.token, |letter| letter.set_token(io.token)).expect("nobody else can take it");
+        hosts.take(io.token).expect("nobody else can take it");
         let early = other.join().unwrap();
         if early.is_err() {
             assert_eq!(hosts.answer(io.token, 200), Ok(ReplyKind::Answer), "it was not taken yet, so nobody has answered");
@@ -206,7 +230,7 @@ fn a_late_token_does_not_reach_the_next_request() {
         let stranger = {
             let hosts = Arc::clone(&hosts);
             thread::spawn(move || {
-                assert_eq!(hosts.answer(late, 500), Err(Gone));
+                assert_eq!(hosts.answer(late, 500), Err(Refused::Gone));
                 assert_eq!(hosts.consume(late), Err(Gone));
                 assert_eq!(hosts.refuse(late), Err(Gone));
                 assert_eq!(hosts.table.alive(late), 0);

@@ -64,10 +64,12 @@ impl SlotTable {
             let mark = marks & marks.wrapping_neg();
             let goes_home = state == TOLD && marks == mark;
             let next = if goes_home { word & (GENERATION_MASK | SPOKE) | POSTED } else { word & !mark };
+            // Before the exchange: after it the host may give the request back, and the slot's next request has a tag of its own.
+            let tag = slot.tag.load(Ordering::Relaxed);
             match slot.word.compare_exchange(word, next, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => {
                     let (kind, reason) = event_of(mark);
-                    return Some(News { kind, reason, token: self.token(index, word), tag: slot.tag.load(Ordering::Relaxed), goes_home });
+                    return Some(News { kind, reason, token: self.token(index, word), tag, goes_home });
                 }
                 Err(found) => word = found,
             }
@@ -123,10 +125,11 @@ impl SlotTable {
         })
     }
 
-    /// This consumer has got news about it, and is busy with it from now on.
-    pub fn set_taker(&self, index: u32, taker: Taker) {
+    /// This consumer has got news about it, and is busy with it from now on; unless the slot is another request's already,
+    /// which `before` did not take.
+    pub fn change_taker(&self, index: u32, before: Taker, taker: Taker) {
         if let Some((slot, _)) = self.slot(index) {
-            slot.taker.store(taker.word(), Ordering::Relaxed);
+            let _ = slot.taker.compare_exchange(before.word(), taker.word(), Ordering::Relaxed, Ordering::Relaxed);
         }
     }
 
