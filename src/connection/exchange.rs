@@ -43,6 +43,9 @@ pub enum Rest {
     Chunked(Chunked),
 }
 
+/// Stands for the slot of a request that was completed on a far segment and has none yet; no slot has this number.
+pub const UNPLACED: u32 = u32::MAX;
+
 /// A request that the host has, or will have, and whose answer is owed in order.
 #[derive(Clone, Copy, Debug)]
 pub struct Pending {

@@ -1,7 +1,7 @@
 //! HTTP/1 on one connection: head, body, next head; which requests may go to the host at once, and which answers are owed.
 #![forbid(unsafe_code)]
 
-use super::exchange::{Exchange, Open, Pending, Rest, Terms};
+use super::exchange::{Exchange, Open, Pending, Rest, Terms, UNPLACED};
 use super::{Memory, Tools};
 use crate::accept::Peer;
 use crate::decode;
@@ -278,6 +278,19 @@ impl Http1 {
     /// A delivered request's answer is owed from now on.
     pub fn push_pending(&mut self, pending: Pending) {
         self.pending.push_back(pending);
+    }
+
+    /// The oldest request that was completed on a far segment and has no slot yet.
+    pub fn unplaced_mut(&mut self) -> Option<&mut Pending> {
+        self.pending.iter_mut().find(|pending| pending.slot == UNPLACED)
+    }
+
+    /// Forgets the requests that have no slot: they will never reach the host.
+    pub fn drop_unplaced(&mut self) {
+        self.pending.retain(|pending| pending.slot != UNPLACED);
+        if self.pending.is_empty() {
+            self.blocked = false;
+        }
     }
 
     /// The answer to a slot's request is there. False when this connection does not wait for it.

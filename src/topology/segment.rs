@@ -1,6 +1,7 @@
 //! One I/O thread with the whole rope in its hands: the tick, its sleep, and what the server orders.
 #![forbid(unsafe_code)]
 
+mod cut;
 mod events;
 
 use super::orders::Orders;
@@ -48,6 +49,8 @@ pub struct Segment {
     /// How long a tick may wait; -1 on a thread of our own.
     patience_ms: i32,
     interrupted: bool,
+    /// Present when other threads parse.
+    cut: Option<Box<cut::Cut>>,
 }
 
 /// How a turn came out.
@@ -91,6 +94,7 @@ impl Segment {
             scratch: Vec::new(),
             patience_ms: -1,
             interrupted: false,
+            cut: None,
         }
     }
 
@@ -141,10 +145,15 @@ impl Segment {
         if !self.obey() {
             return false;
         }
+        self.let_in();
         self.resume_waiting();
         self.engine.time_next_receive(self.serving.wants_timed());
         while let Some(event) = self.next_event() {
-            self.handle(event);
+            if self.cut.is_some() {
+                self.handle_or_park(event);
+            } else {
+                self.handle(event);
+            }
             if self.serving.outlet.is_full() {
                 self.hand_over();
                 if self.touched.len() >= BURST {
@@ -152,6 +161,7 @@ impl Segment {
                 }
             }
         }
+        self.tell_far_threads();
         if self.hand_over() {
             self.spinner.make_way();
             self.hand_over();
@@ -168,6 +178,7 @@ impl Segment {
 
     /// Waits for events, unless there is work already.
     fn sleep(&mut self) {
+        self.tell_far_threads();
         let mut timeout_ms = if self.is_busy() { 0 } else { self.patience_ms };
         if timeout_ms < 0 {
             timeout_ms = self.look_around();
@@ -178,7 +189,7 @@ impl Segment {
             if self.serving.outlet.is_stalled() {
                 self.deliver();
             }
-            if !self.home().mailbox.is_empty() {
+            if !self.home().mailbox.is_empty() || self.has_arrivals() {
                 timeout_ms = 0;
             }
         }
@@ -196,7 +207,7 @@ impl Segment {
 
     /// Work is waiting that no event will announce.
     fn is_busy(&self) -> bool {
-        (!self.resume.is_empty() && !self.serving.outlet.is_stalled()) || self.engine.has_ready()
+        (!self.resume.is_empty() && !self.serving.outlet.is_stalled()) || self.engine.has_ready() || self.has_arrivals()
     }
 
     /// Looks for work for a few microseconds before sleeping. Returns how long to wait then.
@@ -207,7 +218,7 @@ impl Segment {
         }
         let until_ns = sys::monotonic_ns() + limit_ns;
         loop {
-            let found = !self.home().mailbox.is_empty() || self.engine.peek();
+            let found = !self.home().mailbox.is_empty() || self.has_arrivals() || self.engine.peek();
             if found {
                 self.spinner.found();
                 return 0;
@@ -270,6 +281,10 @@ impl Segment {
         let mut waiting = std::mem::replace(&mut self.resume, std::mem::take(&mut self.scratch));
         for id in waiting.drain(..) {
             if let Some(mut connection) = self.engine.seats().take_baton(id) {
+                if self.cut.is_some() {
+                    self.send_out(id, connection, None);
+                    continue;
+                }
                 self.at_work = Some(id);
                 self.serving.resume(id, &mut connection);
                 self.go_on(id, connection);
@@ -332,6 +347,7 @@ impl Segment {
                 self.close(id, &mut connection);
             }
         }
+        self.call_home();
         self.serving.outlet.clear();
         self.hand_over();
         self.go_on_touched();

@@ -1,21 +1,26 @@
 //! The steps from read to handoff and back, run in order on one thread: what a segment does with one connection.
 #![forbid(unsafe_code)]
 
+mod packing;
+
+pub use packing::Landed;
+
+use super::stations::{self, Holder};
 use crate::connection::exchange::{Exchange, Pending};
-use crate::connection::http1::{Origin, Step};
 use crate::connection::{Connection, Ending, Memory, Tools};
 use crate::decrypt;
 use crate::engine::{Engine, Outgoing, SeatId, Sending, Window, sys};
 use crate::handoff::{Door, Outlet};
 use crate::journey::{Sampler, Timing};
 use crate::limits::Limits;
+use crate::memory::letter::Letter;
 use crate::memory::pool::Pool;
 use crate::memory::slots::{ReplyKind, SlotOwner};
 use crate::options::JourneyMode;
 use crate::parse::refusal::Refusal;
 use crate::parse::sketch::Sketch;
 use crate::read;
-use crate::respond::encode::{self, Date, Opening};
+use crate::respond::encode::{Date, Opening};
 use crate::respond::settle::Desk;
 use crate::respond::{self, settle};
 use crate::stats::Counters;
@@ -29,6 +34,34 @@ const SPARE_BUFFERS: usize = 64;
 const SPARE_BYTES: usize = 128 * 1024;
 
 const NO_SLOT: Refusal = Refusal::new(503, "too many open requests, try again later");
+
+/// The whole rope is here: what is parsed is handed in at once.
+struct Here<'a> {
+    serving: &'a mut Serving,
+    id: SeatId,
+}
+
+impl Holder for Here<'_> {
+    #[inline]
+    fn tools(&mut self, read_ns: u64) -> Tools<'_> {
+        let serving = &mut *self.serving;
+        let timing = Timing { mode: serving.mode, clock: sys::monotonic_ns, exact: serving.sampler.wants_next(), read_ns };
+        Tools {
+            limits: &serving.limits,
+            sketch: &mut serving.sketch,
+            pool: &mut serving.pool,
+            memory: &mut serving.memory,
+            timing,
+            now_ns: serving.now_ns,
+            serial: serving.serial,
+        }
+    }
+
+    #[inline]
+    fn complete(&mut self, connection: &mut Connection, exchange: Exchange) {
+        self.serving.deliver(self.id, connection, exchange);
+    }
+}
 
 /// See the file's first line.
 pub struct Serving {
@@ -103,20 +136,17 @@ impl Serving {
         }
         connection.since_ms = self.now_ms();
         match window {
-            Window::Buffer(buffer, count) if connection.protocol.in_body() => self.body(id, connection, buffer, count),
+            Window::Buffer(buffer, count) if connection.protocol.in_body() => {
+                stations::body(&mut Here { serving: self, id }, connection, buffer, count);
+            }
             window => {
-                let mut inbox = std::mem::take(&mut connection.inbox);
-                if let Some(count) = read::absorb(&mut inbox, window, slab) {
-                    let octets = &mut slab[..count];
-                    let used = self.consume(id, connection, octets, read_ns);
-                    if used < count && connection.ending == Ending::Open {
-                        inbox.carry(&octets[used..]);
-                    }
+                if let Some(count) = read::absorb(&mut connection.inbox, window, slab) {
+                    let plain = decrypt::open(&mut connection.session, &slab[..count]);
+                    stations::window(&mut Here { serving: self, id }, connection, &mut slab[..plain], read_ns);
                 } else {
-                    let used = self.consume(id, connection, inbox.octets(), read_ns);
-                    inbox.consume(used);
+                    decrypt::open(&mut connection.session, connection.inbox.octets());
+                    stations::inbox(&mut Here { serving: self, id }, connection, read_ns);
                 }
-                connection.inbox = inbox;
             }
         }
     }
@@ -126,10 +156,7 @@ impl Serving {
         if connection.ending != Ending::Open {
             return;
         }
-        let mut inbox = std::mem::take(&mut connection.inbox);
-        let used = self.consume(id, connection, inbox.octets(), 0);
-        inbox.consume(used);
-        connection.inbox = inbox;
+        stations::inbox(&mut Here { serving: self, id }, connection, 0);
         if connection.read_closed {
             self.peer_finished(connection);
         }
@@ -140,81 +167,41 @@ impl Serving {
         connection.protocol.is_stalled() && connection.protocol.may_begin(&self.limits)
     }
 
-    fn body(&mut self, id: SeatId, connection: &mut Connection, buffer: Vec<u8>, count: usize) {
-        let mut beyond = Vec::new();
-        let mut tools = self.tools(0);
-        match connection.protocol.received(buffer, count, &mut beyond, &mut tools) {
-            Ok(Step::Deliver(exchange)) => self.deliver(id, connection, exchange),
-            Ok(Step::Wait | Step::Continue) => {}
-            Err(refusal) => connection.protocol.refuse(refusal),
-        }
-        if !beyond.is_empty() {
-            connection.inbox.carry(&beyond);
-        }
-    }
-
-    /// Runs the protocol over the octets; returns how many are done with.
-    fn consume(&mut self, id: SeatId, connection: &mut Connection, octets: &mut [u8], read_ns: u64) -> usize {
-        let plain = decrypt::open(&mut connection.session, octets);
-        let octets = &mut octets[..plain];
-        let (mut at, mut read_ns) = (0, read_ns);
-        loop {
-            let origin = Origin {
-                listener: connection.listener,
-                scheme: connection.session.scheme(),
-                secure: connection.session.is_secure(),
-                peer: &connection.peer,
-                accept_ns: connection.accept_ns,
-            };
-            let mut tools = self.tools(read_ns);
-            match connection.protocol.step(octets, &mut at, origin, &mut tools) {
-                Ok(Step::Deliver(exchange)) => self.deliver(id, connection, exchange),
-                Ok(Step::Continue) => connection.outbox.first.extend_from_slice(encode::CONTINUE),
-                Ok(Step::Wait) => return at,
-                Err(refusal) => {
-                    connection.protocol.refuse(refusal);
-                    return octets.len();
-                }
-            }
-            read_ns = 0;
-        }
-    }
-
     /// Gives a complete request a slot and puts it into the tick's batch.
     fn deliver(&mut self, id: SeatId, connection: &mut Connection, exchange: Exchange) {
         let Exchange { letter, terms } = exchange;
-        let charge = letter.charge();
-        let inline = self.outlet.is_inline();
-        match self.slots.open(letter, id.word(), inline) {
-            Ok((slot, token, request)) => {
-                let pending = Pending { slot, terms, answered: false, queued: !inline, at_ms: self.now_ms() };
+        match self.hand_in(id, letter, connection.read_closed) {
+            Some(slot) => {
+                let pending = Pending { slot, terms, answered: false, queued: !self.outlet.is_inline(), at_ms: self.now_ms() };
                 connection.protocol.push_pending(pending);
-                if connection.read_closed {
+            }
+            None => connection.protocol.refuse(NO_SLOT),
+        }
+    }
+
+    fn hand_in(&mut self, id: SeatId, letter: Letter, read_closed: bool) -> Option<u32> {
+        let charge = letter.charge();
+        match self.slots.open(letter, id.word(), self.outlet.is_inline()) {
+            Ok((slot, token, request)) => {
+                if read_closed {
                     self.slots.note_read_closed(slot);
                 }
                 self.outlet.add(token, request, charge, self.now_ns);
                 self.sampler.delivered(1);
                 self.delivered += 1;
+                Some(slot)
             }
             Err(letter) => {
-                self.memory.release(charge);
-                letter.dissolve(&mut self.pool);
-                connection.protocol.refuse(NO_SLOT);
+                self.lose(letter);
+                None
             }
         }
     }
 
-    fn tools(&mut self, read_ns: u64) -> Tools<'_> {
-        let timing = Timing { mode: self.mode, clock: sys::monotonic_ns, exact: self.sampler.wants_next(), read_ns };
-        Tools {
-            limits: &self.limits,
-            sketch: &mut self.sketch,
-            pool: &mut self.pool,
-            memory: &mut self.memory,
-            timing,
-            now_ns: self.now_ns,
-            serial: self.serial,
-        }
+    /// A request that was completed never reaches the host.
+    fn lose(&mut self, letter: Letter) {
+        self.memory.release(letter.charge());
+        letter.dissolve(&mut self.pool);
     }
 
     /// What settling needs.
@@ -231,8 +218,9 @@ impl Serving {
             let Some((seat, held)) = self.slots.reply(slot, |reply, seat| (SeatId::from_word(seat), reply.kind != ReplyKind::Aged)) else {
                 continue;
             };
+            // Parked in its seat while the baton is away; it comes here again when that is home.
+            let Ok(mut connection) = engine.seats().baton_for(seat, slot) else { continue };
             back += usize::from(held);
-            let mut connection = engine.seats().baton(seat);
             settle::settle(connection.as_deref_mut(), slot, &mut self.desk());
             if let Some(connection) = connection {
                 if !connection.touched {

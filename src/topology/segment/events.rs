@@ -89,9 +89,14 @@ impl Segment {
         };
         self.home().counters.bytes_received.add(count as u64);
         let mut slab = std::mem::take(&mut self.slab);
-        self.serving.received(id, &mut connection, window, &mut slab, read_ns);
-        self.slab = slab;
-        self.go_on(id, connection);
+        if self.cut.is_some() {
+            self.send_out(id, connection, Some((window, &slab, read_ns)));
+            self.slab = slab;
+        } else {
+            self.serving.received(id, &mut connection, window, &mut slab, read_ns);
+            self.slab = slab;
+            self.go_on(id, connection);
+        }
         self.at_work = None;
     }
 

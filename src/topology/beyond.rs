@@ -1,0 +1,141 @@
+//! A thread beyond a cut: it holds parse and decode for batons that other threads send, and sends each home again.
+#![forbid(unsafe_code)]
+
+use super::orders::Orders;
+use super::stations::{self, Holder};
+use super::tell;
+use super::trip::{Belts, Luggage, Trip};
+use crate::connection::exchange::{Exchange, Pending, UNPLACED};
+use crate::connection::{Connection, Ending, Tools};
+use crate::engine::sys;
+use crate::journey::Timing;
+use crate::limits::Limits;
+use crate::memory::pool::Pool;
+use crate::options::{JourneyMode, Options, PipelineUnsafe};
+use crate::parse::sketch::Sketch;
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+/// Batons that are served before their homes are told.
+const ROUND: usize = 32;
+
+/// See the file's first line.
+#[derive(Debug)]
+pub struct Beyond {
+    number: usize,
+    belts: Arc<Belts>,
+    orders: Arc<Orders>,
+    round: VecDeque<Trip>,
+    /// Homes that were sent a baton and not yet told.
+    untold: Vec<bool>,
+    bench: Bench,
+}
+
+/// What parsing and decoding need that belongs to the thread.
+#[derive(Debug)]
+struct Bench {
+    limits: Limits,
+    sketch: Sketch,
+    pool: Pool,
+    mode: JourneyMode,
+    serial: bool,
+    clock: fn() -> u64,
+}
+
+impl Beyond {
+    pub fn new(options: &Options, belts: Arc<Belts>, orders: Arc<Orders>, number: usize) -> Self {
+        let bench = Bench {
+            limits: options.limits.clone(),
+            sketch: Sketch::default(),
+            pool: Pool::new(),
+            mode: options.journey,
+            serial: options.pipeline_unsafe == PipelineUnsafe::Serial,
+            clock: sys::monotonic_ns,
+        };
+        let untold = vec![false; belts.homeward.len()];
+        Beyond { number, belts, orders, round: VecDeque::with_capacity(ROUND), untold, bench }
+    }
+
+    /// Runs until nobody is left who could send a baton.
+    pub fn run(mut self) {
+        loop {
+            // Looked at before the belt: whatever was sent before the last pass was dropped is then on it.
+            let over = self.belts.is_over();
+            self.belts.outward[self.number].take(&mut self.round, ROUND);
+            if !self.round.is_empty() {
+                self.serve_round();
+            } else if over {
+                return;
+            } else {
+                self.belts.outward[self.number].wait();
+            }
+        }
+    }
+
+    fn serve_round(&mut self) {
+        while let Some(mut trip) = self.round.pop_front() {
+            let home = usize::from(trip.luggage.home);
+            // A panic costs the connection that was worked on. Its baton goes home all the same, to be closed there.
+            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| self.bench.serve(&mut trip))) {
+                tell::fault(&self.orders.log, "a thread that parses", &*payload);
+                trip.luggage.fault = true;
+                trip.baton.ending = Ending::Abort;
+            }
+            self.belts.homeward[home].put(trip);
+            self.untold[home] = true;
+        }
+        for (conveyor, untold) in self.belts.homeward.iter().zip(&mut self.untold) {
+            if std::mem::take(untold) {
+                conveyor.wake();
+            }
+        }
+    }
+}
+
+impl Bench {
+    fn serve(&mut self, trip: &mut Trip) {
+        let Trip { baton, luggage } = trip;
+        self.pool.unpack(&mut luggage.freight);
+        let read_ns = luggage.read_ns;
+        if let Some((buffer, count)) = luggage.landed.take() {
+            stations::body(&mut There { bench: self, luggage }, baton, buffer, count);
+        } else if luggage.octets.is_empty() {
+            stations::inbox(&mut There { bench: self, luggage }, baton, read_ns);
+        } else {
+            let mut octets = std::mem::take(&mut luggage.octets);
+            stations::window(&mut There { bench: self, luggage }, baton, &mut octets, read_ns);
+            luggage.octets = octets;
+        }
+    }
+}
+
+/// Parse and decode are here, handoff is at home: what is complete goes into the luggage, and its place in the order is kept.
+struct There<'a> {
+    bench: &'a mut Bench,
+    luggage: &'a mut Luggage,
+}
+
+impl Holder for There<'_> {
+    fn tools(&mut self, read_ns: u64) -> Tools<'_> {
+        let (bench, luggage) = (&mut *self.bench, &mut *self.luggage);
+        Tools {
+            limits: &bench.limits,
+            sketch: &mut bench.sketch,
+            pool: &mut bench.pool,
+            memory: &mut luggage.memory,
+            timing: Timing { mode: bench.mode, clock: bench.clock, exact: luggage.exact, read_ns },
+            now_ns: luggage.now_ns,
+            serial: bench.serial,
+        }
+    }
+
+    fn complete(&mut self, connection: &mut Connection, exchange: Exchange) {
+        let terms = exchange.terms;
+        // The home writes slot, queue and time into it.
+        connection.protocol.push_pending(Pending { slot: UNPLACED, terms, answered: false, queued: false, at_ms: 0 });
+        self.luggage.exchanges.push(exchange);
+        // One request is drawn at a time; the home draws the next.
+        self.luggage.exact &= self.bench.mode == JourneyMode::Steps;
+    }
+}
