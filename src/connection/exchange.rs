@@ -58,3 +58,10 @@ pub struct Pending {
     /// When it was handed over.
     pub at_ms: u64,
 }
+
+impl Pending {
+    /// A request that was completed on a far segment; its home writes slot, queue and time into it.
+    pub fn unplaced(terms: Terms) -> Self {
+        Pending { slot: UNPLACED, terms, answered: false, queued: false, at_ms: 0 }
+    }
+}

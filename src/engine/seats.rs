@@ -113,7 +113,10 @@ impl<B> Seats<B> {
     pub fn baton_for(&mut self, id: SeatId, answer: u32) -> Result<Option<&mut B>, Away> {
         let Some(seat) = self.get(id) else { return Ok(None) };
         if seat.baton.is_none() {
-            seat.parked.get_or_insert_default().answers.push(answer);
+            let answers = &mut seat.parked.get_or_insert_default().answers;
+            if !answers.contains(&answer) {
+                answers.push(answer);
+            }
             return Err(Away);
         }
         Ok(seat.baton.as_deref_mut())
@@ -128,8 +131,8 @@ impl<B> Seats<B> {
     }
 
     /// Takes what was parked, for the baton has come home.
-    pub fn take_parked(&mut self, id: SeatId) -> Option<Box<Parked>> {
-        self.get(id)?.parked.take()
+    pub fn take_parked(&mut self, id: SeatId) -> Option<Parked> {
+        self.get(id)?.parked.take().map(|parked| *parked)
     }
 
     pub(super) fn get(&mut self, id: SeatId) -> Option<&mut Seat<B>> {
@@ -214,6 +217,7 @@ mod tests {
         assert!(seats.is_away(id));
         assert_eq!(seats.baton_for(id, 2), Err(Away));
         assert_eq!(seats.baton_for(id, 3), Err(Away));
+        assert_eq!(seats.baton_for(id, 2), Err(Away), "the same one again");
         seats.park(id, Event::SendProgressed(id, 10));
         seats.park(id, Event::Broken(id));
         seats.park(id, Event::SendProgressed(id, 20));

@@ -5,7 +5,7 @@ use super::orders::Orders;
 use super::stations::{self, Holder};
 use super::tell;
 use super::trip::{Belts, Luggage, Trip};
-use crate::connection::exchange::{Exchange, Pending, UNPLACED};
+use crate::connection::exchange::{Exchange, Pending};
 use crate::connection::{Connection, Ending, Tools};
 use crate::engine::sys;
 use crate::journey::Timing;
@@ -62,18 +62,22 @@ impl Beyond {
         loop {
             // Looked at before the belt: whatever was sent before the last pass was dropped is then on it.
             let over = self.belts.is_over();
-            self.belts.outward[self.number].take(&mut self.round, ROUND);
-            if !self.round.is_empty() {
-                self.serve_round();
-            } else if over {
-                return;
-            } else {
-                self.belts.outward[self.number].wait();
+            if self.serve_round() {
+                continue;
             }
+            if over {
+                return;
+            }
+            self.belts.outward[self.number].wait();
         }
     }
 
-    fn serve_round(&mut self) {
+    /// Serves the batons that are here, and sends them home. False when there is none.
+    pub(super) fn serve_round(&mut self) -> bool {
+        self.belts.outward[self.number].take(&mut self.round, ROUND);
+        if self.round.is_empty() {
+            return false;
+        }
         while let Some(mut trip) = self.round.pop_front() {
             let home = usize::from(trip.luggage.home);
             // A panic costs the connection that was worked on. Its baton goes home all the same, to be closed there.
@@ -90,6 +94,13 @@ impl Beyond {
                 conveyor.wake();
             }
         }
+        true
+    }
+
+    /// Has the clock that times the steps replaced, by one that fails for instance.
+    #[cfg(test)]
+    pub(super) fn set_clock(&mut self, clock: fn() -> u64) {
+        self.bench.clock = clock;
     }
 }
 
@@ -131,9 +142,7 @@ impl Holder for There<'_> {
     }
 
     fn complete(&mut self, connection: &mut Connection, exchange: Exchange) {
-        let terms = exchange.terms;
-        // The home writes slot, queue and time into it.
-        connection.protocol.push_pending(Pending { slot: UNPLACED, terms, answered: false, queued: false, at_ms: 0 });
+        connection.protocol.push_pending(Pending::unplaced(exchange.terms));
         self.luggage.exchanges.push(exchange);
         // One request is drawn at a time; the home draws the next.
         self.luggage.exact &= self.bench.mode == JourneyMode::Steps;

@@ -21,6 +21,8 @@ pub struct Cut {
     untold: Vec<bool>,
     /// Batons that have come home and were not yet looked at.
     home_again: VecDeque<Trip>,
+    // They travel in their boxes.
+    #[allow(clippy::vec_box)]
     spare: Vec<Box<Luggage>>,
 }
 
@@ -152,12 +154,13 @@ impl Segment {
         if luggage.fault {
             self.home().counters.panics.add(1);
         }
-        self.serving.unpack(id, &mut connection, &mut luggage, over);
+        let stale = self.engine.seats().is_stale(id);
+        self.serving.unpack(id, &mut connection, &mut luggage, over || stale);
         if let Some(cut) = &mut self.cut {
             cut.put_away(luggage);
         }
         connection.touched = false;
-        if self.engine.seats().is_stale(id) {
+        if stale {
             self.serving.dissolve(&mut connection);
         } else if over {
             self.close(id, &mut connection);
@@ -173,3 +176,6 @@ impl Segment {
         }
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests;
