@@ -280,16 +280,10 @@ impl Http1 {
         self.pending.push_back(pending);
     }
 
-    /// The oldest request that was completed on a far segment and has no slot yet.
-    pub fn unplaced_mut(&mut self) -> Option<&mut Pending> {
-        self.pending.iter_mut().find(|pending| pending.slot == UNPLACED)
-    }
-
-    /// Forgets the requests that have no slot: they will never reach the host.
+    /// Forgets the requests that were completed on a far segment and have no slot yet: their home adds them again, with one.
     pub fn drop_unplaced(&mut self) {
-        self.pending.retain(|pending| pending.slot != UNPLACED);
-        if self.pending.is_empty() {
-            self.blocked = false;
+        while self.pending.back().is_some_and(|pending| pending.slot == UNPLACED) {
+            self.pending.pop_back();
         }
     }
 

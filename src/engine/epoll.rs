@@ -398,7 +398,7 @@ impl<B> Engine<B> for EpollEngine<B> {
     }
 
     fn has_ready(&self) -> bool {
-        !self.ready.is_empty() && !self.receives_paused
+        (!self.ready.is_empty() && !self.receives_paused) || self.seats.has_replayed()
     }
 
     fn reap(&mut self, now_ms: u64, slab: &mut [u8]) -> Option<Event> {
@@ -407,6 +407,9 @@ impl<B> Engine<B> for EpollEngine<B> {
             if !self.paused_by_owner {
                 self.set_listening(true);
             }
+        }
+        if let Some(event) = self.seats.next_replayed() {
+            return Some(event);
         }
         loop {
             if self.accepting.is_some() {

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::{Event, Landing, Outgoing};
+use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 
 /// Names a seat; stale as soon as the seat is given up.
@@ -24,10 +25,10 @@ impl SeatId {
 
 /// What came for a baton while it was away. Few seats have any.
 #[derive(Debug, Default)]
-pub struct Parked {
-    pub events: Vec<Event>,
+struct Parked {
+    events: Vec<Event>,
     /// Answers, as numbers that mean something to their owner.
-    pub answers: Vec<u32>,
+    answers: Vec<u32>,
 }
 
 /// The baton of a seat is away.
@@ -64,11 +65,13 @@ pub struct Seats<B> {
     seats: Vec<Seat<B>>,
     free: Vec<u32>,
     taken: usize,
+    /// Events of batons that have come home since.
+    replayed: VecDeque<Event>,
 }
 
 impl<B> Seats<B> {
     pub fn new() -> Self {
-        Seats { seats: Vec::new(), free: Vec::new(), taken: 0 }
+        Seats { seats: Vec::new(), free: Vec::new(), taken: 0, replayed: VecDeque::new() }
     }
 
     /// How many seats are taken.
@@ -122,7 +125,7 @@ impl<B> Seats<B> {
         Ok(seat.baton.as_deref_mut())
     }
 
-    /// Keeps an event for a baton that is away. Of those that say the same or more than one before, only the later is kept.
+    /// Keeps an event until the baton is home. Of those that say the same or more than one before, only the later is kept.
     pub fn park(&mut self, id: SeatId, event: Event) {
         let Some(seat) = self.get(id) else { return };
         let events = &mut seat.parked.get_or_insert_default().events;
@@ -130,9 +133,25 @@ impl<B> Seats<B> {
         events.push(event);
     }
 
-    /// Takes what was parked, for the baton has come home.
-    pub fn take_parked(&mut self, id: SeatId) -> Option<Parked> {
-        self.get(id)?.parked.take().map(|parked| *parked)
+    /// The baton is home: the events that were parked are the next to be reaped, the answers go to `answers`.
+    pub fn replay(&mut self, id: SeatId, answers: &mut Vec<u32>) {
+        let Some(parked) = self.get(id).and_then(|seat| seat.parked.take()) else { return };
+        self.replayed.extend(parked.events);
+        answers.extend(parked.answers);
+    }
+
+    pub(super) fn next_replayed(&mut self) -> Option<Event> {
+        self.replayed.pop_front()
+    }
+
+    pub(super) fn has_replayed(&self) -> bool {
+        !self.replayed.is_empty()
+    }
+
+    /// What is parked at a seat.
+    #[cfg(test)]
+    pub fn parked(&mut self, id: SeatId) -> &[Event] {
+        self.get(id).and_then(|seat| seat.parked.as_ref()).map_or(&[], |parked| &parked.events)
     }
 
     pub(super) fn get(&mut self, id: SeatId) -> Option<&mut Seat<B>> {
@@ -224,10 +243,15 @@ mod tests {
         seats.park(id, Event::Sent(id, Outgoing::default()));
         seats.park(id, Event::Broken(id));
         seats.return_baton(id, baton);
-        let parked = seats.take_parked(id).unwrap();
-        assert_eq!(parked.answers, [2, 3]);
-        assert!(matches!(parked.events[..], [Event::Sent(..), Event::Broken(_)]), "{:?}", parked.events);
-        assert!(seats.take_parked(id).is_none());
+        assert!(!seats.has_replayed());
+        let mut answers = vec![1];
+        seats.replay(id, &mut answers);
+        seats.replay(id, &mut answers);
+        assert_eq!(answers, [1, 2, 3]);
+        assert!(matches!(seats.next_replayed(), Some(Event::Sent(..))));
+        assert!(seats.has_replayed());
+        assert!(matches!(seats.next_replayed(), Some(Event::Broken(_))));
+        assert!(seats.next_replayed().is_none());
     }
 
     #[test]
@@ -243,7 +267,8 @@ mod tests {
         seats.return_baton(id, baton);
         let next = seats.sit(stream(), Box::new(8));
         assert_eq!((next.index, seats.baton_for(next, 1)), (id.index, Ok(Some(&mut 8))));
-        assert!(seats.take_parked(next).is_none());
+        seats.replay(next, &mut Vec::new());
+        assert!(!seats.has_replayed());
         assert_eq!(seats.taken(), 1);
     }
 }

@@ -2,11 +2,10 @@
 #![forbid(unsafe_code)]
 
 use super::orders::Orders;
-use super::stations::{self, Holder};
+use super::stations::{self, Exit, Work};
 use super::tell;
 use super::trip::{Belts, Luggage, Trip};
-use crate::connection::exchange::{Exchange, Pending};
-use crate::connection::{Connection, Ending, Tools};
+use crate::connection::{Ending, Tools};
 use crate::engine::sys;
 use crate::journey::Timing;
 use crate::limits::Limits;
@@ -108,43 +107,27 @@ impl Bench {
     fn serve(&mut self, trip: &mut Trip) {
         let Trip { baton, luggage } = trip;
         self.pool.unpack(&mut luggage.freight);
-        let read_ns = luggage.read_ns;
-        if let Some((buffer, count)) = luggage.landed.take() {
-            stations::body(&mut There { bench: self, luggage }, baton, buffer, count);
-        } else if luggage.octets.is_empty() {
-            stations::inbox(&mut There { bench: self, luggage }, baton, read_ns);
-        } else {
-            let mut octets = std::mem::take(&mut luggage.octets);
-            stations::window(&mut There { bench: self, luggage }, baton, &mut octets, read_ns);
-            luggage.octets = octets;
+        let landed = luggage.landed.take();
+        let mut octets = std::mem::take(&mut luggage.octets);
+        let work = self.work(luggage);
+        match landed {
+            Some((buffer, count)) => stations::body(work, baton, buffer, count),
+            None if octets.is_empty() => stations::inbox(work, baton),
+            None => stations::window(work, baton, &mut octets),
         }
+        luggage.octets = octets;
     }
-}
 
-/// Parse and decode are here, handoff is at home: what is complete goes into the luggage, and its place in the order is kept.
-struct There<'a> {
-    bench: &'a mut Bench,
-    luggage: &'a mut Luggage,
-}
-
-impl Holder for There<'_> {
-    fn tools(&mut self, read_ns: u64) -> Tools<'_> {
-        let (bench, luggage) = (&mut *self.bench, &mut *self.luggage);
-        Tools {
-            limits: &bench.limits,
-            sketch: &mut bench.sketch,
-            pool: &mut bench.pool,
+    fn work<'a>(&'a mut self, luggage: &'a mut Luggage) -> Work<'a> {
+        let tools = Tools {
+            limits: &self.limits,
+            sketch: &mut self.sketch,
+            pool: &mut self.pool,
             memory: &mut luggage.memory,
-            timing: Timing { mode: bench.mode, clock: bench.clock, exact: luggage.exact, read_ns },
+            timing: Timing { mode: self.mode, clock: self.clock, exact: false, read_ns: luggage.read_ns },
             now_ns: luggage.now_ns,
-            serial: bench.serial,
-        }
-    }
-
-    fn complete(&mut self, connection: &mut Connection, exchange: Exchange) {
-        connection.protocol.push_pending(Pending::unplaced(exchange.terms));
-        self.luggage.exchanges.push(exchange);
-        // One request is drawn at a time; the home draws the next.
-        self.luggage.exact &= self.bench.mode == JourneyMode::Steps;
+            serial: self.serial,
+        };
+        Work { tools, sampler: &mut luggage.sampler, exit: Exit::Luggage(&mut luggage.exchanges) }
     }
 }

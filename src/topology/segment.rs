@@ -149,11 +149,7 @@ impl Segment {
         self.resume_waiting();
         self.engine.time_next_receive(self.serving.wants_timed());
         while let Some(event) = self.next_event() {
-            if self.cut.is_some() {
-                self.handle_or_park(event);
-            } else {
-                self.handle(event);
-            }
+            self.handle(event);
             if self.serving.outlet.is_full() {
                 self.hand_over();
                 if self.touched.len() >= BURST {

@@ -5,19 +5,16 @@ mod packing;
 
 pub use packing::Landed;
 
-use super::stations::{self, Holder};
-use crate::connection::exchange::{Exchange, Pending};
+use super::stations::{self, Exit, Handoff, Work};
 use crate::connection::{Connection, Ending, Memory, Tools};
 use crate::decrypt;
 use crate::engine::{Engine, Outgoing, SeatId, Sending, Window, sys};
 use crate::handoff::{Door, Outlet};
 use crate::journey::{Sampler, Timing};
 use crate::limits::Limits;
-use crate::memory::letter::Letter;
 use crate::memory::pool::Pool;
 use crate::memory::slots::{ReplyKind, SlotOwner};
 use crate::options::JourneyMode;
-use crate::parse::refusal::Refusal;
 use crate::parse::sketch::Sketch;
 use crate::read;
 use crate::respond::encode::{Date, Opening};
@@ -32,36 +29,6 @@ use std::time::SystemTime;
 const SPARE_BUFFERS: usize = 64;
 /// A larger write buffer is not kept.
 const SPARE_BYTES: usize = 128 * 1024;
-
-const NO_SLOT: Refusal = Refusal::new(503, "too many open requests, try again later");
-
-/// The whole rope is here: what is parsed is handed in at once.
-struct Here<'a> {
-    serving: &'a mut Serving,
-    id: SeatId,
-}
-
-impl Holder for Here<'_> {
-    #[inline]
-    fn tools(&mut self, read_ns: u64) -> Tools<'_> {
-        let serving = &mut *self.serving;
-        let timing = Timing { mode: serving.mode, clock: sys::monotonic_ns, exact: serving.sampler.wants_next(), read_ns };
-        Tools {
-            limits: &serving.limits,
-            sketch: &mut serving.sketch,
-            pool: &mut serving.pool,
-            memory: &mut serving.memory,
-            timing,
-            now_ns: serving.now_ns,
-            serial: serving.serial,
-        }
-    }
-
-    #[inline]
-    fn complete(&mut self, connection: &mut Connection, exchange: Exchange) {
-        self.serving.deliver(self.id, connection, exchange);
-    }
-}
 
 /// See the file's first line.
 pub struct Serving {
@@ -137,15 +104,15 @@ impl Serving {
         connection.since_ms = self.now_ms();
         match window {
             Window::Buffer(buffer, count) if connection.protocol.in_body() => {
-                stations::body(&mut Here { serving: self, id }, connection, buffer, count);
+                stations::body(self.work(id, 0), connection, buffer, count);
             }
             window => {
                 if let Some(count) = read::absorb(&mut connection.inbox, window, slab) {
                     let plain = decrypt::open(&mut connection.session, &slab[..count]);
-                    stations::window(&mut Here { serving: self, id }, connection, &mut slab[..plain], read_ns);
+                    stations::window(self.work(id, read_ns), connection, &mut slab[..plain]);
                 } else {
                     decrypt::open(&mut connection.session, connection.inbox.octets());
-                    stations::inbox(&mut Here { serving: self, id }, connection, read_ns);
+                    stations::inbox(self.work(id, read_ns), connection);
                 }
             }
         }
@@ -156,7 +123,7 @@ impl Serving {
         if connection.ending != Ending::Open {
             return;
         }
-        stations::inbox(&mut Here { serving: self, id }, connection, 0);
+        stations::inbox(self.work(id, 0), connection);
         if connection.read_closed {
             self.peer_finished(connection);
         }
@@ -167,41 +134,22 @@ impl Serving {
         connection.protocol.is_stalled() && connection.protocol.may_begin(&self.limits)
     }
 
-    /// Gives a complete request a slot and puts it into the tick's batch.
-    fn deliver(&mut self, id: SeatId, connection: &mut Connection, exchange: Exchange) {
-        let Exchange { letter, terms } = exchange;
-        match self.hand_in(id, letter, connection.read_closed) {
-            Some(slot) => {
-                let pending = Pending { slot, terms, answered: false, queued: !self.outlet.is_inline(), at_ms: self.now_ms() };
-                connection.protocol.push_pending(pending);
-            }
-            None => connection.protocol.refuse(NO_SLOT),
-        }
-    }
-
-    fn hand_in(&mut self, id: SeatId, letter: Letter, read_closed: bool) -> Option<u32> {
-        let charge = letter.charge();
-        match self.slots.open(letter, id.word(), self.outlet.is_inline()) {
-            Ok((slot, token, request)) => {
-                if read_closed {
-                    self.slots.note_read_closed(slot);
-                }
-                self.outlet.add(token, request, charge, self.now_ns);
-                self.sampler.delivered(1);
-                self.delivered += 1;
-                Some(slot)
-            }
-            Err(letter) => {
-                self.lose(letter);
-                None
-            }
-        }
-    }
-
-    /// A request that was completed never reaches the host.
-    fn lose(&mut self, letter: Letter) {
-        self.memory.release(letter.charge());
-        letter.dissolve(&mut self.pool);
+    /// What the octets of a connection are worked on with; the receive took `read_ns`, if it was timed.
+    #[inline(always)]
+    fn work(&mut self, seat: SeatId, read_ns: u64) -> Work<'_> {
+        let timing = Timing { mode: self.mode, clock: sys::monotonic_ns, exact: false, read_ns };
+        let tools = Tools {
+            limits: &self.limits,
+            sketch: &mut self.sketch,
+            pool: &mut self.pool,
+            memory: &mut self.memory,
+            timing,
+            now_ns: self.now_ns,
+            serial: self.serial,
+        };
+        let handoff =
+            Handoff { slots: &mut self.slots, outlet: &mut self.outlet, delivered: &mut self.delivered, seat, now_ns: self.now_ns };
+        Work { tools, sampler: &mut self.sampler, exit: Exit::Handoff(handoff) }
     }
 
     /// What settling needs.

@@ -6,8 +6,10 @@ use crate::connection::exchange::Exchange;
 use crate::connection::{Connection, Memory};
 use crate::engine::SeatId;
 use crate::engine::sys::EventFd;
+use crate::journey::Sampler;
 use crate::memory::pool::Freight;
 use crate::memory::waker::Waker;
+use crate::options::JourneyMode;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -32,9 +34,9 @@ pub struct Luggage {
     pub octets: Vec<u8>,
     /// A body's own buffer with so many new octets at its end.
     pub landed: Option<(Vec<u8>, usize)>,
-    /// What the receive took, if it was timed, and whether the first request is timed at every step.
+    /// What the receive took, if it was timed, and which requests are timed at every step.
     pub read_ns: u64,
-    pub exact: bool,
+    pub sampler: Sampler,
     /// The home's time.
     pub now_ns: u64,
     /// What the home held when the baton left; what is charged and released under way is changed here.
@@ -59,7 +61,7 @@ impl Luggage {
             octets: Vec::new(),
             landed: None,
             read_ns: 0,
-            exact: false,
+            sampler: Sampler::new(JourneyMode::Off, 1),
             now_ns: 0,
             memory: Memory { used: 0, most: 0 },
             memory_before: 0,

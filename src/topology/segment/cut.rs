@@ -61,6 +61,15 @@ impl Cut {
     }
 }
 
+/// Whose event it is, if it can wait. A deadline cannot: it is set anew when the baton comes home, and has then passed.
+fn seat_of(event: &Event) -> Option<SeatId> {
+    match event {
+        Event::Received { seat, .. } | Event::ReadClosed(seat) | Event::Broken(seat) => Some(*seat),
+        Event::Sent(seat, _) | Event::SendProgressed(seat, _) => Some(*seat),
+        Event::Expired(_) | Event::Arrived(..) | Event::ListenerFailed(..) => None,
+    }
+}
+
 impl Segment {
     /// Cuts the rope behind this segment's stations.
     pub fn cut(&mut self, pass: Pass) {
@@ -97,22 +106,23 @@ impl Segment {
         cut.pass.belts().outward[far].put(Trip { baton: connection, luggage });
     }
 
-    /// Handles an event, or keeps it in the seat while the baton is away.
-    pub(super) fn handle_or_park(&mut self, event: Event) {
-        let id = match &event {
-            Event::Received { seat, .. } | Event::ReadClosed(seat) | Event::Broken(seat) => *seat,
-            Event::Sent(seat, _) | Event::SendProgressed(seat, _) => *seat,
-            // The deadline is set anew when the baton comes home, and has then passed.
-            Event::Expired(_) | Event::Arrived(..) | Event::ListenerFailed(..) => return self.handle(event),
-        };
-        if !self.engine.seats().is_away(id) {
-            return self.handle(event);
-        }
-        debug_assert!(!matches!(event, Event::Received { .. } | Event::ReadClosed(_)), "nothing is received while a baton is away");
-        self.engine.seats().park(id, event);
+    /// Whether an event is for a baton that is away.
+    pub(super) fn is_for_later(&mut self, event: &Event) -> bool {
+        let away = seat_of(event).is_some_and(|id| self.engine.seats().is_away(id));
+        let unasked = matches!(event, Event::Received { .. } | Event::ReadClosed(_));
+        debug_assert!(!(away && unasked), "nothing is received while a baton is away");
+        away
     }
 
-    /// Lets the batons in that are home again: what they completed is handed over, then what came meanwhile is done.
+    /// Keeps an event until its baton is home.
+    #[cold]
+    pub(super) fn park(&mut self, event: Event) {
+        if let Some(id) = seat_of(&event) {
+            self.engine.seats().park(id, event);
+        }
+    }
+
+    /// Lets the batons in that are home again: what they completed is handed in, and what came meanwhile is next.
     pub(super) fn let_in(&mut self) {
         // Only what was there at first, so that a tick has an end.
         let most = self.cut.as_ref().map_or(0, |cut| cut.away);
@@ -148,9 +158,8 @@ impl Segment {
             cut.away -= 1;
         }
         self.at_work = Some(id);
-        let parked = self.engine.seats().take_parked(id).unwrap_or_default();
-        // They are settled with the next that come, once the baton sits in its seat.
-        self.home_coming.extend(parked.answers);
+        // Answers that came meanwhile are settled with the next that come, once the baton sits in its seat; events are reaped again.
+        self.engine.seats().replay(id, &mut self.home_coming);
         if luggage.fault {
             self.home().counters.panics.add(1);
         }
@@ -171,9 +180,6 @@ impl Segment {
             self.go_on(id, connection);
         }
         self.at_work = None;
-        for event in parked.events {
-            self.handle(event);
-        }
     }
 }
 

@@ -18,6 +18,9 @@ const RESPONSE_TIMEOUT: Refusal = Refusal::new(504, "no answer in time");
 
 impl Segment {
     pub(super) fn handle(&mut self, event: Event) {
+        if self.cut.is_some() && self.is_for_later(&event) {
+            return self.park(event);
+        }
         match event {
             Event::Arrived(listener, arrival) => self.arrived(listener, arrival),
             Event::Received { seat, window, read_ns } => self.received(seat, window, read_ns),

@@ -1,8 +1,8 @@
 //! What a baton takes along when other threads parse, and what is done at home with what it brings.
 #![forbid(unsafe_code)]
 
-use super::{NO_SLOT, Serving};
-use crate::connection::exchange::Exchange;
+use super::Serving;
+use super::stations::{Exit, Work};
 use crate::connection::{Connection, Ending, Memory};
 use crate::decrypt;
 use crate::engine::{SeatId, Window};
@@ -37,7 +37,7 @@ impl Serving {
                 }
             }
         }
-        luggage.exact = self.sampler.wants_next();
+        luggage.sampler = self.sampler;
         luggage.now_ns = self.now_ns;
         luggage.memory = Memory { used: self.memory.used, most: self.memory.most };
         luggage.memory_before = self.memory.used;
@@ -50,27 +50,13 @@ impl Serving {
     /// A baton is home from the thread that parses: gives what it completed its slots, in order. With `over` it goes no further.
     pub fn unpack(&mut self, id: SeatId, connection: &mut Connection, luggage: &mut Luggage, over: bool) {
         luggage.account(&mut self.memory);
-        let mut lost = over || luggage.fault;
-        for Exchange { mut letter, terms: _ } in luggage.exchanges.drain(..) {
-            if let Some(journey) = letter.journey() {
-                journey.delivered_at_ns = self.now_ns;
-            }
-            if lost {
-                self.lose(letter);
-                continue;
-            }
-            let (queued, at_ms) = (!self.outlet.is_inline(), self.now_ms());
-            match (self.hand_in(id, letter, connection.read_closed), connection.protocol.unplaced_mut()) {
-                (Some(slot), Some(pending)) => (pending.slot, pending.queued, pending.at_ms) = (slot, queued, at_ms),
-                _ => {
-                    connection.protocol.refuse(NO_SLOT);
-                    lost = true;
-                }
-            }
+        let lost = over || luggage.fault;
+        let done = luggage.exchanges.len() as u32;
+        let Work { tools, sampler, exit } = self.work(id, 0);
+        if let Exit::Handoff(handoff) = exit {
+            handoff.place(connection, &mut luggage.exchanges, lost, tools.memory, tools.pool);
         }
-        if lost {
-            connection.protocol.drop_unplaced();
-        }
+        sampler.delivered(done);
         if connection.read_closed {
             self.peer_finished(connection);
         }
