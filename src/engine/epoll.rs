@@ -408,8 +408,8 @@ impl<B> Engine<B> for EpollEngine<B> {
                 self.set_listening(true);
             }
         }
-        if let Some(event) = self.seats.next_replayed() {
-            return Some(event);
+        if self.seats.has_replayed() {
+            return self.seats.next_replayed();
         }
         loop {
             if self.accepting.is_some() {

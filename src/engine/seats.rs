@@ -140,6 +140,8 @@ impl<B> Seats<B> {
         answers.extend(parked.answers);
     }
 
+    #[cold]
+    #[inline(never)]
     pub(super) fn next_replayed(&mut self) -> Option<Event> {
         self.replayed.pop_front()
     }

@@ -145,7 +145,9 @@ impl Segment {
         if !self.obey() {
             return false;
         }
-        self.let_in();
+        if self.cut.is_some() {
+            self.let_in();
+        }
         self.resume_waiting();
         self.engine.time_next_receive(self.serving.wants_timed());
         while let Some(event) = self.next_event() {
@@ -157,7 +159,9 @@ impl Segment {
                 }
             }
         }
-        self.tell_far_threads();
+        if self.cut.is_some() {
+            self.tell_far_threads();
+        }
         if self.hand_over() {
             self.spinner.make_way();
             self.hand_over();
@@ -174,7 +178,10 @@ impl Segment {
 
     /// Waits for events, unless there is work already.
     fn sleep(&mut self) {
-        self.tell_far_threads();
+        if self.cut.is_some() {
+            // A tick that ended by a panic may not have told them.
+            self.tell_far_threads();
+        }
         let mut timeout_ms = if self.is_busy() { 0 } else { self.patience_ms };
         if timeout_ms < 0 {
             timeout_ms = self.look_around();

@@ -81,6 +81,7 @@ impl Segment {
         self.cut.as_ref().is_some_and(|cut| cut.has_arrivals(self.number))
     }
 
+    #[inline(never)]
     pub(super) fn tell_far_threads(&mut self) {
         if let Some(cut) = &mut self.cut {
             cut.tell();
@@ -88,6 +89,7 @@ impl Segment {
     }
 
     /// Sends a baton out. While it is away nothing is received and no deadline is due; what comes for it waits in its seat.
+    #[inline(never)]
     pub(super) fn send_out(&mut self, id: SeatId, mut connection: Box<Connection>, landed: Landed<'_>) {
         let Some(cut) = &mut self.cut else { return };
         let mut luggage = cut.spare.pop().unwrap_or_default();
@@ -123,6 +125,7 @@ impl Segment {
     }
 
     /// Lets the batons in that are home again: what they completed is handed in, and what came meanwhile is next.
+    #[inline(never)]
     pub(super) fn let_in(&mut self) {
         // Only what was there at first, so that a tick has an end.
         let most = self.cut.as_ref().map_or(0, |cut| cut.away);
@@ -139,6 +142,7 @@ impl Segment {
     }
 
     /// The last tick: waits for every baton that is out, and closes its connection. It is not long: a far thread only computes.
+    #[inline(never)]
     pub(super) fn call_home(&mut self) {
         while self.cut.as_ref().is_some_and(|cut| cut.away > 0) {
             self.tell_far_threads();
