@@ -17,6 +17,8 @@ const QUEUE_TIMEOUT: Refusal = Refusal::new(503, "waited too long in the queue, 
 const RESPONSE_TIMEOUT: Refusal = Refusal::new(504, "no answer in time");
 
 impl Segment {
+    // Measured: inlined into the tick it costs 55 instructions more a request.
+    #[inline(never)]
     pub(super) fn handle(&mut self, event: Event) {
         if self.cut.is_some() && self.is_for_later(&event) {
             return self.park(event);
