@@ -68,20 +68,19 @@ fn homes_send(batons: [&'static [u32]; 2], most: usize) {
     assert_eq!(seen.len(), batons.iter().map(|mine| mine.len()).sum::<usize>());
 }
 
-// Fails when: `put` does not count what it put, or counts before it puts and outside of the lock; `wake` or `announce_sleep` has
-// no fence; `wake` forgets to signal.
+// Fails when: `put` does not count what it put, or counts before it puts and outside of the lock; `wake` has no fence.
 #[test]
 fn two_homes_and_a_far_thread_that_sleeps() {
     explore(3, || homes_send([&[1], &[2]], usize::MAX));
 }
 
-// Fails when: `take` leaves the count as it was, or takes from the back.
+// Fails when: `take` says that nothing is left although something is; it takes from the back.
 #[test]
 fn what_is_left_on_the_belt_is_taken_in_the_next_round() {
     explore(2, || homes_send([&[1, 2], &[3]], 1));
 }
 
-// Fails when: either direction loses a wake-up.
+// Fails when: `put` or `wake` is changed as above, which either direction would notice.
 #[test]
 fn a_baton_goes_out_and_comes_home() {
     explore(3, || {
