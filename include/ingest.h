@@ -40,7 +40,7 @@
  *     when the thing is absent. C strings are taken in set-up calls only.
  *  6. A request is read-only and lives until the host gives it back, not until a callback ends: by
  *     answering it, by ingest_abandon or by ingest_server_free. An answer gives it back whatever it
- *     returns, INGEST_E_GONE included; only INGEST_E_ARGUMENT and INGEST_E_UNSUPPORTED mean that nothing
+ *     returns, INGEST_E_GONE included; only INGEST_E_ARGUMENT and INGEST_E_STATE mean that nothing
  *     happened and the request is still held.
  *  7. A token names one request for ever. A late, foreign or second use of it is INGEST_E_GONE, never a
  *     crash.
@@ -496,7 +496,7 @@ typedef struct ingest_response {
   struct ingest_slice body;
   // For `ingest_respond_begin` and `ingest_respond_file`; -1 is unknown. Elsewhere 0 or the body's length.
   int64_t content_length;
-  // 1: the body is borrowed until the event RELEASED; 0: it is copied. Only 0 is built yet.
+  // 1: the body is borrowed until the event RELEASED, which the option `events` has to ask for; 0: it is copied.
   uint32_t lend;
   // Zero.
   uint32_t reserved;
@@ -1153,14 +1153,21 @@ int32_t ingest_token_alive(const struct ingest_server *server, ingest_token toke
 // Answers a request. Status, fields and body are copied before the call returns, and sent by the
 // thread that owns the connection, in the order in which its requests came.
 //
-// Ownership: the response and everything in it stay the caller's. Unless the call returns
-// INGEST_E_ARGUMENT or INGEST_E_UNSUPPORTED the request's memory is the library's again, also when
+// With `lend` the body is not copied but sent from where it is: it has to stay readable and unchanged
+// until the event RELEASED of this token, which comes exactly once if the call returns INGEST_OK,
+// whether the body could be sent or not; at the latest it is the caller's again when
+// ingest_server_free has returned. Without `released` in the option `events` nobody would hear of
+// that, so lend is INGEST_E_ARGUMENT then.
+//
+// Ownership: the response and everything in it but a lent body stay the caller's. Unless the call
+// returns INGEST_E_ARGUMENT or INGEST_E_STATE the request's memory is the library's again, also when
 // the client has left or the answer came too late.
 // Thread: any, also from a callback.
 // Blocks: never.
 // Returns: INGEST_OK; INGEST_E_GONE if the token is stale, foreign or was answered before;
 // INGEST_E_ARGUMENT for NULL, a status outside 200 to 599, or a field that cannot be sent (nothing
-// happened, try again); INGEST_E_UNSUPPORTED for lend (nothing happened); INGEST_E_MEMORY;
+// happened, try again); INGEST_E_STATE if an answer was begun with ingest_respond_begin, which has to
+// be ended or abandoned (nothing happened); INGEST_E_MEMORY;
 // INGEST_E_STOPPED; INGEST_E_FORKED.
 // Since: 0.1
 ingest_status ingest_respond(struct ingest_server *server,
@@ -1170,7 +1177,8 @@ ingest_status ingest_respond(struct ingest_server *server,
 // Answers a request with a status, a content type and a body, the shortest way to say it.
 //
 // Ownership: type and body stay the caller's; a NULL type sends no Content-Type, body may be NULL if
-// length is 0. Unless the call returns INGEST_E_ARGUMENT the request's memory is the library's again.
+// length is 0. Unless the call returns INGEST_E_ARGUMENT or INGEST_E_STATE the request's memory is the
+// library's again.
 // Thread: any, also from a callback.
 // Blocks: never.
 // Returns: as ingest_respond.
@@ -1214,62 +1222,6 @@ int32_t ingest_respond_all(struct ingest_server *server,
                            uint16_t status,
                            ingest_status *each);
 
-// Begins an answer whose body follows in pieces, or sends an interim answer (status 1xx). Not built
-// yet.
-//
-// Ownership: the response and everything in it stay the caller's; in this version the request stays
-// the host's to answer.
-// Thread: any, also from a callback.
-// Blocks: never.
-// Returns: INGEST_E_UNSUPPORTED in this version (nothing happened); INGEST_E_ARGUMENT for NULL or a
-// response that is malformed; INGEST_E_FORKED.
-// Since: 0.1
-ingest_status ingest_respond_begin(struct ingest_server *server,
-                                   ingest_token token,
-                                   const struct ingest_response *response);
-
-// Adds octets to the body of an answer that was begun. Not built yet.
-//
-// Ownership: the octets stay the caller's.
-// Thread: any, also from a callback.
-// Blocks: never.
-// Returns: INGEST_E_UNSUPPORTED in this version (nothing happened); INGEST_E_ARGUMENT for NULL;
-// INGEST_E_FORKED.
-// Since: 0.1
-int32_t ingest_respond_write(struct ingest_server *server,
-                             ingest_token token,
-                             const void *bytes,
-                             size_t length);
-
-// Ends an answer that was begun, with trailer fields if there are any. Not built yet.
-//
-// Ownership: the trailers stay the caller's.
-// Thread: any, also from a callback.
-// Blocks: never.
-// Returns: INGEST_E_UNSUPPORTED in this version (nothing happened); INGEST_E_ARGUMENT for NULL;
-// INGEST_E_FORKED.
-// Since: 0.1
-ingest_status ingest_respond_end(struct ingest_server *server,
-                                 ingest_token token,
-                                 const struct ingest_header *trailers,
-                                 size_t count);
-
-// Answers a request with a part of a file as the body. Not built yet.
-//
-// Ownership: the response stays the caller's, and the descriptor too (it will be duplicated); in this
-// version the request stays the host's to answer.
-// Thread: any, also from a callback.
-// Blocks: never.
-// Returns: INGEST_E_UNSUPPORTED in this version (nothing happened); INGEST_E_ARGUMENT for NULL, a
-// response that is malformed, or a negative descriptor; INGEST_E_FORKED.
-// Since: 0.1
-ingest_status ingest_respond_file(struct ingest_server *server,
-                                  ingest_token token,
-                                  const struct ingest_response *response,
-                                  int fd,
-                                  uint64_t offset,
-                                  uint64_t length);
-
 // Answers a batch from one flat block of records, offsets and octets, the counterpart of
 // ingest_queue_poll_packed; docs/packed.md describes it byte by byte. The whole block is looked at before
 // anything happens. A token that is stale, or a record whose answer cannot be sent, does not keep the
@@ -1294,6 +1246,86 @@ int32_t ingest_respond_packed(struct ingest_server *server, const void *block, s
 // INGEST_E_ARGUMENT for NULL; INGEST_E_FORKED.
 // Since: 0.1
 ingest_status ingest_abandon(struct ingest_server *server, ingest_token token);
+
+// Begins an answer whose body follows in pieces, or sends an interim answer.
+//
+// With a status of 200 to 599 the answer's head is sent; ingest_respond_write adds octets, and
+// ingest_respond_end ends it. content_length says how many octets will be written, 0 for none; -1 is
+// unknown: the body is sent in chunks, to an HTTP/1.0 client until the connection closes. Until the end
+// the request's memory stays the host's, whatever becomes of the client.
+//
+// With a status of 100 to 199 (but 101) an interim answer is sent, such as 103 with Link fields; the
+// request stays the host's to answer, whatever the call returns. An HTTP/1.0 client gets none.
+//
+// Ownership: the response and everything in it stay the caller's. After INGEST_E_GONE for a status of
+// 200 or more the request's memory is the library's again, since nothing was begun that could be ended.
+// Thread: any, also from a callback.
+// Blocks: never.
+// Returns: INGEST_OK; INGEST_E_GONE if the token is stale or foreign, or the right to answer has ended;
+// INGEST_E_STATE if an answer was begun before (nothing happened); INGEST_E_BUSY for an interim answer
+// if 16 KiB of them are not sent yet (nothing happened); INGEST_E_ARGUMENT for NULL, another status, a
+// body, lend, or a field that cannot be sent (nothing happened); INGEST_E_FORKED.
+// Since: 0.1
+ingest_status ingest_respond_begin(struct ingest_server *server,
+                                   ingest_token token,
+                                   const struct ingest_response *response);
+
+// Adds octets to the body of an answer that was begun. They are copied: as many as there is room for,
+// since at most 64 KiB of one answer wait for the client to read. With INGEST_E_BUSY there is no room;
+// the event WRITABLE says when there is some again, if the option `events` asks for it. For a HEAD
+// request, and for 204 and 304, octets are taken and not sent.
+//
+// Ownership: the octets stay the caller's. The request's memory stays the host's, also after
+// INGEST_E_GONE: ingest_respond_end or ingest_abandon gives it back.
+// Thread: any, also from a callback. Pieces from several threads are sent in the order of the calls.
+// Blocks: never.
+// Returns: how many octets were taken, possibly fewer than length; INGEST_E_BUSY if none (nothing
+// happened); INGEST_E_GONE if the client has left, the server has stopped, or the token is stale or
+// foreign; INGEST_E_STATE if no answer was begun (nothing happened); INGEST_E_ARGUMENT for NULL, or for
+// more octets in all than content_length said (nothing happened); INGEST_E_MEMORY (nothing happened);
+// INGEST_E_FORKED.
+// Since: 0.1
+int32_t ingest_respond_write(struct ingest_server *server,
+                             ingest_token token,
+                             const void *bytes,
+                             size_t length);
+
+// Ends an answer that was begun. Trailer fields are sent behind a body of unknown length, and left out
+// where the protocol has no place for them.
+//
+// Ownership: the trailers stay the caller's. Unless the call returns INGEST_E_ARGUMENT or INGEST_E_STATE
+// the request's memory is the library's again.
+// Thread: any, also from a callback.
+// Blocks: never.
+// Returns: INGEST_OK; INGEST_E_GONE if the client has left, the server has stopped, or the token is stale
+// or foreign; INGEST_E_STATE if no answer was begun, or it was ended before (nothing happened);
+// INGEST_E_ARGUMENT for NULL, a trailer that cannot be sent, or fewer octets than content_length said:
+// write the rest, or abandon the request (nothing happened); INGEST_E_FORKED.
+// Since: 0.1
+ingest_status ingest_respond_end(struct ingest_server *server,
+                                 ingest_token token,
+                                 const struct ingest_header *trailers,
+                                 size_t count);
+
+// Answers a request with a part of a regular file as the body: length octets from offset on. The kernel
+// sends them without a copy, except in a server that is driven by turns. If the file becomes shorter
+// meanwhile, the connection is closed so that the client sees that something is missing.
+//
+// Ownership: the response stays the caller's, and the descriptor too: it is duplicated, and may be closed
+// at once. Unless the call returns INGEST_E_ARGUMENT, INGEST_E_STATE or INGEST_E_SYSTEM the request's
+// memory is the library's again.
+// Thread: any, also from a callback.
+// Blocks: never on the network; opening nothing, it asks the file for its length.
+// Returns: as ingest_respond; INGEST_E_ARGUMENT also for a descriptor that is no regular file, a part that
+// does not lie in it, a body, lend, or a content_length that is neither 0 nor length (nothing happened);
+// INGEST_E_SYSTEM if the descriptor cannot be duplicated (nothing happened).
+// Since: 0.1
+ingest_status ingest_respond_file(struct ingest_server *server,
+                                  ingest_token token,
+                                  const struct ingest_response *response,
+                                  int fd,
+                                  uint64_t offset,
+                                  uint64_t length);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -40,11 +40,21 @@ pub struct Connection {
     pub protocol: Http1,
     /// Answers that are rendered and not yet sent.
     pub outbox: Outgoing,
+    /// Octets of a streamed answer that are on their way out: the slot, and how many.
+    pub pulled: Option<(u32, usize)>,
+    /// Slots that are told something once what is on its way out is with the kernel, and what.
+    pub unsent: Vec<(u32, u64)>,
+    /// Octets that the host's threads sent themselves, not counted yet.
+    pub sent_straight: u64,
+    /// An answer was begun and will not be ended.
+    pub truncated: bool,
     /// The engine is sending what the outbox held; nothing may be added until it is done.
     pub sending: bool,
     /// The engine has been asked for octets.
     pub receiving: bool,
-    /// The peer sent FIN.
+    /// The peer sent FIN; octets before it may still be unread.
+    pub fin_seen: bool,
+    /// All that the peer sent was received, and FIN after it.
     pub read_closed: bool,
     /// Stands on the list of connections to go on with in this tick.
     pub touched: bool,
@@ -103,8 +113,13 @@ impl Connection {
             inbox: Inbox::default(),
             protocol: Http1::default(),
             outbox: Outgoing::default(),
+            pulled: None,
+            unsent: Vec::new(),
+            sent_straight: 0,
+            truncated: false,
             sending: false,
             receiving: false,
+            fin_seen: false,
             read_closed: false,
             touched: false,
             ending: Ending::Open,

@@ -99,6 +99,14 @@ pub const READ_AHEAD_BYTES: usize = 64 * 1024;
 pub const READ_PER_TICK_BYTES: usize = 256 * 1024;
 /// Answers gathered for one connection before they are sent although more input is waiting.
 pub const FLUSH_BYTES: usize = 64 * 1024;
+/// Octets of one streamed answer that wait to be sent.
+pub const STREAM_BUFFER_BYTES: usize = 64 * 1024;
+/// Octets of interim answers to one request that wait to be sent.
+pub const INTERIM_BYTES: usize = 16 * 1024;
+/// Most octets of one answer that are sent before the other connections get their turn.
+pub const SEND_PER_TICK_BYTES: u64 = MIB;
+/// Octets of a file that one system call sends.
+pub const FILE_STEP_BYTES: usize = 256 * 1024;
 /// A slot keeps a reply buffer up to this size for its next answer.
 pub const REPLY_KEPT_BYTES: usize = 4 * 1024;
 /// The most that `pipeline_max` may be configured to be.

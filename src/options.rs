@@ -1,8 +1,11 @@
 //! What a host may set: one typed struct, filled by name and text through the table in `options/table.rs`.
 #![forbid(unsafe_code)]
 
+mod events;
 pub mod table;
 pub mod values;
+
+pub use self::events::Events;
 
 use crate::limits::{self, Limits};
 use crate::status::{Failure, INGEST_E_OPTION, INGEST_E_UNSUPPORTED};
@@ -79,6 +82,8 @@ pub struct Options {
     pub queues: u32,
     /// Most events of one batch.
     pub batch_max: u32,
+    /// Which events are brought beside requests.
+    pub events: Events,
     pub spin: Spin,
     pub journey: JourneyMode,
     /// With `JourneyMode::Sample`, one request in this many is timed exactly.
@@ -102,6 +107,7 @@ impl Default for Options {
             handler_threads: 0,
             queues: 1,
             batch_max: 64,
+            events: Events::default(),
             spin: Spin::Auto,
             journey: JourneyMode::Sample,
             journey_sample: 64,
@@ -279,7 +285,7 @@ mod tests {
             ("queue_max", "0", "at least 1"),
             ("pipeline_max", "65", "at most 64"),
             ("topology", "ring", "inline"),
-            ("events", "gone", "not built yet"),
+            ("events", "gone,left", "left is no kind of event"),
             ("fd_floor", "3", "not built yet"),
             ("spin", "30", "us"),
             ("tls.cert", "cert.pem", "not built yet"),

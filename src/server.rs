@@ -1,14 +1,18 @@
 //! A server's life: new, listen, start, drain, stop, join.
 #![forbid(unsafe_code)]
 
+mod answers;
 mod driven;
 mod far;
+
+pub use self::answers::Head;
 
 use self::driven::Driven;
 use crate::accept::{Address, Listener};
 use crate::connection::Memory;
 use crate::engine::epoll::EpollEngine;
 use crate::engine::sys::{self, EventFd};
+use crate::handoff::host_queue::about_server;
 use crate::handoff::outlet::Way;
 use crate::handoff::{Door, EventSink, Home, HostQueue, Outlet};
 use crate::limits::{Limits, UNLIMITED};
@@ -19,8 +23,7 @@ use crate::memory::queue::{Bounds, Queue};
 use crate::memory::slots::{SlotOwner, SlotTable};
 use crate::memory::waker::Waker;
 use crate::options::{Delivery, Options, PipelineUnsafe};
-use crate::request::{ingest_request, ingest_token};
-use crate::respond;
+use crate::request::{INGEST_EVENT_STOPPED, ingest_request, ingest_token};
 use crate::stats::{Counters, Totals};
 use crate::status::{Failure, INGEST_E_ARGUMENT, INGEST_E_BUSY, INGEST_E_GONE, INGEST_E_OPTION, INGEST_E_STATE, INGEST_OK, ingest_status};
 use crate::topology::orders::Orders;
@@ -86,7 +89,7 @@ impl Server {
         let number = NUMBERS.fetch_add(1, Ordering::Relaxed) % NUMBER_MAX + 1;
         let seed = RandomState::new().hash_one(number) as u32;
         let slots = Arc::new(SlotTable::new(number, seed));
-        let door = Arc::new(Door::new(slots, homes, queues, limits.in_flight_max, limits.queue_age_ms));
+        let door = Arc::new(Door::new(slots, homes, queues, limits.in_flight_max, limits.queue_age_ms, options.events));
         let orders = Orders { max_connections: connections_max(limits), ..Orders::default() };
         let orders = Arc::new(orders);
         let threads = Threads::new(Arc::clone(&orders));
@@ -183,6 +186,7 @@ impl Server {
             // As before the start, so that it may be tried again.
             self.orders.stop.store(false, Ordering::Release);
             self.queues.iter().for_each(HostQueue::reopen);
+            self.door.homes().iter().for_each(|home| home.mailbox.reopen());
             return started;
         }
         life.started = true;
@@ -231,16 +235,31 @@ impl Server {
         let options = self.options.clone();
         let (door, orders) = (Arc::clone(&self.door), Arc::clone(&self.orders));
         let number = post.number;
+        let says = self.last_words(&post.way);
         let work = move || Server::segment(options, door, orders, post).run();
         let (queues, told) = (Arc::clone(&self.queues), Arc::clone(&self.orders));
         // Nothing comes any more once the last I/O thread has ended: whoever waits hears of it.
         let after = move |last: bool| {
             if last {
+                says();
                 tell::stopped(&told.log);
                 queues.iter().for_each(HostQueue::close);
             }
         };
         life.threads.start(&self.roll, format!("ingest-io-{number}"), true, work, after)
+    }
+
+    /// Tells a host that is called inline that the server has stopped, if it asked to hear that; queues say it themselves.
+    fn last_words(&self, way: &Way) -> impl FnOnce() + use<> {
+        let sink = match way {
+            Way::Inline(sink) if self.options.events.has(INGEST_EVENT_STOPPED) => Some(Arc::clone(sink)),
+            _ => None,
+        };
+        move || {
+            if let Some(sink) = sink {
+                sink.deliver(&[about_server(INGEST_EVENT_STOPPED)]);
+            }
+        }
     }
 
     /// The whole rope for one thread, made on the thread that will hold it.
@@ -249,7 +268,7 @@ impl Server {
         let threads = u64::from(options.io_threads.max(1));
         let share = if limits.memory_max == UNLIMITED { UNLIMITED } else { limits.memory_max / threads };
         let memory = Memory { used: 0, most: share };
-        let slots = SlotOwner::new(Arc::clone(door.slots()), post.number as u16);
+        let slots = SlotOwner::new(Arc::clone(door.slots()), post.number as u16).wanting(options.events.marks());
         let spinner = Spinner::new(options.spin);
         let batch = match post.way {
             Way::Inline(_) => options.batch_max as usize,
@@ -349,27 +368,6 @@ impl Server {
 
     pub fn queue(&self, index: u32) -> Option<&HostQueue> {
         self.queues.get(index as usize)
-    }
-
-    /// Answers a request, from any thread.
-    pub fn respond<'a>(
-        &self,
-        token: ingest_token,
-        status: u16,
-        close: bool,
-        fields: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone,
-        body: &[u8],
-    ) -> ingest_status {
-        respond::post(&self.door, token, status, close, fields, body)
-    }
-
-    /// Answers a request with a body and its type, the shortest way.
-    pub fn respond_typed(&self, token: ingest_token, status: u16, content_type: Option<&[u8]>, body: &[u8]) -> ingest_status {
-        respond::post_typed(&self.door, token, status, content_type, body)
-    }
-
-    pub fn abandon(&self, token: ingest_token) -> ingest_status {
-        respond::abandon(&self.door, token)
     }
 
     /// The request of a token that the host holds, or NULL.

@@ -12,6 +12,11 @@ impl Counter {
         self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(count), Ordering::Relaxed);
     }
 
+    /// Takes something off, for others than the writing thread once that has ended.
+    pub fn lower(&self, count: u64) {
+        let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |value| Some(value.saturating_sub(count)));
+    }
+
     pub fn set(&self, value: u64) {
         self.0.store(value, Ordering::Relaxed);
     }

@@ -3,6 +3,7 @@
 mod runner;
 
 use runner::client::{self, Asked, Client, Response};
+use runner::streams::{self, Listener, News, Wire};
 use runner::{Server, built, make, port_of, root, run};
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
@@ -11,6 +12,7 @@ use std::process::Command;
 use std::sync::Once;
 use std::time::{Duration, Instant};
 
+const ALL: [&str; 7] = ["hello", "queue", "own_loop", "turn", "late", "stream", "inspect"];
 const LISTEN: [&str; 2] = ["--listen", "http://127.0.0.1:0"];
 const DRAIN: Duration = Duration::from_secs(10);
 
@@ -98,6 +100,129 @@ fn late_answers_after_the_time_in_the_path() {
 }
 
 #[test]
+fn stream_serves_a_thousand_requests() {
+    serves_a_thousand("stream", &[], streams::judge_stream);
+}
+
+#[test]
+fn stream_counts() {
+    for shape in [&[][..], &["--set", "topology=shards", "--set", "io_threads=2"]] {
+        let server = Server::start(example("stream").args(LISTEN).args(shape), 1);
+        streams::numbers_arrive_whole(server.port());
+        // A HEAD is told the same and gets no body; HTTP/1.0 knows no chunks and gets the body until the connection closes.
+        let mut wire = Wire::connect(server.port());
+        wire.send(&[client::get("/count?n=9").replacen("GET", "HEAD", 1), client::get("/events").replacen("GET", "HEAD", 1)].concat());
+        assert_eq!([wire.section()[0].as_str(), wire.section()[0].as_str()], ["HTTP/1.1 200 OK"; 2]);
+        wire.send(&client::get("/count?n=9"));
+        streams::judge_numbers(&mut wire, 9);
+        wire.send("GET /count?n=20000 HTTP/1.0\r\n\r\n");
+        let head = wire.section();
+        assert!(
+            head[0].ends_with(" 200 OK") && !head.iter().any(|line| line.to_ascii_lowercase().starts_with("transfer-encoding")),
+            "{head:?}"
+        );
+        assert!(wire.rest() == streams::numbers(20_000).0, "the octets of an HTTP/1.0 answer");
+        for wrong in ["/count?n=", "/count?n=-1", "/count?n=1x", "/count?n=1000000000000000"] {
+            assert_eq!(Client::connect(server.port()).get(wrong).status, 400, "{wrong}");
+        }
+        server.stop_cleanly(DRAIN);
+    }
+}
+
+/// The most memory that a process had, in KiB.
+fn memory_peak(process: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).expect("the child runs");
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("the line is always there");
+    line.split_whitespace().nth(1).and_then(|kibibytes| kibibytes.parse().ok()).expect("it is a number")
+}
+
+#[test]
+fn stream_waits_for_those_who_read_slowly() {
+    let server = Server::start(example("stream").args(LISTEN), 1);
+    let mut slow = Wire::get(server.port(), "/count?n=2000000");
+    // The answers to these are some 900 MB each, of which nothing is read.
+    let never: Vec<Wire> = (0..4).map(|_| Wire::get(server.port(), "/count?n=100000000")).collect();
+    let mut listener = Listener::tune_in(server.port());
+    for _ in 0..5 {
+        listener.tick();
+        streams::numbers_arrive_whole(server.port());
+    }
+    streams::judge_numbers(&mut slow, 2_000_000);
+    never.into_iter().for_each(Wire::reset);
+    listener.tick();
+    let peak = memory_peak(server.process());
+    assert!(peak < 64 * 1024, "{peak} KiB for answers that nobody reads");
+    drop(listener);
+    server.stop_cleanly(DRAIN);
+}
+
+#[test]
+fn stream_sends_a_file() {
+    let server = Server::start(example("stream").args(LISTEN), 1);
+    streams::file_arrives_whole(server.port(), &std::fs::read(built("stream")).expect("it was built"));
+    server.stop_cleanly(DRAIN);
+
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("stream_sends_a_file");
+    std::fs::create_dir_all(&folder).expect("the temporary folder can be written");
+    let path = folder.join("served");
+    let large: Vec<u8> = (0..5_000_000_u32).map(|at| (at ^ (at >> 8) ^ (at >> 16)) as u8).collect();
+    for content in [&b""[..], b"x", &large] {
+        std::fs::write(&path, content).expect("the temporary folder can be written");
+        let server = Server::start(example("stream").args(LISTEN).arg("--file").arg(&path), 1);
+        streams::file_arrives_whole(server.port(), content);
+        server.stop_cleanly(DRAIN);
+    }
+    std::fs::remove_file(&path).expect("it was written above");
+    for absent in [&path, &folder] {
+        let server = Server::start(example("stream").args(LISTEN).arg("--file").arg(absent), 1);
+        let response = Client::connect(server.port()).get("/file");
+        assert_eq!((response.status, response.body.as_slice()), (404, &b"the file cannot be read\n"[..]), "{}", absent.display());
+        server.stop_cleanly(DRAIN);
+    }
+}
+
+#[test]
+fn stream_keeps_up_with_listeners_that_come_and_go() {
+    for shape in [&[][..], &["--set", "topology=shards", "--set", "io_threads=2"]] {
+        let server = Server::start(example("stream").args(LISTEN).args(shape), 1);
+        let page = Client::connect(server.port()).get("/");
+        assert!(page.head.contains("text/html") && String::from_utf8_lossy(&page.body).contains("new EventSource('/events')"));
+        let stayed = streams::listeners_come_and_go(server.port());
+        server.stop_cleanly(DRAIN);
+        streams::judge_goodbye(stayed);
+    }
+}
+
+#[test]
+fn stream_ends_what_it_began_before_it_drains() {
+    let server = Server::start(example("stream").args(LISTEN), 1);
+    let mut listener = Listener::tune_in(server.port());
+    listener.tick();
+    let mut counting = Wire::get(server.port(), "/count?n=1000000");
+    streams::judge_head_of_numbers(&mut counting); // so that it has begun
+    server.signal(libc::SIGTERM);
+    while !matches!(listener.next(), News::Goodbye) {}
+    streams::judge_body_of_numbers(&mut counting, 1_000_000);
+    assert!(counting.rest().is_empty(), "a drain closes the connection behind the answer");
+    let ended = server.finish();
+    assert_eq!((ended.status.code(), ended.stderr.as_str()), (Some(0), ""));
+}
+
+#[test]
+fn stream_is_cut_off_by_a_second_signal() {
+    let server = Server::start(example("stream").args(LISTEN), 1);
+    let mut never = Wire::get(server.port(), "/count?n=100000000");
+    assert_eq!(never.section()[0], "HTTP/1.1 200 OK");
+    server.signal(libc::SIGTERM);
+    std::thread::sleep(Duration::from_millis(100));
+    let again = Instant::now();
+    server.signal(libc::SIGTERM);
+    let ended = server.finish();
+    assert_eq!((ended.status.code(), ended.stderr.as_str()), (Some(0), ""));
+    assert!(again.elapsed() < Duration::from_secs(5), "it took {:?}", again.elapsed());
+}
+
+#[test]
 fn inspect_serves_a_thousand_requests() {
     serves_a_thousand("inspect", &["--set", "journey=steps"], client::judge_inspect);
 }
@@ -135,12 +260,12 @@ fn inspect_shows_every_field() {
 
 #[test]
 fn every_listener_is_announced_and_serves() {
-    for name in ["hello", "queue", "own_loop", "turn", "late", "inspect"] {
+    for name in ALL {
         let server = Server::start(example(name).args(LISTEN).args(LISTEN), 2);
         assert_ne!(server.urls[0], server.urls[1]);
         for url in &server.urls {
             assert!(url.starts_with("http://127.0.0.1:") && port_of(url) != 0, "{url}");
-            assert_eq!(Client::connect(port_of(url)).get("/plaintext").status, 200);
+            assert_eq!(Client::connect(port_of(url)).get("/").status, 200);
         }
         server.stop_cleanly(DRAIN);
     }
@@ -148,7 +273,7 @@ fn every_listener_is_announced_and_serves() {
 
 #[test]
 fn sigint_drains_too() {
-    for name in ["hello", "queue", "own_loop", "turn", "late", "inspect"] {
+    for name in ALL {
         let server = Server::start(example(name).args(LISTEN), 1);
         server.signal(libc::SIGINT);
         let ended = server.finish();
@@ -158,7 +283,7 @@ fn sigint_drains_too() {
 
 #[test]
 fn a_second_signal_stops_at_once() {
-    for name in ["hello", "queue", "own_loop", "turn", "late"] {
+    for name in ["hello", "queue", "own_loop", "turn", "late", "stream"] {
         let server = Server::start(example(name).args(LISTEN), 1);
         let mut half = TcpStream::connect(("127.0.0.1", server.port())).expect("the server accepts");
         half.write_all(b"POST /never HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhalf").expect("the server reads");
@@ -178,7 +303,7 @@ fn a_second_signal_stops_at_once() {
 fn a_taken_port_is_a_clear_error() {
     let taken = TcpListener::bind(("127.0.0.1", 0)).expect("a port is free");
     let address = taken.local_addr().expect("it is bound");
-    for name in ["hello", "queue", "own_loop", "turn", "late", "inspect"] {
+    for name in ALL {
         let ended = run(example(name).arg("--listen").arg(format!("http://{address}")));
         assert_eq!(ended.status.code(), Some(1), "{name}");
         assert!(ended.stdout.is_empty(), "{:?}", ended.stdout);
@@ -190,7 +315,7 @@ fn a_taken_port_is_a_clear_error() {
 
 #[test]
 fn help_is_given_and_bad_usage_is_refused() {
-    for name in ["hello", "queue", "own_loop", "turn", "late", "inspect"] {
+    for name in ALL {
         let help = run(example(name).arg("--help"));
         assert_eq!((help.status.code(), help.stderr.as_str()), (Some(0), ""), "{name}");
         let text = help.stdout.join("\n");

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The sources of the header, in the order in which it shows them.
-const SOURCES: [&str; 10] = [
+const SOURCES: [&str; 11] = [
     "src/status.rs",
     "src/request.rs",
     "src/ffi/version.rs",
@@ -16,6 +16,7 @@ const SOURCES: [&str; 10] = [
     "src/ffi/packed.rs",
     "src/ffi/request.rs",
     "src/ffi/respond.rs",
+    "src/ffi/stream.rs",
 ];
 
 fn root() -> PathBuf {

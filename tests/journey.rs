@@ -8,6 +8,8 @@ mod answers;
 mod bodies;
 #[path = "journey/deadlines.rs"]
 mod deadlines;
+#[path = "journey/events.rs"]
+mod events;
 #[path = "journey/full.rs"]
 mod full;
 #[path = "journey/life.rs"]
@@ -20,6 +22,8 @@ mod lookups;
 mod order;
 #[path = "journey/sharing.rs"]
 mod sharing;
+#[path = "journey/streams.rs"]
+mod streams;
 #[path = "journey/times.rs"]
 mod times;
 #[path = "journey/tokens.rs"]

@@ -25,12 +25,14 @@ void program_complain(const program *self, const char *text)
 
 static void usage(const program *self, FILE *out)
 {
-    fprintf(out, "usage: %s [--listen URL]... [--set option=value]...%s [--help]\n\n%s\n\n", self->name, self->consumers ? " [--consumers N]" : "",
-            self->about);
+    fprintf(out, "usage: %s [--listen URL]... [--set option=value]...%s%s [--help]\n\n%s\n\n", self->name,
+            self->consumers ? " [--consumers N]" : "", self->file ? " [--file PATH]" : "", self->about);
     fprintf(out, "  --listen URL         where to listen, http://127.0.0.1:8080 if never given; port 0 lets the kernel choose\n");
     fprintf(out, "  --set option=value   an option of the library, see below\n");
     if (self->consumers)
         fprintf(out, "  --consumers N        threads that take requests from the queue, %u if not given\n", (unsigned)self->consumers);
+    if (self->file)
+        fprintf(out, "  --file PATH          the file to serve, %s if not given\n", self->file);
     fprintf(out, "  --help               this text\n");
 }
 
@@ -45,6 +47,8 @@ static void describe_options(const program *self, FILE *out)
                 info.help.len ? (const char *)info.help.ptr : "");
     if (self->delivery)
         fprintf(out, "\n%s sets delivery=%s itself; --set delivery=... overrides it\n", self->name, self->delivery);
+    if (self->events)
+        fprintf(out, "\n%s sets events=%s itself; --set events=... overrides it\n", self->name, self->events);
 }
 
 static void bad_usage(const program *self, const char *what, const char *argument)
@@ -122,6 +126,8 @@ static void read_arguments(program *self, int argc, char **argv)
             addresses[address_count++] = value;
         } else if (self->consumers && (value = value_of(self, "--consumers", argc, argv, &at)) != NULL) {
             self->consumers = parse_consumers(self, value);
+        } else if (self->file && (value = value_of(self, "--file", argc, argv, &at)) != NULL) {
+            self->file = value;
         } else if (value_of(self, "--set", argc, argv, &at) == NULL) {
             bad_usage(self, "unknown argument", argv[at]);
         }
@@ -130,17 +136,24 @@ static void read_arguments(program *self, int argc, char **argv)
         addresses[address_count++] = "http://127.0.0.1:8080";
 }
 
-ingest_server *program_new(program *self, int argc, char **argv)
+/* What the program chooses for itself, before the user's --set. */
+static void choose(const program *self, ingest_options *options, const char *name, const char *value)
 {
-    read_arguments(self, argc, argv);
-    raise_descriptor_limit();
     ingest_error error = {0};
-    ingest_options *options = ingest_options_new();
-    if (self->delivery && ingest_options_set(options, "delivery", self->delivery, &error) != INGEST_OK) {
+    if (value && ingest_options_set(options, name, value, &error) != INGEST_OK) {
         program_complain(self, error.text);
         ingest_options_free(options);
         exit(1);
     }
+}
+
+ingest_server *program_new(program *self, int argc, char **argv)
+{
+    read_arguments(self, argc, argv);
+    raise_descriptor_limit();
+    ingest_options *options = ingest_options_new();
+    choose(self, options, "delivery", self->delivery);
+    choose(self, options, "events", self->events);
     for (int at = 1; at < argc; at++) {
         const char *setting = value_of(self, "--set", argc, argv, &at);
         if (setting)

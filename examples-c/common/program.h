@@ -11,7 +11,9 @@ typedef struct program {
     const char *name;     /* for messages and --help */
     const char *about;    /* a sentence for --help */
     const char *delivery; /* the delivery it chooses for itself, before the user's --set; NULL for the library's choice */
+    const char *events;   /* the kinds of event it wants beside requests, before the user's --set; NULL for none */
     uint32_t consumers;   /* default of --consumers, 0 if there is no such option; afterwards what the user said */
+    const char *file;     /* default of --file, NULL if there is no such option; afterwards what the user said */
     bool own_signals;     /* the program handles SIGINT and SIGTERM itself */
     bool turns;           /* the program runs the server itself, with ingest_server_turn */
 } program;

@@ -53,6 +53,14 @@ pub struct Pending {
     pub terms: Terms,
     /// The answer is in the slot and waits for its turn.
     pub answered: bool,
+    /// It was given up instead.
+    pub cut: bool,
+    /// The host answers piece by piece, or has sent interim answers.
+    pub speaking: bool,
+    /// The final answer was begun: the host takes the time it needs.
+    pub begun: bool,
+    /// The head of the final answer is with the outbox.
+    pub head_written: bool,
     /// Went into a queue, and has not been seen to have left it.
     pub queued: bool,
     /// When it was handed over.
@@ -62,6 +70,10 @@ pub struct Pending {
 impl Pending {
     /// A request that was completed on a far segment; its home writes slot, queue and time into it.
     pub fn unplaced(terms: Terms) -> Self {
-        Pending { slot: UNPLACED, terms, answered: false, queued: false, at_ms: 0 }
+        Pending::new(UNPLACED, terms, false, 0)
+    }
+
+    pub fn new(slot: u32, terms: Terms, queued: bool, at_ms: u64) -> Self {
+        Pending { slot, terms, answered: false, cut: false, speaking: false, begun: false, head_written: false, queued, at_ms }
     }
 }

@@ -287,19 +287,36 @@ impl Http1 {
         }
     }
 
-    /// The answer to a slot's request is there. False when this connection does not wait for it.
-    pub fn mark_answered(&mut self, slot: u32) -> bool {
+    /// The answer to a slot's request is there, or will never be (`cut`). False when this connection does not wait for it.
+    pub fn mark_answered(&mut self, slot: u32, cut: bool) -> bool {
         // Answers mostly come in the order of the requests, so the next one is looked at first.
         let guess = self.answered as usize;
-        let at = match self.pending.get(guess) {
-            Some(pending) if pending.slot == slot => Some(guess),
-            _ => self.pending.iter().position(|pending| pending.slot == slot),
-        };
-        if let Some(pending) = at.and_then(|at| self.pending.get_mut(at)) {
-            pending.answered = true;
-            self.answered += 1;
+        let Some(pending) = self.pending_of(slot, guess) else { return false };
+        pending.answered = true;
+        pending.cut = cut;
+        self.answered += 1;
+        true
+    }
+
+    /// The host said something about a slot's request.
+    pub fn mark_speaking(&mut self, slot: u32, begun: bool) {
+        if let Some(pending) = self.pending_of(slot, 0) {
+            pending.speaking = true;
+            pending.begun |= begun;
         }
-        at.is_some()
+    }
+
+    fn pending_of(&mut self, slot: u32, guess: usize) -> Option<&mut Pending> {
+        let at = match self.pending.get(guess) {
+            Some(pending) if pending.slot == slot => guess,
+            _ => self.pending.iter().position(|pending| pending.slot == slot)?,
+        };
+        self.pending.get_mut(at)
+    }
+
+    /// How many answers are owed.
+    pub fn owed(&self) -> usize {
+        self.pending.len()
     }
 
     /// The request whose answer is due next.
@@ -350,7 +367,7 @@ impl Http1 {
     /// An answer's or a refusal's turn has come.
     pub fn has_something_to_say(&self) -> bool {
         match self.pending.front() {
-            Some(front) => front.answered,
+            Some(front) => front.answered || front.speaking,
             None => self.refusal.is_some(),
         }
     }

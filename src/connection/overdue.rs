@@ -34,6 +34,10 @@ impl Connection {
             return Some((after(self.since_ms, limits.linger_timeout_ms), Overdue::Linger));
         }
         if let Some(oldest) = self.protocol.oldest() {
+            if oldest.begun {
+                // A stream lasts as long as the host wants; that the peer reads it is looked at while it is sent.
+                return None;
+            }
             // What is answered already waits for its elders only.
             let (allowed, what) = if oldest.queued {
                 (limits.queue_age_ms.min(limits.response_timeout_ms), Overdue::Queue)

@@ -1,12 +1,16 @@
 //! The engine on epoll: edge-triggered connections, level-triggered listeners, one eventfd for wake-ups.
 #![forbid(unsafe_code)]
 
+mod listening;
+mod sending;
+
 use super::seats::{SeatId, Seats};
 use super::sys::{self, EventFd, Interest, PollEvent, Poller, TimerFd};
 use super::timers::TimerWheel;
-use super::transfer::{push_out, receive};
-use super::{Arrival, Engine, Event, Landing, Outgoing, Sending};
+use super::transfer::{Pushed, push_out, receive};
+use super::{Engine, Event, Landing, Outgoing, Sending};
 use crate::memory::waker::{Signal, Waker};
+use crate::memory::wire::Wire;
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -34,6 +38,11 @@ pub struct EpollEngine<B> {
     ready: VecDeque<SeatId>,
     /// How many of `ready` belong to this tick; what is added meanwhile waits for the next.
     due: usize,
+    /// Seats that have sent their share of a tick, though the kernel would take more.
+    tired: VecDeque<SeatId>,
+    tired_due: usize,
+    /// Where files are read to when the kernel may not send them by itself.
+    piecemeal: Option<Vec<u8>>,
     listeners: Vec<Listener>,
     accepts_per_wake: usize,
     /// The listener that is being accepted on, and how many it may still accept in this tick.
@@ -78,6 +87,9 @@ impl<B> EpollEngine<B> {
             seats: Seats::new(),
             ready: VecDeque::new(),
             due: 0,
+            tired: VecDeque::new(),
+            tired_due: 0,
+            piecemeal: None,
             listeners: Vec::new(),
             accepts_per_wake,
             accepting: None,
@@ -117,6 +129,9 @@ impl<B> EpollEngine<B> {
         if events & sys::ENDING != 0 {
             seat.ending = true;
         }
+        if events & sys::FINISHED != 0 {
+            seat.finished = true;
+        }
         if events & sys::BROKEN != 0 {
             seat.broken = true;
         }
@@ -138,10 +153,16 @@ impl<B> EpollEngine<B> {
         if !seat.readable {
             return None;
         }
-        if paused && seat.landing.is_some() && !seat.broken {
-            // Looked at again when the pause is over.
-            self.list(id);
-            return None;
+        // Nobody will read as far as FIN for a while, but it is news already.
+        let unread_end = seat.finished && !seat.finish_told && (paused || seat.landing.is_none());
+        let paused = paused && seat.landing.is_some() && !seat.broken;
+        if paused || (unread_end && !seat.broken) {
+            seat.finish_told |= unread_end;
+            if paused {
+                // Looked at again when the pause is over.
+                self.list(id);
+            }
+            return unread_end.then_some(Event::Finished(id));
         }
         let Some(landing) = seat.landing.take() else {
             // Nobody wants octets now. A broken stream is news all the same.
@@ -160,6 +181,11 @@ impl<B> EpollEngine<B> {
                     seat.readable = false;
                 }
                 self.timed = false;
+                let ends = seat.finished && !seat.finish_told;
+                if ends {
+                    // Looked at again, since nobody may come to read as far as FIN.
+                    self.list(id);
+                }
                 Some(Event::Received { seat: id, window: window.filled(count), read_ns })
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
@@ -181,65 +207,6 @@ impl<B> EpollEngine<B> {
             if !seat.listed {
                 seat.listed = true;
                 self.ready.push_back(id);
-            }
-        }
-    }
-
-    fn go_on_sending(&mut self, id: SeatId) -> Option<Event> {
-        let seat = self.seats.get(id)?;
-        let stream = seat.stream.as_ref()?.as_raw_fd();
-        let outgoing = seat.outgoing.as_mut()?;
-        let before = outgoing.sent;
-        match push_out(stream, outgoing) {
-            Ok(true) => seat.outgoing.take().map(|outgoing| Event::Sent(id, *outgoing)),
-            Ok(false) if outgoing.sent > before => Some(Event::SendProgressed(id, outgoing.sent)),
-            Ok(false) => None,
-            Err(_) => Some(Event::Broken(id)),
-        }
-    }
-
-    fn accept_one(&mut self, now_ms: u64) -> Option<Event> {
-        let (index, left) = self.accepting?;
-        let listener = self.listeners.get(index).filter(|listener| listener.registered);
-        let (Some(listener), true) = (listener, left > 0) else {
-            self.accepting = None;
-            return None;
-        };
-        let number = listener.number;
-        match sys::accept(listener.socket.as_raw_fd()) {
-            Ok((stream, peer)) => {
-                self.accepting = Some((index, left - 1));
-                Some(Event::Arrived(number, Arrival::Stream(stream, peer)))
-            }
-            Err(error) if sys::accept_exhausted(&error) => {
-                self.accepting = None;
-                self.set_listening(false);
-                self.paused_until_ms = now_ms + LISTENER_PAUSE_MS;
-                Some(Event::ListenerFailed(number, error))
-            }
-            Err(error) if sys::accept_broken(&error) => {
-                self.accepting = None;
-                let _ = self.poller.remove(self.listeners[index].socket.as_raw_fd());
-                self.listeners[index].registered = false;
-                Some(Event::ListenerFailed(number, error))
-            }
-            Err(error) => {
-                // WouldBlock ends the round; a connection that died in the backlog (limits, S02) is skipped.
-                self.accepting = (error.kind() != ErrorKind::WouldBlock).then_some((index, left - 1));
-                None
-            }
-        }
-    }
-
-    fn set_listening(&mut self, on: bool) {
-        for (index, listener) in self.listeners.iter_mut().enumerate() {
-            if listener.registered == on {
-                continue;
-            }
-            let socket = listener.socket.as_raw_fd();
-            let changed = if on { self.poller.add(socket, Interest::Level, LISTENER | index as u64) } else { self.poller.remove(socket) };
-            if changed.is_ok() {
-                listener.registered = on;
             }
         }
     }
@@ -306,14 +273,25 @@ impl<B> Engine<B> for EpollEngine<B> {
     fn send(&mut self, id: SeatId, mut outgoing: Outgoing) -> Sending {
         let Some(seat) = self.seats.get(id) else { return Sending::Failed(outgoing) };
         let Some(stream) = seat.stream.as_ref() else { return Sending::Failed(outgoing) };
-        match push_out(stream.as_raw_fd(), &mut outgoing) {
-            Ok(true) => Sending::Done(outgoing),
-            Ok(false) => {
-                seat.outgoing = Some(Box::new(outgoing));
-                Sending::Pending
-            }
-            Err(_) => Sending::Failed(outgoing),
+        let pushed = push_out(stream.as_raw_fd(), &mut outgoing, self.piecemeal.as_mut());
+        match pushed {
+            Ok(Pushed::All) => return Sending::Done(outgoing),
+            Err(_) => return Sending::Failed(outgoing),
+            Ok(Pushed::Blocked | Pushed::Tired) => seat.outgoing = Some(Box::new(outgoing)),
         }
+        if matches!(pushed, Ok(Pushed::Tired)) {
+            self.tire(id);
+        }
+        Sending::Pending
+    }
+
+    fn wire(&mut self, id: SeatId) -> Option<Arc<dyn Wire>> {
+        let stream = Arc::clone(self.seats.get(id)?.stream.as_ref()?);
+        Some(stream)
+    }
+
+    fn avoid_sendfile(&mut self) {
+        self.piecemeal = Some(Vec::new());
     }
 
     fn shutdown_write(&mut self, id: SeatId) {
@@ -327,7 +305,7 @@ impl<B> Engine<B> for EpollEngine<B> {
             if abort {
                 sys::set_abortive(stream.as_raw_fd());
             }
-            // Closing takes it out of the epoll set, since the descriptor is never duplicated.
+            // Closing takes it out of the epoll set, since the descriptor is never duplicated, and its wire was taken back.
             drop(stream);
             if self.paused_until_ms != 0 {
                 // A descriptor is free again: no need to wait for the pause to end.
@@ -359,6 +337,7 @@ impl<B> Engine<B> for EpollEngine<B> {
         }
         let limit = if limit == u64::MAX { -1 } else { limit.min(60_000) as i32 };
         self.due = if self.receives_paused { 0 } else { self.ready.len() };
+        self.tired_due = self.tired.len();
         if self.next < self.events.len() {
             return Ok(());
         }
@@ -398,7 +377,7 @@ impl<B> Engine<B> for EpollEngine<B> {
     }
 
     fn has_ready(&self) -> bool {
-        (!self.ready.is_empty() && !self.receives_paused) || self.seats.has_replayed()
+        (!self.ready.is_empty() && !self.receives_paused) || !self.tired.is_empty() || self.seats.has_replayed()
     }
 
     fn reap(&mut self, now_ms: u64, slab: &mut [u8]) -> Option<Event> {
@@ -444,6 +423,16 @@ impl<B> EpollEngine<B> {
                 Look::Report(event) => return Some(event),
                 Look::Accept => return None,
                 Look::Nothing => {}
+            }
+        }
+        while self.tired_due > 0 {
+            self.tired_due -= 1;
+            let Some(id) = self.tired.pop_front() else { break };
+            if let Some(seat) = self.seats.get(id) {
+                seat.tired = false;
+                if let Some(event) = self.go_on_sending(id) {
+                    return Some(event);
+                }
             }
         }
         while self.due > 0 {

@@ -10,9 +10,12 @@ mod transfer;
 
 pub use seats::{Seat, SeatId, Seats};
 
+use crate::memory::tail::Tail;
+use crate::memory::wire::Wire;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{OwnedFd, RawFd};
+use std::sync::Arc;
 
 /// Something that has arrived at a listener.
 #[derive(Debug)]
@@ -43,30 +46,26 @@ pub enum Window {
 #[derive(Debug, Default)]
 pub struct Outgoing {
     pub first: Vec<u8>,
-    /// A large body that is not copied behind the head.
-    pub second: Vec<u8>,
+    /// What follows without being copied behind it.
+    pub tail: Tail,
     /// Octets of both that the kernel has taken.
-    pub sent: usize,
+    pub sent: u64,
 }
 
 impl Outgoing {
-    pub fn len(&self) -> usize {
-        self.first.len() + self.second.len()
+    pub fn len(&self) -> u64 {
+        self.first.len() as u64 + self.tail.len()
     }
 
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// What is still to be sent, in two pieces.
-    pub fn rest(&self) -> (&[u8], &[u8]) {
-        let first = self.sent.min(self.first.len());
-        (&self.first[first..], &self.second[self.sent - first..])
-    }
-
     pub fn clear(&mut self) {
         self.first.clear();
-        self.second = Vec::new();
+        if !matches!(self.tail, Tail::None) {
+            self.tail = Tail::None;
+        }
         self.sent = 0;
     }
 }
@@ -91,14 +90,16 @@ pub enum Event {
     ListenerFailed(u16, io::Error),
     /// Octets came; `read_ns` is what the system call took if the seat was timed, else zero.
     Received { seat: SeatId, window: Window, read_ns: u64 },
-    /// The peer sent FIN; nothing more will be received.
+    /// The peer sent FIN, while no octets are wanted: what came before it may still be unread.
+    Finished(SeatId),
+    /// Everything that the peer sent was received, and FIN after it.
     ReadClosed(SeatId),
     /// The connection is broken: reset, timed out, or failed.
     Broken(SeatId),
     /// A pending send is complete.
     Sent(SeatId, Outgoing),
     /// A pending send has moved on, but is not complete: so many octets of it are with the kernel.
-    SendProgressed(SeatId, usize),
+    SendProgressed(SeatId, u64),
     /// A seat's deadline has passed.
     Expired(SeatId),
 }
@@ -124,6 +125,10 @@ pub trait Engine<B> {
     fn time_next_receive(&mut self, timed: bool);
     /// Sends; one at a time per seat.
     fn send(&mut self, seat: SeatId, outgoing: Outgoing) -> Sending;
+    /// From now on files are sent in a way that raises no SIGPIPE: the thread belongs to a host that may not block it.
+    fn avoid_sendfile(&mut self);
+    /// A way to send to this seat for others than its thread; closing the seat is not enough to end it.
+    fn wire(&mut self, seat: SeatId) -> Option<Arc<dyn Wire>>;
     /// Sends FIN behind what was sent.
     fn shutdown_write(&mut self, seat: SeatId);
     /// Gives the seat up; with `abort` the peer gets RST. The baton, if it is at home, is dropped.

@@ -4,6 +4,7 @@
 use super::{Event, Landing, Outgoing};
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 /// Names a seat; stale as soon as the seat is given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -38,16 +39,22 @@ pub struct Away;
 /// See the file's first line.
 #[derive(Debug)]
 pub struct Seat<B> {
-    pub(super) stream: Option<OwnedFd>,
+    /// Shared with the host's threads only while they hold a wire.
+    pub(super) stream: Option<Arc<OwnedFd>>,
     pub(super) generation: u32,
     /// The kernel may have octets for us.
     pub(super) readable: bool,
     /// FIN, urgent data or a failure was announced: read on after a short read.
     pub(super) ending: bool,
+    /// FIN was announced, and whether that was reported.
+    pub(super) finished: bool,
+    pub(super) finish_told: bool,
     /// The stream failed in both directions.
     pub(super) broken: bool,
     /// Waits on the ready list.
     pub(super) listed: bool,
+    /// Waits for its next share of sending.
+    pub(super) tired: bool,
     pub(super) landing: Option<Landing>,
     /// A send that the kernel took only a part of. Boxed, since few seats have one.
     pub(super) outgoing: Option<Box<Outgoing>>,
@@ -164,15 +171,15 @@ impl<B> Seats<B> {
         self.taken += 1;
         if let Some(index) = self.free.pop() {
             let seat = &mut self.seats[index as usize];
-            *seat = Seat::new(stream, seat.generation, baton);
+            *seat = Seat::new(Arc::new(stream), seat.generation, baton);
             return SeatId { index, generation: seat.generation };
         }
-        self.seats.push(Seat::new(stream, 0, baton));
+        self.seats.push(Seat::new(Arc::new(stream), 0, baton));
         SeatId { index: self.seats.len() as u32 - 1, generation: 0 }
     }
 
     /// Gives the seat up; what sat there is the caller's.
-    pub(super) fn leave(&mut self, id: SeatId) -> Option<(OwnedFd, Option<Box<B>>)> {
+    pub(super) fn leave(&mut self, id: SeatId) -> Option<(Arc<OwnedFd>, Option<Box<B>>)> {
         let seat = self.get(id)?;
         let stream = seat.stream.take()?;
         let baton = seat.baton.take();
@@ -193,14 +200,17 @@ impl<B> Default for Seats<B> {
 }
 
 impl<B> Seat<B> {
-    fn new(stream: OwnedFd, generation: u32, baton: Box<B>) -> Self {
+    fn new(stream: Arc<OwnedFd>, generation: u32, baton: Box<B>) -> Self {
         Seat {
             stream: Some(stream),
             generation,
             readable: false,
             ending: false,
+            finished: false,
+            finish_told: false,
             broken: false,
             listed: false,
+            tired: false,
             landing: None,
             outgoing: None,
             deadline_ms: 0,

@@ -149,18 +149,51 @@ pub fn send(stream: RawFd, bytes: &[u8]) -> io::Result<usize> {
     check_size(unsafe { libc::send(stream, bytes.as_ptr().cast(), bytes.len(), libc::MSG_NOSIGNAL) })
 }
 
-/// Sends two pieces with one call, without ever raising SIGPIPE.
-pub fn send_pair(stream: RawFd, first: &[u8], second: &[u8]) -> io::Result<usize> {
-    let mut pieces = [
-        libc::iovec { iov_base: first.as_ptr().cast_mut().cast(), iov_len: first.len() },
-        libc::iovec { iov_base: second.as_ptr().cast_mut().cast(), iov_len: second.len() },
-    ];
+/// Sends three pieces with one call, without ever raising SIGPIPE; any of them may be empty.
+pub fn send_pieces(stream: RawFd, pieces: [&[u8]; 3]) -> io::Result<usize> {
+    let mut pieces = pieces.map(|piece| libc::iovec { iov_base: piece.as_ptr().cast_mut().cast(), iov_len: piece.len() });
     // SAFETY: msghdr is plain data, all zeros is a valid value (no name, no control data).
     let mut message: libc::msghdr = unsafe { zeroed() };
     message.msg_iov = pieces.as_mut_ptr();
     message.msg_iovlen = pieces.len();
     // SAFETY: the pieces point at slices that live through the call; the kernel only reads them.
     check_size(unsafe { libc::sendmsg(stream, &raw const message, libc::MSG_NOSIGNAL) })
+}
+
+/// As `send`, for octets that others follow at once: the kernel may wait with a packet that is not full.
+pub fn send_with_more(stream: RawFd, bytes: &[u8]) -> io::Result<usize> {
+    // SAFETY: the pointer and length are those of a slice that lives through the call.
+    check_size(unsafe { libc::send(stream, bytes.as_ptr().cast(), bytes.len(), libc::MSG_NOSIGNAL | libc::MSG_MORE) })
+}
+
+/// Has the kernel send a part of a file. It may raise SIGPIPE, so only threads that block that may call it.
+pub fn send_file(stream: RawFd, file: &OwnedFd, offset: u64, most: usize) -> io::Result<usize> {
+    let mut offset = libc::off_t::try_from(offset).map_err(|_| io::ErrorKind::InvalidInput)?;
+    // SAFETY: `offset` outlives the call.
+    check_size(unsafe { libc::sendfile(stream, file.as_raw_fd(), &raw mut offset, most) })
+}
+
+/// Reads a part of a file.
+pub fn read_at(file: &OwnedFd, window: &mut [u8], offset: u64) -> io::Result<usize> {
+    let offset = libc::off_t::try_from(offset).map_err(|_| io::ErrorKind::InvalidInput)?;
+    // SAFETY: the pointer and length are those of a slice that lives through the call.
+    check_size(unsafe { libc::pread(file.as_raw_fd(), window.as_mut_ptr().cast(), window.len(), offset) })
+}
+
+/// The length of a regular file; `None` for anything else.
+pub fn file_length(file: RawFd) -> io::Result<Option<u64>> {
+    // SAFETY: stat is plain data, all zeros is a valid value.
+    let mut stat: libc::stat = unsafe { zeroed() };
+    // SAFETY: `stat` outlives the call.
+    check(unsafe { libc::fstat(file, &raw mut stat) })?;
+    let regular = stat.st_mode & libc::S_IFMT == libc::S_IFREG;
+    Ok(u64::try_from(stat.st_size).ok().filter(|_| regular))
+}
+
+/// A descriptor of ours for a file of the host's, close-on-exec.
+pub fn duplicate(file: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: no pointers are passed.
+    own(unsafe { libc::fcntl(file, libc::F_DUPFD_CLOEXEC, 3) })
 }
 
 /// Sends FIN after what is queued; the peer may go on sending.
@@ -188,6 +221,8 @@ pub const READABLE: u32 = libc::EPOLLIN as u32;
 pub const WRITABLE: u32 = libc::EPOLLOUT as u32;
 /// The peer sent FIN, or urgent data, or the connection failed: a short read is not believed to be the last.
 pub const ENDING: u32 = (libc::EPOLLRDHUP | libc::EPOLLHUP | libc::EPOLLERR | libc::EPOLLPRI) as u32;
+/// The peer sends nothing more.
+pub const FINISHED: u32 = libc::EPOLLRDHUP as u32;
 /// Both directions are gone.
 pub const BROKEN: u32 = (libc::EPOLLHUP | libc::EPOLLERR) as u32;
 
@@ -326,6 +361,24 @@ pub fn processors() -> usize {
     }
     // SAFETY: the set was filled by the kernel.
     (unsafe { libc::CPU_COUNT(&set) }).max(1) as usize
+}
+
+/// The kernel's number of the calling thread. It is asked for once a thread.
+pub fn thread_number() -> u32 {
+    thread_local! {
+        static NUMBER: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
+    }
+    if NUMBER.get() == 0 {
+        // SAFETY: no pointers are passed.
+        NUMBER.set(unsafe { libc::gettid() } as u32);
+    }
+    NUMBER.get()
+}
+
+/// Whether this process has a thread of this number.
+pub fn thread_lives(number: u32) -> bool {
+    // SAFETY: no pointers are passed; signal 0 is only a question.
+    unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), number, 0) == 0 }
 }
 
 /// Lets whoever else is ready to run on this processor go first.

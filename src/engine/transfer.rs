@@ -3,8 +3,11 @@
 
 use super::sys;
 use super::{Landing, Outgoing, Window};
+use crate::limits::{FILE_STEP_BYTES, SEND_PER_TICK_BYTES};
+use crate::memory::tail::{FilePart, Tail};
+use crate::memory::wire::Wire;
 use std::io::{self, ErrorKind};
-use std::os::fd::RawFd;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 /// Where a receive that is under way puts its octets.
 pub enum Held {
@@ -45,23 +48,89 @@ pub fn receive(stream: RawFd, landing: Landing, slab: &mut [u8]) -> (io::Result<
     }
 }
 
-/// Sends until everything is out (true) or the kernel takes no more (false: an event will say when it does).
-pub fn push_out(stream: RawFd, outgoing: &mut Outgoing) -> io::Result<bool> {
+impl Wire for OwnedFd {
+    fn send(&self, pieces: [&[u8]; 3]) -> Option<usize> {
+        sys::send_pieces(self.as_raw_fd(), pieces).ok()
+    }
+}
+
+/// How far a send has got.
+pub enum Pushed {
+    All,
+    /// The kernel takes no more; an event will say when it does.
+    Blocked,
+    /// The kernel would take more, but others have their turn first.
+    Tired,
+}
+
+/// Sends until everything is out, the kernel takes no more, or one seat has had its share of a tick. With `piecemeal` a file is
+/// read into that buffer and sent from there, else the kernel sends it.
+pub fn push_out(stream: RawFd, outgoing: &mut Outgoing, piecemeal: Option<&mut Vec<u8>>) -> io::Result<Pushed> {
+    if matches!(outgoing.tail, Tail::None) {
+        return push_plain(stream, outgoing);
+    }
+    let mut piecemeal = piecemeal;
+    let enough = outgoing.sent.saturating_add(SEND_PER_TICK_BYTES);
     while outgoing.sent < outgoing.len() {
-        let (first, second) = outgoing.rest();
-        let result = if second.is_empty() {
-            sys::send(stream, first)
-        } else if first.is_empty() {
-            sys::send(stream, second)
-        } else {
-            sys::send_pair(stream, first, second)
-        };
-        match result {
-            Ok(count) => outgoing.sent += count,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
+        if outgoing.sent >= enough {
+            return Ok(Pushed::Tired);
+        }
+        match push_once(stream, outgoing, piecemeal.as_deref_mut()) {
+            // A file that became shorter: what was announced cannot be sent any more.
+            Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+            Ok(count) => outgoing.sent += count as u64,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Pushed::Blocked),
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
     }
-    Ok(true)
+    Ok(Pushed::All)
+}
+
+/// What nearly every answer is: one piece, no longer than what is gathered before a send.
+fn push_plain(stream: RawFd, outgoing: &mut Outgoing) -> io::Result<Pushed> {
+    let mut sent = outgoing.sent as usize;
+    while sent < outgoing.first.len() {
+        match sys::send(stream, &outgoing.first[sent..]) {
+            Ok(count) => sent += count,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                outgoing.sent = sent as u64;
+                return Ok(Pushed::Blocked);
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    outgoing.sent = sent as u64;
+    Ok(Pushed::All)
+}
+
+fn push_once(stream: RawFd, outgoing: &Outgoing, piecemeal: Option<&mut Vec<u8>>) -> io::Result<usize> {
+    let head = &outgoing.first[usize::try_from(outgoing.sent).map_or(outgoing.first.len(), |sent| sent.min(outgoing.first.len()))..];
+    let past = outgoing.sent.saturating_sub(outgoing.first.len() as u64);
+    if let Tail::File(part) = &outgoing.tail {
+        if !head.is_empty() {
+            // What follows at once should travel in the same packet.
+            return sys::send_with_more(stream, head);
+        }
+        let most = usize::try_from(part.length - past).unwrap_or(usize::MAX);
+        return match piecemeal {
+            None => sys::send_file(stream, &part.file, part.offset + past, most.min(FILE_STEP_BYTES)),
+            Some(buffer) => send_piece(stream, part, past, most, buffer),
+        };
+    }
+    let rest = outgoing.tail.octets().get(usize::try_from(past).unwrap_or(usize::MAX)..).unwrap_or(&[]);
+    let rest = &rest[..rest.len().min(SEND_PER_TICK_BYTES as usize)];
+    match (head.is_empty(), rest.is_empty()) {
+        (false, false) => sys::send_pieces(stream, [head, rest, &[]]),
+        (false, true) => sys::send(stream, head),
+        (true, _) => sys::send(stream, rest),
+    }
+}
+
+/// Reads a piece of the file and sends it; what the kernel does not take is read again later.
+fn send_piece(stream: RawFd, part: &FilePart, past: u64, most: usize, buffer: &mut Vec<u8>) -> io::Result<usize> {
+    buffer.resize(FILE_STEP_BYTES, 0);
+    let count = sys::read_at(&part.file, &mut buffer[..most.min(FILE_STEP_BYTES)], part.offset + past)?;
+    if count == 0 { Ok(0) } else { sys::send(stream, &buffer[..count]) }
 }

@@ -21,3 +21,5 @@ mod packed;
 pub mod request;
 
 pub mod respond;
+
+pub mod stream;

@@ -4,7 +4,7 @@ use super::boundary::area;
 use crate::handoff::HostQueue;
 use crate::handoff::packed::{self, Answers, Packer, Place, RequestsHeader, Writer};
 use crate::request::{ingest_event, ingest_header, ingest_journey, ingest_pairs, ingest_request, ingest_slice, ingest_token};
-use crate::server::Server;
+use crate::server::{Head, Server};
 use crate::status::{INGEST_E_ARGUMENT, INGEST_E_GONE, INGEST_E_SPACE, INGEST_OK};
 use std::mem::MaybeUninit;
 
@@ -175,6 +175,10 @@ impl Packer for Batch {
         least.min(packed::BATCH_MAX - self.count)
     }
 
+    fn news_room(&self) -> usize {
+        (self.capacity.saturating_sub(self.planned) / packed::REQUEST_RECORD).min(packed::BATCH_MAX - self.count)
+    }
+
     fn fits(&mut self, request: *const ingest_request) -> bool {
         let mut measure = Writer::new(&mut [], packed::REQUEST_RECORD);
         // SAFETY: NULL, or a request that the queue is handing over to this call.
@@ -194,6 +198,9 @@ impl Packer for Batch {
 
     fn put(&mut self, event: ingest_event) {
         if let Some(place) = self.events.get_mut(self.count) {
+            if event.request.is_null() {
+                self.planned += packed::REQUEST_RECORD;
+            }
             place.write(event);
             self.count += 1;
         }
@@ -234,7 +241,7 @@ pub(super) fn respond(server: &Server, block: &[u8]) -> i32 {
     for answer in answers.iter().flatten() {
         let status = match answer.is_typed_only() {
             Some(content_type) => server.respond_typed(answer.token, answer.status, content_type, answer.body),
-            None => server.respond(answer.token, answer.status, answer.close, answer.fields, answer.body),
+            None => server.respond(answer.token, Head { status: answer.status, close: answer.close, fields: answer.fields }, answer.body),
         };
         taken += i32::from(status == INGEST_OK);
     }

@@ -3,10 +3,11 @@
 use super::boundary::{Tagged, area, fence, read_tagged};
 use super::packed;
 use super::server::{ingest_server, server_of};
+use crate::memory::tail::Lent;
 use crate::request::{ingest_header, ingest_slice, ingest_token};
-use crate::server::Server;
-use crate::status::{INGEST_E_ARGUMENT, INGEST_E_UNSUPPORTED, INGEST_OK, ingest_status};
-use std::ffi::{CStr, c_char, c_int, c_void};
+use crate::server::{Head, Server};
+use crate::status::{INGEST_E_ARGUMENT, INGEST_OK, ingest_status};
+use std::ffi::{CStr, c_char, c_void};
 
 /// The connection closes after this answer.
 pub const INGEST_RESPONSE_CLOSE: u16 = 1;
@@ -32,7 +33,7 @@ pub struct ingest_response {
     pub body: ingest_slice,
     /// For `ingest_respond_begin` and `ingest_respond_file`; -1 is unknown. Elsewhere 0 or the body's length.
     pub content_length: i64,
-    /// 1: the body is borrowed until the event RELEASED; 0: it is copied. Only 0 is built yet.
+    /// 1: the body is borrowed until the event RELEASED, which the option `events` has to ask for; 0: it is copied.
     pub lend: u32,
     /// Zero.
     pub reserved: u32,
@@ -46,36 +47,52 @@ unsafe impl Tagged for ingest_response {
 /// More field lines than any client takes; a larger count is memory that was never set.
 const FIELDS_CEILING: usize = 65_536;
 
-fn is_final(status: u16) -> bool {
+pub(super) fn is_final(status: u16) -> bool {
     (200..=599).contains(&status)
 }
 
-/// An answer whose pointers and numbers were looked at; names and values are `respond/encode`'s to judge.
-struct Checked<'a> {
-    response: ingest_response,
+/// An answer whose pointers and numbers were looked at; names and values are `respond/fields`' to judge.
+pub(super) struct Checked<'a> {
+    pub response: ingest_response,
     fields: &'a [ingest_header],
-    body: &'a [u8],
+    pub body: &'a [u8],
+}
+
+impl<'a> Checked<'a> {
+    pub fn head(&self) -> Head<impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone + use<'a>> {
+        let close = self.response.flags & INGEST_RESPONSE_CLOSE != 0;
+        Head { status: self.response.status, close, fields: lines(self.fields) }
+    }
+}
+
+/// Names and values of fields that `fields_of` has looked at.
+pub(super) fn lines<'a>(fields: &'a [ingest_header]) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone + use<'a> {
+    fields.iter().map(|field| (octets(&field.name), octets(&field.value)))
+}
+
+/// The array of fields that a call brings, if each of them is an area.
+///
+/// SAFETY for callers: a pointer that is not NULL is readable for `count` fields during `'a`, and so is what they point to.
+pub(super) unsafe fn fields_of<'a>(fields: *const ingest_header, count: usize) -> Option<&'a [ingest_header]> {
+    if count > FIELDS_CEILING {
+        return None;
+    }
+    // SAFETY: promised by the caller of this function.
+    let fields = unsafe { area(fields, count) }?;
+    // SAFETY: as above; nothing is read yet, only the shape of each area is looked at.
+    let shaped = |slice: &ingest_slice| unsafe { area(slice.ptr, slice.len) }.is_some();
+    fields.iter().all(|field| shaped(&field.name) && shaped(&field.value)).then_some(fields)
 }
 
 /// SAFETY for callers: `response` is NULL or the host's struct, its pointers readable and unchanged during `'a`.
-unsafe fn check<'a>(response: *const ingest_response) -> Result<Checked<'a>, ingest_status> {
+pub(super) unsafe fn check<'a>(response: *const ingest_response) -> Result<Checked<'a>, ingest_status> {
     // SAFETY: promised by the caller of this function.
     let response = unsafe { read_tagged(response) }.ok_or(INGEST_E_ARGUMENT)?;
     if response.flags & !INGEST_RESPONSE_CLOSE != 0 || response.reserved != 0 || response.lend > 1 {
         return Err(INGEST_E_ARGUMENT);
     }
-    if response.header_count > FIELDS_CEILING {
-        return Err(INGEST_E_ARGUMENT);
-    }
     // SAFETY: promised by the caller of this function.
-    let fields = unsafe { area(response.headers, response.header_count) }.ok_or(INGEST_E_ARGUMENT)?;
-    for field in fields {
-        // SAFETY: as above; nothing is read yet, only the shape of each area is looked at.
-        let shaped = unsafe { area(field.name.ptr, field.name.len).is_some() && area(field.value.ptr, field.value.len).is_some() };
-        if !shaped {
-            return Err(INGEST_E_ARGUMENT);
-        }
-    }
+    let fields = unsafe { fields_of(response.headers, response.header_count) }.ok_or(INGEST_E_ARGUMENT)?;
     // SAFETY: promised by the caller of this function.
     let body = unsafe { area(response.body.ptr, response.body.len) }.ok_or(INGEST_E_ARGUMENT)?;
     Ok(Checked { response, fields, body })
@@ -101,24 +118,32 @@ unsafe fn answer(server: &Server, token: ingest_token, response: *const ingest_r
     if !is_final(response.status) || !length_agrees {
         return INGEST_E_ARGUMENT;
     }
-    if response.lend != 0 {
-        return INGEST_E_UNSUPPORTED;
+    if response.lend == 0 {
+        return server.respond(token, checked.head(), checked.body);
     }
-    let fields = checked.fields.iter().map(|field| (octets(&field.name), octets(&field.value)));
-    server.respond(token, response.status, response.flags & INGEST_RESPONSE_CLOSE != 0, fields, checked.body)
+    // SAFETY: with `lend` the host promises that the body stays as it is until it hears RELEASED.
+    let body = unsafe { Lent::new(checked.body) };
+    server.respond_lent(token, checked.head(), body)
 }
 
 /// Answers a request. Status, fields and body are copied before the call returns, and sent by the
 /// thread that owns the connection, in the order in which its requests came.
 ///
-/// Ownership: the response and everything in it stay the caller's. Unless the call returns
-/// INGEST_E_ARGUMENT or INGEST_E_UNSUPPORTED the request's memory is the library's again, also when
+/// With `lend` the body is not copied but sent from where it is: it has to stay readable and unchanged
+/// until the event RELEASED of this token, which comes exactly once if the call returns INGEST_OK,
+/// whether the body could be sent or not; at the latest it is the caller's again when
+/// ingest_server_free has returned. Without `released` in the option `events` nobody would hear of
+/// that, so lend is INGEST_E_ARGUMENT then.
+///
+/// Ownership: the response and everything in it but a lent body stay the caller's. Unless the call
+/// returns INGEST_E_ARGUMENT or INGEST_E_STATE the request's memory is the library's again, also when
 /// the client has left or the answer came too late.
 /// Thread: any, also from a callback.
 /// Blocks: never.
 /// Returns: INGEST_OK; INGEST_E_GONE if the token is stale, foreign or was answered before;
 /// INGEST_E_ARGUMENT for NULL, a status outside 200 to 599, or a field that cannot be sent (nothing
-/// happened, try again); INGEST_E_UNSUPPORTED for lend (nothing happened); INGEST_E_MEMORY;
+/// happened, try again); INGEST_E_STATE if an answer was begun with ingest_respond_begin, which has to
+/// be ended or abandoned (nothing happened); INGEST_E_MEMORY;
 /// INGEST_E_STOPPED; INGEST_E_FORKED.
 /// Since: 0.1
 #[unsafe(no_mangle)]
@@ -136,7 +161,8 @@ pub unsafe extern "C" fn ingest_respond(
 /// Answers a request with a status, a content type and a body, the shortest way to say it.
 ///
 /// Ownership: type and body stay the caller's; a NULL type sends no Content-Type, body may be NULL if
-/// length is 0. Unless the call returns INGEST_E_ARGUMENT the request's memory is the library's again.
+/// length is 0. Unless the call returns INGEST_E_ARGUMENT or INGEST_E_STATE the request's memory is the
+/// library's again.
 /// Thread: any, also from a callback.
 /// Blocks: never.
 /// Returns: as ingest_respond.
@@ -243,110 +269,8 @@ pub unsafe extern "C" fn ingest_respond_all(
         if !is_final(status) {
             return INGEST_E_ARGUMENT;
         }
-        for_each(tokens, each, |_, token| server.respond(token, status, false, std::iter::empty(), &[]))
-    })
-}
-
-/// Begins an answer whose body follows in pieces, or sends an interim answer (status 1xx). Not built
-/// yet.
-///
-/// Ownership: the response and everything in it stay the caller's; in this version the request stays
-/// the host's to answer.
-/// Thread: any, also from a callback.
-/// Blocks: never.
-/// Returns: INGEST_E_UNSUPPORTED in this version (nothing happened); INGEST_E_ARGUMENT for NULL or a
-/// response that is malformed; INGEST_E_FORKED.
-/// Since: 0.1
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn ingest_respond_begin(
-    server: *mut ingest_server,
-    token: ingest_token,
-    response: *const ingest_response,
-) -> ingest_status {
-    let _ = token;
-    fence(|| {
-        // SAFETY: NULL, or a server that is not freed during the call; the response is the host's and stays as it is.
-        match unsafe { (server_of(server), check(response)) } {
-            (Some(_), Ok(checked)) if (100..=599).contains(&checked.response.status) && checked.response.content_length >= -1 => {
-                INGEST_E_UNSUPPORTED
-            }
-            _ => INGEST_E_ARGUMENT,
-        }
-    })
-}
-
-/// Adds octets to the body of an answer that was begun. Not built yet.
-///
-/// Ownership: the octets stay the caller's.
-/// Thread: any, also from a callback.
-/// Blocks: never.
-/// Returns: INGEST_E_UNSUPPORTED in this version (nothing happened); INGEST_E_ARGUMENT for NULL;
-/// INGEST_E_FORKED.
-/// Since: 0.1
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn ingest_respond_write(server: *mut ingest_server, token: ingest_token, bytes: *const c_void, length: usize) -> i32 {
-    let _ = token;
-    fence(|| {
-        // SAFETY: NULL, or a server that is not freed during the call, and an area of `length` octets.
-        match unsafe { (server_of(server), area(bytes.cast::<u8>(), length)) } {
-            (Some(_), Some(_)) => INGEST_E_UNSUPPORTED,
-            _ => INGEST_E_ARGUMENT,
-        }
-    })
-}
-
-/// Ends an answer that was begun, with trailer fields if there are any. Not built yet.
-///
-/// Ownership: the trailers stay the caller's.
-/// Thread: any, also from a callback.
-/// Blocks: never.
-/// Returns: INGEST_E_UNSUPPORTED in this version (nothing happened); INGEST_E_ARGUMENT for NULL;
-/// INGEST_E_FORKED.
-/// Since: 0.1
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn ingest_respond_end(
-    server: *mut ingest_server,
-    token: ingest_token,
-    trailers: *const ingest_header,
-    count: usize,
-) -> ingest_status {
-    let _ = token;
-    fence(|| {
-        // SAFETY: NULL, or a server that is not freed during the call, and an array of `count` fields.
-        match unsafe { (server_of(server), area(trailers, count)) } {
-            (Some(_), Some(_)) => INGEST_E_UNSUPPORTED,
-            _ => INGEST_E_ARGUMENT,
-        }
-    })
-}
-
-/// Answers a request with a part of a file as the body. Not built yet.
-///
-/// Ownership: the response stays the caller's, and the descriptor too (it will be duplicated); in this
-/// version the request stays the host's to answer.
-/// Thread: any, also from a callback.
-/// Blocks: never.
-/// Returns: INGEST_E_UNSUPPORTED in this version (nothing happened); INGEST_E_ARGUMENT for NULL, a
-/// response that is malformed, or a negative descriptor; INGEST_E_FORKED.
-/// Since: 0.1
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn ingest_respond_file(
-    server: *mut ingest_server,
-    token: ingest_token,
-    response: *const ingest_response,
-    fd: c_int,
-    offset: u64,
-    length: u64,
-) -> ingest_status {
-    let _ = token;
-    fence(|| {
-        // SAFETY: NULL, or a server that is not freed during the call; the response is the host's and stays as it is.
-        match unsafe { (server_of(server), check(response)) } {
-            (Some(_), Ok(checked)) if is_final(checked.response.status) && fd >= 0 && offset.checked_add(length).is_some() => {
-                INGEST_E_UNSUPPORTED
-            }
-            _ => INGEST_E_ARGUMENT,
-        }
+        let head = Head { status, close: false, fields: std::iter::empty() };
+        for_each(tokens, each, |_, token| server.respond(token, head.clone(), &[]))
     })
 }
 

@@ -6,6 +6,7 @@ use crate::memory::mailbox::Mailbox;
 use crate::memory::queue::Queue;
 use crate::memory::slots::SlotTable;
 use crate::memory::waker::Waker;
+use crate::options::Events;
 use crate::stats::Counters;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
@@ -32,10 +33,18 @@ pub struct Door {
     wakeups: AtomicU64,
     /// The host runs the I/O in turns, so nobody may sleep in a queue.
     driven: AtomicBool,
+    events: Events,
 }
 
 impl Door {
-    pub fn new(slots: Arc<SlotTable>, homes: Vec<Home>, queues: Vec<Queue<EventFd>>, in_flight_max: u64, queue_age_ms: u64) -> Self {
+    pub fn new(
+        slots: Arc<SlotTable>,
+        homes: Vec<Home>,
+        queues: Vec<Queue<EventFd>>,
+        in_flight_max: u64,
+        queue_age_ms: u64,
+        events: Events,
+    ) -> Self {
         Door {
             slots,
             homes,
@@ -45,6 +54,7 @@ impl Door {
             queue_age_ns: queue_age_ms.saturating_mul(1_000_000),
             wakeups: AtomicU64::new(0),
             driven: AtomicBool::new(false),
+            events,
         }
     }
 
@@ -75,13 +85,39 @@ impl Door {
     /// Posts a slot to the thread that owns its connection, and wakes that thread if it sleeps.
     pub fn send_home(&self, home: u16, slot: u32) {
         let Some(home) = self.homes.get(home as usize) else { return };
-        home.mailbox.post(&self.slots, slot);
-        self.wake(home);
+        if home.mailbox.post(&self.slots, slot) {
+            self.wake(home);
+            return;
+        }
+        // Its thread has ended, so what came too late is freed here.
+        if let Some((kind, charge)) = self.slots.retire(slot) {
+            home.counters.memory_bytes.lower(charge as u64);
+            self.came_back(usize::from(kind.was_held()));
+        }
     }
 
     fn wake(&self, home: &Home) {
         if home.waker.wake() {
             self.wakeups.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    pub fn events(&self) -> Events {
+        self.events
+    }
+
+    /// An enlisted slot has news, which its queue is to bring.
+    pub fn announce(&self, slot: u32) {
+        let queue = self.slots.taker(slot).queue as usize;
+        if let Some(queue) = self.queues.get(queue).or(self.queues.first()) {
+            queue.add_notice(&self.slots, slot);
+        }
+    }
+
+    /// Every queue brings this event, if the host wants it.
+    pub fn say(&self, kind: u16) {
+        if self.events.has(kind) {
+            self.queues.iter().for_each(|queue| queue.say(kind));
         }
     }
 
@@ -97,14 +133,24 @@ impl Door {
         }
     }
 
+    /// Lets a consumer take so many requests, or as many as the host may still hold; what it does not take has to `come_back`.
+    pub fn reserve(&self, wanted: usize) -> usize {
+        let mut held = self.in_flight.load(Ordering::Relaxed);
+        loop {
+            let count = usize::try_from(self.in_flight_max - held).unwrap_or(0).min(wanted);
+            if count == 0 {
+                return 0;
+            }
+            match self.in_flight.compare_exchange_weak(held, held + count as i64, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => return count,
+                Err(found) => held = found,
+            }
+        }
+    }
+
     /// How many more requests the host may hold.
     pub fn in_flight_room(&self) -> usize {
         usize::try_from(self.in_flight_max - self.in_flight.load(Ordering::SeqCst)).unwrap_or(0)
-    }
-
-    /// The host took that many requests.
-    pub fn taken(&self, count: usize) {
-        self.in_flight.fetch_add(count as i64, Ordering::Relaxed);
     }
 
     /// That many requests came back from the host.

@@ -4,18 +4,23 @@
 use super::Door;
 use super::packed::Packer;
 use crate::engine::sys::{self, EventFd};
-use crate::memory::queue::{Entry, Queue, Sleep, Taken};
-use crate::memory::slots::Gone;
-use crate::request::{INGEST_EVENT_REQUEST, ingest_event, ingest_slice, ingest_token};
+use crate::memory::letter::Letter;
+use crate::memory::queue::{Asked, Asker, Entry, Heard, Queue, Sleep, Taken};
+use crate::memory::slots::{Gone, News, Taker};
+use crate::request::{INGEST_EVENT_REQUEST, INGEST_EVENT_STOPPED, ingest_event, ingest_request, ingest_slice, ingest_token};
 use crate::respond;
 use crate::status::{INGEST_E_INTERRUPTED, INGEST_E_SPACE, INGEST_E_STATE, INGEST_E_STOPPED, INGEST_E_SYSTEM, INGEST_OK, ingest_status};
 use std::mem::MaybeUninit;
 use std::os::fd::RawFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// Entries taken under one lock.
 const AT_ONCE: usize = 64;
+/// How long after the end news waits for the consumer that is busy with its request; then anyone hears it.
+const LAST_NEWS_MS: u64 = 1000;
+/// How long a thread sleeps at most that waits for that.
+const LAST_LOOK_MS: i64 = 50;
 
 /// See the file's first line.
 #[derive(Debug)]
@@ -25,11 +30,13 @@ pub struct HostQueue {
     /// Threads inside `poll` or `wait`; the queue must outlive their stay.
     inside: AtomicUsize,
     packed_inline_max: u64,
+    /// When it was closed, in milliseconds of the monotonic clock; zero before.
+    closed_ms: AtomicU64,
 }
 
 impl HostQueue {
     pub fn new(door: Arc<Door>, index: usize, packed_inline_max: u64) -> Self {
-        HostQueue { door, index, inside: AtomicUsize::new(0), packed_inline_max }
+        HostQueue { door, index, inside: AtomicUsize::new(0), packed_inline_max, closed_ms: AtomicU64::new(0) }
     }
 
     fn queue(&self) -> &Queue<EventFd> {
@@ -44,6 +51,7 @@ impl HostQueue {
                 out[next].write(event);
                 next += 1;
             })
+            .0
         })
     }
 
@@ -89,12 +97,12 @@ impl HostQueue {
     fn wait_for(&self, capacity: usize, timeout_ms: i32, put: &mut dyn FnMut(ingest_event)) -> i32 {
         let deadline_ms = (timeout_ms >= 0).then(|| now_ms() + timeout_ms as u64);
         loop {
-            let found = self.grab(capacity, true, put);
+            let (found, announced) = self.grab(capacity, true, put);
             if found != 0 {
                 return found;
             }
             let sated = self.door.in_flight_room() == 0;
-            let (signal, nudges) = match self.queue().fall_asleep(sated, || EventFd::new().ok()) {
+            let (signal, nudges) = match self.queue().fall_asleep(sated, announced, || EventFd::new().ok()) {
                 None => return INGEST_E_SYSTEM,
                 Some(Sleep::Work) => continue,
                 Some(Sleep::Nudged) => return 0,
@@ -108,7 +116,10 @@ impl HostQueue {
                 }
                 continue;
             }
-            let left = deadline_ms.map_or(-1, |deadline| deadline.saturating_sub(now_ms()) as i64);
+            let mut left = deadline_ms.map_or(-1, |deadline| deadline.saturating_sub(now_ms()) as i64);
+            if self.closed_ms.load(Ordering::Relaxed) != 0 {
+                left = if left < 0 { LAST_LOOK_MS } else { left.min(LAST_LOOK_MS) };
+            }
             let slept = signal.wait(left);
             if self.queue().woken(signal, nudges, slept.is_err()) {
                 return 0;
@@ -117,7 +128,7 @@ impl HostQueue {
                 return INGEST_E_INTERRUPTED;
             }
             if deadline_ms.is_some_and(|deadline| now_ms() >= deadline) {
-                return self.grab(capacity, true, put);
+                return self.grab(capacity, true, put).0;
             }
         }
     }
@@ -128,12 +139,10 @@ impl HostQueue {
         let now_ns = sys::monotonic_ns();
         let mut back = 0;
         for &token in tokens.iter().rev() {
-            let Ok(claim) = self.door.slots().claim(token) else { continue };
-            if !claim.open {
-                respond::release(&self.door, claim);
+            let Ok((token, weight)) = self.door.slots().requeue(token) else {
+                respond::give_up_memory(&self.door, token);
                 continue;
-            }
-            let (token, weight) = claim.requeue(self.door.slots());
+            };
             self.queue().push_front(Entry { token, bytes: u32::try_from(weight).unwrap_or(u32::MAX), at_ns: now_ns });
             back += 1;
         }
@@ -154,13 +163,21 @@ impl HostQueue {
         self.queue().depth() as i32
     }
 
+    /// Requests and news that wait.
+    pub fn waiting(&self) -> i32 {
+        let notices = if self.door.events().is_empty() { 0 } else { self.queue().notices() };
+        count_of(self.queue().depth() + notices)
+    }
+
     /// Nothing comes any more; everyone who waits returns.
     pub fn close(&self) {
-        self.queue().close();
+        let _ = self.closed_ms.compare_exchange(0, now_ms().max(1), Ordering::Relaxed, Ordering::Relaxed);
+        self.queue().close(self.door.events().has(INGEST_EVENT_STOPPED).then_some(INGEST_EVENT_STOPPED));
     }
 
     /// After a start that failed: as if nothing had been.
     pub fn reopen(&self) {
+        self.closed_ms.store(0, Ordering::Relaxed);
         self.queue().reopen();
     }
 
@@ -171,17 +188,60 @@ impl HostQueue {
         }
     }
 
+    /// Brings the news, at most so much of it, to a consumer that asks for something to do.
+    fn hear(&self, most: usize, put: &mut dyn FnMut(ingest_event)) -> Asked {
+        if self.door.events().is_empty() {
+            return Asked::default();
+        }
+        let closed_ms = self.closed_ms.load(Ordering::Relaxed);
+        let impatient = closed_ms != 0 && now_ms() >= closed_ms + LAST_NEWS_MS;
+        let asker = Asker { queue: self.index as u32, thread: sys::thread_number(), lives: sys::thread_lives, impatient };
+        let slots = self.door.slots();
+        let mut strays = Vec::new();
+        let asked = self.queue().ask(slots, asker, most, INGEST_EVENT_STOPPED, &mut |heard| match heard {
+            Heard::Server(kind) => put(about_server(kind)),
+            Heard::Token(slot, news) => {
+                put(about_token(news));
+                if news.goes_home {
+                    self.door.send_home(slots.home(slot), slot);
+                }
+            }
+            Heard::Stray(slot) => strays.push(slot),
+        });
+        strays.into_iter().for_each(|slot| self.door.announce(slot));
+        asked
+    }
+
     /// Hands over what is there, at most `capacity`. A waiting consumer takes its fair share of one look, so that its
-    /// neighbours get theirs; only a poll that finds nothing makes the descriptor unreadable (design, section 6).
-    fn grab(&self, capacity: usize, waiting: bool, put: &mut dyn FnMut(ingest_event)) -> i32 {
-        let mut entries = [Entry::default(); AT_ONCE];
+    /// neighbours get theirs; only a poll that finds nothing makes the descriptor unreadable (design, section 6). Also says
+    /// how much had been announced when it looked.
+    fn grab(&self, capacity: usize, waiting: bool, put: &mut dyn FnMut(ingest_event)) -> (i32, u64) {
         let mut filled = 0;
+        let Asked { taker, announced } = self.hear(capacity, &mut |event| {
+            put(event);
+            filled += 1;
+        });
+        let found = if filled > 0 && waiting { count_of(filled) } else { self.take(filled, capacity, waiting, taker, put) };
+        (found, announced)
+    }
+
+    /// How many to take in one go: what seems to be there, so that little more is reserved than taken.
+    fn at_once(&self) -> usize {
+        self.queue().depth().clamp(1, AT_ONCE)
+    }
+
+    /// Hands requests over until `capacity` is reached; `filled` of it is used already.
+    fn take(&self, mut filled: usize, capacity: usize, waiting: bool, taker: Taker, put: &mut dyn FnMut(ingest_event)) -> i32 {
+        let mut entries = [Entry::default(); AT_ONCE];
         let mut now_ns = 0;
         while filled < capacity {
-            let room = self.door.in_flight_room().min(capacity - filled).min(AT_ONCE);
-            if room == 0 {
+            let room = self.door.reserve((capacity - filled).min(self.at_once()));
+            if room == 0 && filled > 0 {
+                break;
+            }
+            if room == 0 && !self.queue().is_closed() {
                 // At in_flight_max nothing more is delivered; what waits grows old and is refused.
-                if !waiting && filled == 0 {
+                if !waiting {
                     self.have_enough();
                 }
                 break;
@@ -191,69 +251,86 @@ impl HostQueue {
                 self.door.wake_homes();
             }
             let count = match taken {
-                Taken::Some(count) => count,
-                Taken::Closed if filled == 0 => return INGEST_E_STOPPED,
-                Taken::Closed | Taken::Empty => break,
+                Taken::Some(count) if count > 0 => count,
+                Taken::Some(_) | Taken::Closed | Taken::Empty => {
+                    self.door.came_back(room);
+                    if filled == 0 && taken == Taken::Closed {
+                        return INGEST_E_STOPPED;
+                    }
+                    break;
+                }
             };
             if now_ns == 0 {
                 now_ns = sys::monotonic_ns();
             }
-            let before = filled;
+            let mut opened = 0;
             for entry in &entries[..count] {
-                if let Some(event) = self.open(entry, now_ns) {
+                if let Ok(Some(event)) = self.open(entry, now_ns, taker, |_| true) {
                     put(event);
-                    filled += 1;
+                    opened += 1;
                 }
             }
-            self.door.taken(filled - before);
+            self.door.came_back(room - opened);
+            filled += opened;
             if waiting && filled > 0 {
                 break;
             }
         }
-        i32::try_from(filled).unwrap_or(INGEST_E_STATE)
+        count_of(filled)
     }
 
     /// As `grab`, until the packer is full. The first that does not fit and all behind it go back to the front.
     fn grab_fitting(&self, packer: &mut dyn Packer) -> i32 {
         let mut entries = [Entry::default(); AT_ONCE];
         let (mut filled, mut now_ns) = (0, 0);
+        let Asked { taker, .. } = self.hear(packer.news_room(), &mut |event| {
+            packer.put(event);
+            filled += 1;
+        });
         loop {
-            let wanted = packer.room().min(AT_ONCE);
-            let room = self.door.in_flight_room().min(wanted);
-            if room == 0 {
+            let wanted = packer.room().min(self.at_once());
+            let room = self.door.reserve(wanted);
+            if room == 0 && (filled > 0 || !self.queue().is_closed()) {
                 if filled == 0 && wanted > 0 {
                     self.have_enough();
                 }
-                return i32::try_from(filled).unwrap_or(INGEST_E_STATE);
+                return count_of(filled);
             }
             let (taken, starved) = self.queue().take(&mut entries[..room], false, filled == 0);
             if starved {
                 self.door.wake_homes();
             }
-            let count = match taken {
-                Taken::Some(count) => count,
-                Taken::Closed if filled == 0 => return INGEST_E_STOPPED,
-                Taken::Closed | Taken::Empty => return i32::try_from(filled).unwrap_or(INGEST_E_STATE),
+            let Taken::Some(count @ 1..) = taken else {
+                self.door.came_back(room);
+                return self.nothing_for(packer, filled, taken);
             };
             if now_ns == 0 {
                 now_ns = sys::monotonic_ns();
             }
             let before = filled;
-            let refused = entries[..count].iter().position(|entry| match self.open_fitting(entry, now_ns, packer) {
-                Ok(Some(event)) => {
+            let refused = entries[..count].iter().position(|entry| {
+                let opened = self.open(entry, now_ns, taker, |letter| packer.fits(letter.request()));
+                if let Ok(Some(event)) = opened {
                     packer.put(event);
                     filled += 1;
-                    false
                 }
-                Ok(None) => true,
-                Err(Gone) => false,
+                matches!(opened, Ok(None))
             });
-            self.door.taken(filled - before);
+            self.door.came_back(room - (filled - before));
             if let Some(refused) = refused {
                 self.queue().put_back(&entries[refused..count]);
-                return if filled == 0 { INGEST_E_SPACE } else { i32::try_from(filled).unwrap_or(INGEST_E_STATE) };
+                return if filled == 0 { INGEST_E_SPACE } else { count_of(filled) };
             }
         }
+    }
+
+    /// What a packed poll says that found no more requests.
+    fn nothing_for(&self, packer: &mut dyn Packer, filled: usize, taken: Taken) -> i32 {
+        if filled == 0 && packer.news_room() == 0 && self.queue().notices() > 0 {
+            packer.fits(std::ptr::null());
+            return INGEST_E_SPACE;
+        }
+        if filled == 0 && taken == Taken::Closed { INGEST_E_STOPPED } else { count_of(filled) }
     }
 
     /// A poll that may take nothing makes the descriptor unreadable, or a level-triggered loop would spin until something
@@ -265,44 +342,51 @@ impl HostQueue {
         }
     }
 
-    /// Makes an entry the host's; `None` when it is stale, or too old and refused instead.
-    fn open(&self, entry: &Entry, now_ns: u64) -> Option<ingest_event> {
-        let waited_ns = now_ns.saturating_sub(entry.at_ns);
-        if waited_ns > self.door.queue_age_ns() {
-            respond::refuse_aged(&self.door, entry.token);
-            return None;
-        }
-        let complete = |letter: &mut crate::memory::letter::Letter| {
-            if let Some(journey) = letter.journey() {
-                journey.queue_ns += waited_ns;
-            }
-        };
-        let request = self.door.slots().take(entry.token, complete).ok()?;
-        Some(event(entry.token, request))
-    }
-
-    /// As `open`, if the packer has room for it; `Ok(None)` when it has not.
-    fn open_fitting(&self, entry: &Entry, now_ns: u64, packer: &mut dyn Packer) -> Result<Option<ingest_event>, Gone> {
+    /// Makes an entry the host's if `accept` says so, else the result is `None`; `Gone` when it is stale, or too old and refused
+    /// instead.
+    fn open(&self, entry: &Entry, now_ns: u64, taker: Taker, accept: impl FnOnce(&Letter) -> bool) -> Result<Option<ingest_event>, Gone> {
         let waited_ns = now_ns.saturating_sub(entry.at_ns);
         if waited_ns > self.door.queue_age_ns() {
             respond::refuse_aged(&self.door, entry.token);
             return Err(Gone);
         }
-        let accept = |letter: &mut crate::memory::letter::Letter| {
-            let fits = packer.fits(letter.request());
-            if let Some(journey) = letter.journey().filter(|_| fits) {
-                journey.queue_ns = waited_ns;
+        let slots = self.door.slots();
+        let taken = slots.take(entry.token, taker, |letter| {
+            let accepted = accept(letter);
+            if let Some(journey) = letter.journey().filter(|_| accepted) {
+                journey.queue_ns += waited_ns;
             }
-            fits
-        };
-        let request = self.door.slots().take_if(entry.token, accept)?;
-        Ok(request.map(|request| event(entry.token, request)))
+            accepted
+        })?;
+        let Some(taken) = taken else { return Ok(None) };
+        if taken.has_news {
+            if let Some(slot) = slots.index_of(entry.token).ok().filter(|slot| slots.enlist(*slot)) {
+                self.queue().add_notice(slots, slot);
+            }
+        }
+        Ok(Some(event(entry.token, taken.request)))
     }
 }
 
 /// A REQUEST event.
-pub fn event(token: u64, request: *const crate::request::ingest_request) -> ingest_event {
+pub fn event(token: u64, request: *const ingest_request) -> ingest_event {
     ingest_event { kind: INGEST_EVENT_REQUEST, flags: 0, reason: 0, token, tag: 0, request, data: ingest_slice::NONE }
+}
+
+/// An event about a request that the host knows already.
+pub fn about_token(news: News) -> ingest_event {
+    let News { kind, reason, token, tag, .. } = news;
+    ingest_event { kind, flags: 0, reason, token, tag, request: std::ptr::null(), data: ingest_slice::NONE }
+}
+
+/// An event about the server.
+pub fn about_server(kind: u16) -> ingest_event {
+    ingest_event { kind, flags: 0, reason: 0, token: 0, tag: 0, request: std::ptr::null(), data: ingest_slice::NONE }
+}
+
+/// How many, as the C functions say it.
+fn count_of(events: usize) -> i32 {
+    i32::try_from(events).unwrap_or(i32::MAX)
 }
 
 fn now_ms() -> u64 {

@@ -2,9 +2,10 @@
 #![forbid(unsafe_code)]
 
 use super::Door;
-use super::host_queue::event;
+use super::host_queue::{about_server, about_token, event};
 use crate::memory::queue::Entry;
-use crate::request::{ingest_event, ingest_request};
+use crate::memory::slots::SlotOwner;
+use crate::request::{INGEST_EVENT_REQUEST, ingest_event, ingest_request};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -40,6 +41,10 @@ impl Outlet {
         Outlet { way, batch, events: Vec::with_capacity(batch), entries: VecDeque::with_capacity(batch), stalled: false }
     }
 
+    pub fn way(&self) -> &Way {
+        &self.way
+    }
+
     /// Whether requests belong to the host as soon as they are delivered.
     pub fn is_inline(&self) -> bool {
         matches!(self.way, Way::Inline(_))
@@ -71,11 +76,17 @@ impl Outlet {
     pub fn deliver(&mut self, door: &Door) {
         match &mut self.way {
             Way::Inline(sink) => {
-                if !self.events.is_empty() {
-                    door.taken(self.events.len());
-                    sink.deliver(&self.events);
-                    self.events.clear();
+                let mut delivered = 0;
+                while delivered < self.events.len() {
+                    let count = permitted(&self.events[delivered..], self.batch, door);
+                    if count == 0 {
+                        break;
+                    }
+                    sink.deliver(&self.events[delivered..delivered + count]);
+                    delivered += count;
                 }
+                self.events.drain(..delivered);
+                self.stalled = !self.events.is_empty();
             }
             Way::Queues(next) => {
                 let Some(queue) = door.queues().get(*next % door.queues().len().max(1)) else { return };
@@ -93,9 +104,52 @@ impl Outlet {
         }
     }
 
+    /// Has the host hear of what was noted: at once by its queue, or with the next batch by its callback.
+    pub fn tell(&mut self, owner: &mut SlotOwner, door: &Door) {
+        if !self.is_inline() {
+            while let Some(slot) = owner.next_notice() {
+                door.announce(slot);
+            }
+            return;
+        }
+        while !self.is_full() {
+            let Some(slot) = owner.next_notice() else { return };
+            door.slots().delist(slot);
+            while let Some(news) = door.slots().next_news(slot) {
+                self.events.push(about_token(news));
+                if news.goes_home {
+                    owner.finish(slot, 0);
+                }
+            }
+        }
+    }
+
+    /// Has the host hear of something about the server.
+    pub fn say(&mut self, door: &Door, kind: u16) {
+        match self.way {
+            Way::Inline(_) if door.events().has(kind) => self.events.push(about_server(kind)),
+            Way::Inline(_) => {}
+            Way::Queues(_) => door.say(kind),
+        }
+    }
+
     /// Forgets requests that were never delivered, when everything stops.
     pub fn clear(&mut self) {
         self.entries.clear();
+        self.events.retain(|event| event.kind != INGEST_EVENT_REQUEST);
         self.stalled = false;
     }
+}
+
+/// How many of these events the host may get in one batch: so many requests as it may still hold, and everything between.
+fn permitted(events: &[ingest_event], most: usize, door: &Door) -> usize {
+    let batch = &events[..events.len().min(most)];
+    let requests = batch.iter().filter(|event| event.kind == INGEST_EVENT_REQUEST).count();
+    let held = door.reserve(requests);
+    if held == requests {
+        return batch.len();
+    }
+    // Up to the first request that there is no room for.
+    let beyond = batch.iter().enumerate().filter(|(_, event)| event.kind == INGEST_EVENT_REQUEST).nth(held);
+    beyond.map_or(batch.len(), |(at, _)| at)
 }

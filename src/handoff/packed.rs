@@ -34,6 +34,8 @@ const FIELDS_CEILING: usize = 65_536;
 pub trait Packer {
     /// How many more requests it may take, however small.
     fn room(&self) -> usize;
+    /// How many events without a request it may take; `put` follows without `fits`.
+    fn news_room(&self) -> usize;
     /// Whether this request fits too; if so, `put` follows.
     fn fits(&mut self, request: *const ingest_request) -> bool;
     fn put(&mut self, event: ingest_event);

@@ -3,8 +3,12 @@
 pub mod fork_mark;
 pub mod letter;
 pub mod mailbox;
+pub mod notices;
 pub mod pool;
 pub mod queue;
+pub mod reply;
 pub mod slots;
 pub mod sync;
+pub mod tail;
 pub mod waker;
+pub mod wire;

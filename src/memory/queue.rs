@@ -1,6 +1,8 @@
 //! The host queue: bounded, many producers and consumers, with a descriptor that is never unreadable while it is non-empty.
 #![forbid(unsafe_code)]
 
+use super::notices::Notices;
+use super::slots::{News, SlotTable, Taker};
 use super::sync::{AtomicUsize, Mutex, Ordering};
 use super::waker::Signal;
 use std::collections::VecDeque;
@@ -30,6 +32,39 @@ pub enum Taken {
     Empty,
     /// The queue is empty, and will stay so.
     Closed,
+}
+
+/// What a consumer that asks for news hears.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// Something about the server: the number of the event.
+    Server(u16),
+    /// Something about a request.
+    Token(u32, News),
+    /// This slot's news belongs to another queue, and is to be announced there.
+    Stray(u32),
+}
+
+/// A consumer that asks for news.
+#[derive(Clone, Copy, Debug)]
+pub struct Asker {
+    /// The number of the queue that it asks.
+    pub queue: u32,
+    /// The kernel's number of the calling thread.
+    pub thread: u32,
+    /// Whether a thread of this number still lives.
+    pub lives: fn(u32) -> bool,
+    /// The queue was closed so long ago that no busy consumer is waited for any more.
+    pub impatient: bool,
+}
+
+/// What asking for news came to.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Asked {
+    /// The consumer as requests that it takes now should remember it.
+    pub taker: Taker,
+    /// What was announced when it looked.
+    pub announced: u64,
 }
 
 /// What a thread that wants to sleep has to do.
@@ -64,6 +99,14 @@ struct Inner<S> {
     /// Counts the nudges that found sleepers.
     nudges: u64,
     closed: bool,
+    /// Slots with news.
+    notices: Notices,
+    /// Counts what was announced, so that a thread that looked at all of it may sleep.
+    announced: u64,
+    /// News about the server, a bit for each event's number.
+    server_news: u32,
+    /// Each thread that ever asked for news, and how often.
+    askers: Vec<(u32, u32)>,
 }
 
 /// See the file's first line.
@@ -91,6 +134,10 @@ impl<S: Signal> Queue<S> {
             nudged: false,
             nudges: 0,
             closed: false,
+            notices: Notices::default(),
+            announced: 0,
+            server_news: 0,
+            askers: Vec::new(),
         };
         Queue { inner: Mutex::new(inner), depth: AtomicUsize::new(0), bounds, descriptor }
     }
@@ -98,6 +145,11 @@ impl<S: Signal> Queue<S> {
     /// The descriptor of this queue, for the host's event loop.
     pub fn descriptor(&self) -> &S {
         &self.descriptor
+    }
+
+    /// Nothing comes any more.
+    pub fn is_closed(&self) -> bool {
+        self.inner.lock().closed
     }
 
     /// Entries waiting, as of a moment ago.
@@ -155,12 +207,12 @@ impl<S: Signal> Queue<S> {
         let mut inner = self.inner.lock();
         let depth = inner.entries.len();
         if depth == 0 {
-            if reset && inner.signalled && !inner.closed {
+            if reset && inner.signalled && !inner.closed && inner.has_no_news() {
                 // Reset under the lock: nothing can have been pushed in between, so the queue is empty while it is QUIET.
                 self.descriptor.reset();
                 inner.signalled = false;
             }
-            return (if inner.closed { Taken::Closed } else { Taken::Empty }, false);
+            return (if inner.closed && inner.has_no_news() { Taken::Closed } else { Taken::Empty }, false);
         }
         let share = if fair { depth.div_ceil(inner.consumers) } else { depth };
         let count = share.min(room.len());
@@ -200,13 +252,17 @@ impl<S: Signal> Queue<S> {
     }
 
     /// Registers the calling thread as asleep, unless there is a reason not to sleep. One that may take nothing now
-    /// (`sated`) sleeps even though there is work, until `rouse_all`. `None` when a signal could not be made.
-    pub fn fall_asleep(&self, sated: bool, make: impl FnOnce() -> Option<S>) -> Option<Sleep<S>> {
+    /// (`sated`) sleeps even though there is work, until `rouse_all`; so does one that has looked at all that was `announced`.
+    /// `None` when a signal could not be made.
+    pub fn fall_asleep(&self, sated: bool, announced: u64, make: impl FnOnce() -> Option<S>) -> Option<Sleep<S>> {
         let mut inner = self.inner.lock();
-        if !inner.entries.is_empty() && !sated {
+        if (!inner.entries.is_empty() && !sated)
+            || inner.announced != announced
+            || (inner.closed && inner.server_news != 0 && inner.notices.is_empty())
+        {
             return Some(Sleep::Work);
         }
-        if inner.closed {
+        if inner.closed && inner.has_no_news() {
             return Some(Sleep::Closed);
         }
         if std::mem::take(&mut inner.nudged) {
@@ -268,16 +324,23 @@ impl<S: Signal> Queue<S> {
     /// Makes the descriptor unreadable although something waits: the consumer may not take it. `rouse_all` ends that.
     pub fn quiet(&self) {
         let mut inner = self.inner.lock();
-        if inner.signalled && !inner.closed {
+        if inner.signalled && !inner.closed && inner.has_no_news() {
             self.descriptor.reset();
             inner.signalled = false;
         }
     }
 
-    /// Nothing will be pushed any more; everyone who waits returns, and the descriptor stays readable.
-    pub fn close(&self) {
+    /// Nothing will be pushed any more; everyone who waits returns, and the descriptor stays readable. Who asks hears this
+    /// event at the very end.
+    pub fn close(&self, last: Option<u16>) {
         let mut inner = self.inner.lock();
-        inner.closed = true;
+        if !std::mem::replace(&mut inner.closed, true) {
+            inner.server_news |= last.map_or(0, |event| 1 << event);
+        }
+        // Whoever pushed them has ended, and with it their connections.
+        inner.entries.clear();
+        inner.bytes = 0;
+        self.depth.store(0, Ordering::Relaxed);
         self.rouse(&mut inner);
         self.announce(&mut inner);
     }
@@ -306,11 +369,122 @@ impl<S: Signal> Queue<S> {
         }
     }
 
+    /// A slot that was enlisted has news.
+    pub fn add_notice(&self, slots: &SlotTable, slot: u32) {
+        let mut inner = self.inner.lock();
+        inner.notices.push(slots, slot);
+        self.call_out(&mut inner);
+    }
+
+    /// There is news about the server: the number of an event, below 32. What was not heard yet is not said twice.
+    pub fn say(&self, event: u16) {
+        let mut inner = self.inner.lock();
+        inner.server_news |= 1 << event;
+        self.call_out(&mut inner);
+    }
+
+    fn call_out(&self, inner: &mut Inner<S>) {
+        inner.announced += 1;
+        if let Some(sleeper) = inner.sleepers.pop() {
+            sleeper.signal();
+        }
+        self.announce(inner);
+    }
+
+    /// Pieces of news that wait.
+    pub fn notices(&self) -> usize {
+        let inner = self.inner.lock();
+        inner.notices.len() + inner.server_news.count_ones() as usize
+    }
+
+    /// A consumer asks, and so is no longer busy with what it got before. It hears at most so much, of the server first; news
+    /// about a request that another consumer is busy with waits. What is `last` is heard when everything else was.
+    pub fn ask(&self, slots: &SlotTable, asker: Asker, most: usize, last: u16, hear: &mut dyn FnMut(Heard)) -> Asked {
+        let mut inner = self.inner.lock();
+        let inner = &mut *inner;
+        let taker = Taker { queue: asker.queue, thread: asker.thread, stay: inner.stay(asker.thread) };
+        let mut room = most;
+        while room > 0 && inner.server_news & !(1 << last) != 0 {
+            let event = (inner.server_news & !(1 << last)).trailing_zeros();
+            inner.server_news &= !(1 << event);
+            hear(Heard::Server(event as u16));
+            room -= 1;
+        }
+        let mut left_over = false;
+        for _ in 0..inner.notices.len() {
+            if room == 0 {
+                left_over = true;
+                break;
+            }
+            let Some(slot) = inner.notices.pop(slots) else { break };
+            let held_by = slots.taker(slot);
+            if inner.is_busy(held_by, asker) {
+                inner.notices.push(slots, slot);
+                continue;
+            }
+            slots.delist(slot);
+            if held_by.queue != asker.queue && slots.enlist(slot) {
+                hear(Heard::Stray(slot));
+                continue;
+            }
+            while room > 0 {
+                let Some(news) = slots.next_news(slot) else { break };
+                slots.set_taker(slot, taker);
+                hear(Heard::Token(slot, news));
+                room -= 1;
+            }
+            if slots.has_news(slot) && slots.enlist(slot) {
+                inner.notices.push(slots, slot);
+                left_over = true;
+            }
+        }
+        if inner.closed && room > 0 && inner.notices.is_empty() && inner.server_news != 0 {
+            inner.server_news = 0;
+            hear(Heard::Server(last));
+        }
+        if left_over {
+            self.call_out(inner);
+        }
+        if inner.closed && inner.has_no_news() {
+            // Whoever waited for the last news to be heard need not wait any more.
+            self.rouse(inner);
+        }
+        Asked { taker, announced: inner.announced }
+    }
+
     /// QUIET to SIGNALLED: one write a busy period.
     fn announce(&self, inner: &mut Inner<S>) {
         if !inner.signalled {
             inner.signalled = true;
             self.descriptor.signal();
         }
+    }
+}
+
+impl<S> Inner<S> {
+    fn has_no_news(&self) -> bool {
+        self.notices.is_empty() && self.server_news == 0
+    }
+
+    /// Counts that this thread asks.
+    fn stay(&mut self, thread: u32) -> u32 {
+        match self.askers.iter_mut().find(|(number, _)| *number == thread) {
+            Some((_, stay)) => {
+                *stay = stay.wrapping_add(1);
+                *stay
+            }
+            None => {
+                self.askers.push((thread, 1));
+                1
+            }
+        }
+    }
+
+    /// The consumer that took it has not asked again since, and still lives. Once all is over it is not waited for long.
+    fn is_busy(&self, taker: Taker, asker: Asker) -> bool {
+        !(self.closed && asker.impatient)
+            && taker.thread != asker.thread
+            && self.askers.iter().any(|&(thread, stay)| thread == taker.thread && stay == taker.stay)
+            && (asker.lives)(taker.thread)
     }
 }

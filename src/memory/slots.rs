@@ -1,12 +1,20 @@
 //! The token table: one slot an open exchange, with a state word that says who owns its letter and its reply.
 
+mod news;
+mod owner;
+mod stream;
+
+pub use self::news::{GONE, News, READ_CLOSED, RELEASED, RESET, SENT, WRITABLE};
+pub use self::owner::{Closed, Homing, Settled, SlotOwner};
+pub use self::stream::{Form, Phase, Spoken, Stream, Unspoken};
+
 use super::letter::Letter;
-use super::pool::Pool;
-use super::sync::{AtomicBool, AtomicU32, AtomicU64, Ordering, OwnedCell, fence, spin_loop};
+use super::reply::{Reply, ReplyKind};
+use super::sync::{AtomicBool, AtomicU32, AtomicU64, Mutex, Ordering, OwnedCell, fence};
+use super::tail::Tail;
 use crate::request::{ingest_request, ingest_token};
-use std::collections::VecDeque;
+use std::sync::OnceLock;
 use std::sync::atomic::AtomicPtr;
-use std::sync::{Arc, OnceLock};
 
 /// Slots that are made at once. Small, so that a server with few open exchanges touches little memory.
 #[cfg(not(loom))]
@@ -32,58 +40,44 @@ const HELD_CLOSED: u64 = 4;
 const CLAIMED: u64 = 5;
 /// The I/O thread's again: an answer, an abandon or a release, on its way home or there.
 const POSTED: u64 = 6;
+/// Answered and sent, its letter gone; only news is left for the host to hear.
+const TOLD: u64 = 7;
 const STATE_MASK: u64 = 0xFF;
+/// The host has said something already: from here on the stream's lock stands before every change of the host's.
+const SPOKE: u64 = 1 << 16;
 const GENERATION_SHIFT: u32 = 32;
-
-/// What a host asked for when it used its token.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ReplyKind {
-    Answer,
-    /// Close the connection without an answer.
-    #[default]
-    Abandon,
-    /// The right to answer had ended already; only the memory comes back.
-    Release,
-    /// It waited longer than `queue_age` for a consumer.
-    Aged,
-}
-
-/// An answer, flattened by the thread that gave it.
-#[derive(Debug, Default)]
-pub struct Reply {
-    pub kind: ReplyKind,
-    pub status: u16,
-    /// The host asked for the connection to be closed after it.
-    pub close: bool,
-    /// The host's fields bring a Date of their own.
-    pub has_date: bool,
-    /// Rendered field lines, the empty line that ends a head, then the body: as they stand on the wire.
-    pub block: Vec<u8>,
-    /// Where the body begins.
-    pub body_at: usize,
-}
+const GENERATION_MASK: u64 = !0 << GENERATION_SHIFT;
 
 /// What a slot carries; owned by whom the state word says.
 #[derive(Debug, Default)]
 struct Cargo {
     letter: Option<Letter>,
     reply: Reply,
-    /// The seat that the answer belongs to, as its I/O thread names it.
-    seat: u64,
 }
 
 #[derive(Debug)]
 struct Slot {
-    /// Generation in the upper half, state in the lower.
+    /// Generation in the upper half; below it `SPOKE`, the news that the host has not heard, and the state.
     word: AtomicU64,
     tag: AtomicU64,
     /// The peer has sent FIN; set by the I/O thread while the request is open.
     read_closed: AtomicBool,
+    /// Stands on a list of slots with news.
+    enlisted: AtomicBool,
     /// The letter's face, for those who have the token alone.
     request: AtomicPtr<ingest_request>,
     /// Mailbox link.
     next: AtomicU32,
+    /// Link of a list of slots with news.
+    next_notice: AtomicU32,
+    /// The consumer that took the request last, and its stay; see `Taker`.
+    taker: AtomicU64,
+    taker_queue: AtomicU32,
+    /// The seat that the answer belongs to, as its I/O thread names it. Only that thread writes and reads it.
+    seat: AtomicU64,
     cargo: OwnedCell<Cargo>,
+    /// What the host says piece by piece; most requests never need one.
+    stream: Mutex<Option<Box<Stream>>>,
 }
 
 #[derive(Debug)]
@@ -108,6 +102,32 @@ pub struct SlotTable {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gone;
 
+/// Why a token cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    Gone,
+    /// An answer was begun, and has to be ended first.
+    Begun,
+}
+
+/// Who takes a request: news about it is given to nobody else while that consumer is busy with it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Taker {
+    pub queue: u32,
+    /// The kernel's number of the thread; zero when nobody asks for news.
+    pub thread: u32,
+    /// How often that thread had asked the queue.
+    pub stay: u32,
+}
+
+/// What a consumer got.
+#[derive(Clone, Copy, Debug)]
+pub struct Taken {
+    pub request: *const ingest_request,
+    /// News came while it was in the queue, and wants to be announced.
+    pub has_news: bool,
+}
+
 /// A host's right to one exchange, used up: it may write the reply, then must post the slot.
 #[derive(Debug)]
 pub struct Claim<'a> {
@@ -117,6 +137,7 @@ pub struct Claim<'a> {
     pub home: u16,
     /// False when the right to answer had ended: only the memory goes back.
     pub open: bool,
+    spoke: bool,
     generation: u64,
 }
 
@@ -143,61 +164,83 @@ impl SlotTable {
         u64::from(self.server) << 52 | u64::from(index) << 32 | word >> GENERATION_SHIFT
     }
 
-    /// A consumer takes a queued request; `complete` may write to the letter before the host sees it.
-    pub fn take(&self, token: ingest_token, complete: impl FnOnce(&mut Letter)) -> Result<*const ingest_request, Gone> {
+    /// A consumer takes a queued request. `accept` may write to the letter before the host sees it; when it says no, the
+    /// request waits on as if nobody had looked, and the result is `None`. The owning thread may spin while `accept` runs.
+    pub fn take(&self, token: ingest_token, taker: Taker, accept: impl FnOnce(&mut Letter) -> bool) -> Result<Option<Taken>, Gone> {
         let (slot, _, _, generation) = self.find(token)?;
-        slot.word.compare_exchange(generation | QUEUED, generation | TAKING, Ordering::Acquire, Ordering::Relaxed).map_err(|_| Gone)?;
+        slot.change(generation | QUEUED, generation, QUEUED, |word| word ^ QUEUED ^ TAKING)?;
         // SAFETY: in TAKING the cargo belongs to the one who made it so, which is us.
-        let request = unsafe {
-            slot.cargo.with(|cargo| {
-                cargo.letter.as_mut().map(|letter| {
-                    complete(letter);
-                    letter.request()
-                })
-            })
-        };
-        slot.word.store(generation | HELD, Ordering::Release);
-        request.ok_or(Gone)
-    }
-
-    /// As `take`, for a consumer that may find the request too large when it sees it: with `accept` saying no the request
-    /// waits on as if nobody had looked, and the result is `None`. The owning thread may spin while `accept` runs.
-    pub fn take_if(&self, token: ingest_token, accept: impl FnOnce(&mut Letter) -> bool) -> Result<Option<*const ingest_request>, Gone> {
-        let (slot, _, _, generation) = self.find(token)?;
-        slot.word.compare_exchange(generation | QUEUED, generation | TAKING, Ordering::Acquire, Ordering::Relaxed).map_err(|_| Gone)?;
-        // SAFETY: as in `take`.
         let request = unsafe {
             slot.cargo.with(|cargo| cargo.letter.as_mut().and_then(|letter| if accept(letter) { Some(letter.request()) } else { None }))
         };
-        let state = if request.is_some() { HELD } else { QUEUED };
-        slot.word.store(generation | state, Ordering::Release);
-        Ok(request)
+        if taker.thread != 0 {
+            slot.taker.store(taker.word(), Ordering::Relaxed);
+            slot.taker_queue.store(taker.queue, Ordering::Relaxed);
+        }
+        // Exchanged rather than stored: news may have been noted meanwhile.
+        let next = if request.is_some() { HELD } else { QUEUED };
+        let before = slot.word.fetch_xor(TAKING ^ next, Ordering::Release);
+        Ok(request.map(|request| Taken { request, has_news: news::has_any(before) }))
     }
 
     /// A consumer claims a queued request instead of taking it, to refuse it because of its age.
     pub fn claim_queued(&self, token: ingest_token) -> Result<Claim<'_>, Gone> {
         let (slot, index, home, generation) = self.find(token)?;
-        slot.word.compare_exchange(generation | QUEUED, generation | CLAIMED, Ordering::Acquire, Ordering::Relaxed).map_err(|_| Gone)?;
-        Ok(Claim { slot, index, home, open: true, generation })
+        slot.change(generation | QUEUED, generation, QUEUED, |_| generation | CLAIMED)?;
+        Ok(Claim { slot, index, home, open: true, spoke: false, generation })
     }
 
-    /// The host uses its token: exactly one caller gets the claim, everyone else hears `Gone`.
-    pub fn claim(&self, token: ingest_token) -> Result<Claim<'_>, Gone> {
-        let (slot, index, home, generation) = self.find(token)?;
-        let mut state = HELD;
-        loop {
-            match slot.word.compare_exchange(generation | state, generation | CLAIMED, Ordering::Acquire, Ordering::Relaxed) {
-                Ok(_) => return Ok(Claim { slot, index, home, open: state == HELD, generation }),
-                Err(found) if state == HELD && found == generation | HELD_CLOSED => state = HELD_CLOSED,
-                Err(_) => return Err(Gone),
+    /// A consumer puts a request that it has not begun back among the queued ones, under a new token; the old one is stale
+    /// from here on. Returns the new token and what the letter weighs. One that was spoken to cannot go back.
+    pub fn requeue(&self, token: ingest_token) -> Result<(ingest_token, usize), Gone> {
+        let (slot, index, _, generation) = self.find(token)?;
+        let mut word = generation | HELD;
+        while let Err(found) = slot.word.compare_exchange(word, word ^ HELD ^ TAKING, Ordering::Acquire, Ordering::Relaxed) {
+            if !found.is(generation, HELD) || found & SPOKE != 0 {
+                return Err(Gone);
             }
+            word = found;
         }
+        let generation = next_generation(generation);
+        let token = self.token(index, generation);
+        // SAFETY: in TAKING the cargo belongs to the one who made it so, which is us.
+        let weight = unsafe {
+            slot.cargo.with(|cargo| {
+                cargo.letter.as_mut().map_or(0, |letter| {
+                    letter.set_token(token);
+                    letter.charge()
+                })
+            })
+        };
+        slot.tag.store(0, Ordering::Relaxed);
+        // What the old token was not told yet is news for the new one.
+        let noted = slot.word.swap(generation | QUEUED, Ordering::AcqRel);
+        slot.word.fetch_or(noted & news::ALL, Ordering::Relaxed);
+        Ok((token, weight))
+    }
+
+    /// The host uses its token: exactly one caller gets the claim, everyone else hears `Gone`. One whose answer was begun
+    /// can be claimed only by those who end that, and say so with `begun`.
+    pub fn claim(&self, token: ingest_token, begun: bool) -> Result<Claim<'_>, Refused> {
+        let (slot, index, home, generation) = self.find(token).map_err(|Gone| Refused::Gone)?;
+        let claim = |open, spoke| Claim { slot, index, home, open, spoke, generation };
+        match slot.word.compare_exchange(generation | HELD, generation | CLAIMED, Ordering::Acquire, Ordering::Relaxed) {
+            Ok(_) => Ok(claim(true, false)),
+            Err(found) => slot.claim_slowly(found, generation, begun).map(|(open, spoke)| claim(open, spoke)),
+        }
+    }
+
+    /// As `claim`, for a request whose right to answer has ended: only its memory goes back.
+    pub fn claim_closed(&self, token: ingest_token) -> Result<Claim<'_>, Gone> {
+        let (slot, index, home, generation) = self.find(token)?;
+        let before = slot.change(generation | HELD_CLOSED, generation, HELD_CLOSED, |word| generation | word & SPOKE | CLAIMED)?;
+        Ok(Claim { slot, index, home, open: false, spoke: before & SPOKE != 0, generation })
     }
 
     /// 2: the answer can still be given. 1: so it can, but the peer asks nothing more. 0: it cannot.
     pub fn alive(&self, token: ingest_token) -> i32 {
         match self.find(token) {
-            Ok((slot, _, _, generation)) if slot.word.load(Ordering::Acquire) == generation | HELD => {
+            Ok((slot, _, _, generation)) if slot.word.load(Ordering::Acquire).is(generation, HELD) => {
                 if slot.read_closed.load(Ordering::Relaxed) { 1 } else { 2 }
             }
             _ => 0,
@@ -206,7 +249,7 @@ impl SlotTable {
 
     /// Whether a request still waits for a consumer.
     pub fn is_waiting(&self, token: ingest_token) -> bool {
-        self.find(token).is_ok_and(|(slot, _, _, generation)| slot.word.load(Ordering::Relaxed) == generation | QUEUED)
+        self.find(token).is_ok_and(|(slot, _, _, generation)| slot.word.load(Ordering::Relaxed).is(generation, QUEUED))
     }
 
     /// The request of a token that the host holds.
@@ -215,22 +258,43 @@ impl SlotTable {
         let request = slot.request.load(Ordering::Relaxed);
         // Looked at afterwards: if the token is still held, the pointer was its own.
         fence(Ordering::Acquire);
-        self.is_held(slot, generation).then_some(request.cast_const())
-    }
-
-    fn is_held(&self, slot: &Slot, generation: u64) -> bool {
-        let word = slot.word.load(Ordering::Acquire);
-        word == generation | HELD || word == generation | HELD_CLOSED
+        slot.is_held(generation).then_some(request.cast_const())
     }
 
     /// Sets the host's own word. `Gone` when the host does not hold the token.
     pub fn set_tag(&self, token: ingest_token, tag: u64) -> Result<(), Gone> {
         let (slot, _, _, generation) = self.find(token)?;
-        if !self.is_held(slot, generation) {
+        if !slot.is_held(generation) {
             return Err(Gone);
         }
         slot.tag.store(tag, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// A slot did not get into the mailbox, since its I/O thread has ended: if the host is done with it, frees what it carries.
+    /// Returns what the host wanted, and the octets that the letter held.
+    pub fn retire(&self, index: u32) -> Option<(ReplyKind, usize)> {
+        let (slot, _) = self.slot(index)?;
+        let mut word = slot.word.load(Ordering::Acquire);
+        if word & SPOKE != 0 {
+            let mut stream = slot.stream.lock();
+            if let Some(stream) = stream.as_mut() {
+                stream.unlink();
+            }
+            // Whoever ends it from here on finds that it is in no mailbox, and comes here itself.
+            word = slot.word.load(Ordering::Acquire);
+        }
+        if word & STATE_MASK != POSTED {
+            return None;
+        }
+        // SAFETY: in POSTED the cargo belongs to the owning thread; that has ended, and the slot is not in its mailbox, so the
+        // one who tried to post it is the last who knows it.
+        Some(unsafe {
+            slot.cargo.with(|cargo| {
+                cargo.reply.tail = Tail::None;
+                (cargo.reply.kind, cargo.letter.take().map_or(0, |letter| letter.charge()))
+            })
+        })
     }
 
     pub(super) fn set_next(&self, index: u32, next: u32) {
@@ -244,201 +308,87 @@ impl SlotTable {
     }
 }
 
-impl Claim<'_> {
-    /// Puts the request back among the queued ones, under a new token; the old one is stale from here on. Returns the token
-    /// and what the letter weighs.
-    pub fn requeue(self, home: &SlotTable) -> (ingest_token, usize) {
-        let generation = next_generation(self.generation);
-        let token = home.token(self.index, generation);
-        // SAFETY: in CLAIMED the cargo belongs to the one who made it so, which is us.
-        let weight = unsafe {
-            self.slot.cargo.with(|cargo| {
-                cargo.letter.as_mut().map_or(0, |letter| {
-                    letter.set_token(token);
-                    letter.charge()
-                })
-            })
-        };
-        self.slot.tag.store(0, Ordering::Relaxed);
-        self.slot.word.store(generation | QUEUED, Ordering::Release);
-        (token, weight)
+/// What a state word says.
+trait Word {
+    /// This generation, in this state.
+    fn is(self, generation: u64, state: u64) -> bool;
+}
+
+impl Word for u64 {
+    fn is(self, generation: u64, state: u64) -> bool {
+        self & (GENERATION_MASK | STATE_MASK) == generation | state
+    }
+}
+
+impl Slot {
+    fn is_held(&self, generation: u64) -> bool {
+        let word = self.word.load(Ordering::Acquire);
+        word.is(generation, HELD) || word.is(generation, HELD_CLOSED)
     }
 
-    /// Writes the reply and makes the slot the I/O thread's; it still has to be posted in that thread's mailbox.
-    pub fn seal(self, write: impl FnOnce(&mut Reply)) -> u32 {
+    /// Changes the word if it has this generation and state, whatever news it carries. `guess` is what it mostly is.
+    fn change(&self, guess: u64, generation: u64, state: u64, next: impl Fn(u64) -> u64) -> Result<u64, Gone> {
+        let mut word = guess;
+        loop {
+            match self.word.compare_exchange(word, next(word), Ordering::Acquire, Ordering::Relaxed) {
+                Ok(before) => return Ok(before),
+                Err(found) if found.is(generation, state) => word = found,
+                Err(_) => return Err(Gone),
+            }
+        }
+    }
+
+    /// A claim on a word that is not plainly HELD: closed, with news, or spoken to. What the host has not heard yet it will
+    /// not hear any more. Returns whether the right to answer stood, and whether something was said before.
+    #[cold]
+    fn claim_slowly(&self, found: u64, generation: u64, begun: bool) -> Result<(bool, bool), Refused> {
+        let mut word = found;
+        loop {
+            let open = word.is(generation, HELD);
+            if !open && !word.is(generation, HELD_CLOSED) {
+                return Err(Refused::Gone);
+            }
+            let spoke = word & SPOKE;
+            // Without the lock a piece could be said after the claim, or an answer begun.
+            let stream = (spoke != 0).then(|| self.stream.lock());
+            let is_begun = stream.as_ref().and_then(|stream| stream.as_ref()).is_some_and(|stream| stream.phase != Phase::Interim);
+            if open && is_begun && !begun {
+                return Err(Refused::Begun);
+            }
+            match self.word.compare_exchange(word, generation | spoke | CLAIMED, Ordering::Acquire, Ordering::Relaxed) {
+                Ok(_) => return Ok((open, spoke != 0)),
+                Err(found) => word = found,
+            }
+        }
+    }
+}
+
+impl Taker {
+    fn word(self) -> u64 {
+        u64::from(self.thread) << 32 | u64::from(self.stay)
+    }
+}
+
+impl Claim<'_> {
+    /// Writes the reply and makes the slot the I/O thread's. It still has to be posted in that thread's mailbox, if there is
+    /// a slot in the result; else it is there already.
+    pub fn seal(self, write: impl FnOnce(&mut Reply)) -> Option<u32> {
         // SAFETY: in CLAIMED the cargo belongs to the one who made it so, which is us.
         unsafe { self.slot.cargo.with(|cargo| write(&mut cargo.reply)) };
-        self.slot.word.store(self.generation | POSTED, Ordering::Release);
-        self.index
+        if !self.spoke {
+            self.slot.word.store(self.generation | POSTED, Ordering::Release);
+            return Some(self.index);
+        }
+        let mut stream = self.slot.stream.lock();
+        self.slot.word.store(self.generation | SPOKE | POSTED, Ordering::Release);
+        let unlinked = stream.as_mut().is_none_or(|stream| stream.link());
+        unlinked.then_some(self.index)
     }
 }
 
 /// Wraps within the upper half; the token 0 cannot arise, since server numbers start at 1.
 fn next_generation(word: u64) -> u64 {
     (word >> GENERATION_SHIFT).wrapping_add(1) << GENERATION_SHIFT
-}
-
-/// How an I/O thread's wish to end an exchange came out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Closed {
-    /// Nobody had taken it; the slot is the thread's again and must be freed.
-    Mine,
-    /// The host still reads it; its token comes home when the host gives the memory back.
-    HeldByHost,
-    /// An answer is on its way; it will be found in the mailbox.
-    OnItsWay,
-}
-
-/// The one I/O thread that fills and frees its own slots.
-#[derive(Debug)]
-pub struct SlotOwner {
-    table: Arc<SlotTable>,
-    thread: u16,
-    /// First in, first out, so that a generation comes round as late as possible.
-    free: VecDeque<u32>,
-}
-
-impl SlotOwner {
-    pub fn new(table: Arc<SlotTable>, thread: u16) -> Self {
-        SlotOwner { table, thread, free: VecDeque::new() }
-    }
-
-    /// Which I/O thread this is.
-    pub fn thread(&self) -> usize {
-        self.thread.into()
-    }
-
-    /// Puts a letter into a free slot and gives it a token. With `held` it goes straight to the host, else into a queue.
-    /// The letter comes back when there is no slot left.
-    pub fn open(&mut self, mut letter: Letter, seat: u64, held: bool) -> Result<(u32, ingest_token, *const ingest_request), Letter> {
-        let Some(index) = self.free.pop_front().or_else(|| self.grow()) else { return Err(letter) };
-        let Some((slot, _)) = self.table.slot(index) else { return Err(letter) };
-        let generation = slot.word.load(Ordering::Relaxed) & !STATE_MASK;
-        let token = self.table.token(index, generation);
-        letter.set_token(token);
-        let request = letter.request();
-        // Whoever sees the new pointer sees that the old token is stale.
-        fence(Ordering::Release);
-        slot.tag.store(0, Ordering::Relaxed);
-        slot.read_closed.store(false, Ordering::Relaxed);
-        slot.request.store(request.cast_mut(), Ordering::Relaxed);
-        // SAFETY: in FREE the cargo belongs to the owning thread, and only slots in FREE are in `free`.
-        unsafe {
-            slot.cargo.with(|cargo| {
-                cargo.letter = Some(letter);
-                cargo.seat = seat;
-            });
-        }
-        slot.word.store(generation | if held { HELD } else { QUEUED }, Ordering::Release);
-        Ok((index, token, request))
-    }
-
-    /// Ends the right to answer.
-    pub fn close(&mut self, index: u32) -> Closed {
-        let Some((slot, _)) = self.table.slot(index) else { return Closed::OnItsWay };
-        let mut word = slot.word.load(Ordering::Relaxed);
-        loop {
-            let (next, closed) = match word & STATE_MASK {
-                QUEUED => (POSTED, Closed::Mine),
-                HELD => (HELD_CLOSED, Closed::HeldByHost),
-                TAKING => {
-                    // A consumer is between two stores of `take`.
-                    spin_loop();
-                    word = slot.word.load(Ordering::Relaxed);
-                    continue;
-                }
-                _ => return Closed::OnItsWay,
-            };
-            match slot.word.compare_exchange(word, word & !STATE_MASK | next, Ordering::AcqRel, Ordering::Relaxed) {
-                Ok(_) => return closed,
-                Err(found) => word = found,
-            }
-        }
-    }
-
-    /// The peer of this request has sent FIN.
-    pub fn note_read_closed(&mut self, index: u32) {
-        if let Some((slot, _)) = self.table.slot(index) {
-            slot.read_closed.store(true, Ordering::Relaxed);
-        }
-    }
-
-    /// Whether a queued request is still waiting for a consumer.
-    pub fn is_queued(&self, index: u32) -> bool {
-        self.table.slot(index).is_some_and(|(slot, _)| slot.word.load(Ordering::Relaxed) & STATE_MASK == QUEUED)
-    }
-
-    /// Looks at the reply of a slot that came home, and at the seat that it belongs to.
-    pub fn reply<R>(&mut self, index: u32, look: impl FnOnce(&mut Reply, u64) -> R) -> Option<R> {
-        let (slot, owner) = self.table.slot(index)?;
-        if owner != self.thread || slot.word.load(Ordering::Acquire) & STATE_MASK != POSTED {
-            return None;
-        }
-        // SAFETY: in POSTED the cargo belongs to the owning thread, which is us: `&mut self`, and `owner` was compared.
-        Some(unsafe { slot.cargo.with(|cargo| look(&mut cargo.reply, cargo.seat)) })
-    }
-
-    /// Makes a slot that came home free, without looking at its reply. Returns the octets that its letter held.
-    pub fn free(&mut self, index: u32, pool: &mut Pool) -> usize {
-        self.settle(index, pool, |_| ReplyKind::Release).1
-    }
-
-    /// Uses the reply of a slot that came home, dissolves its letter and makes the slot free; its token is stale from here
-    /// on. Returns what `write` said, and the octets that the letter held.
-    pub fn settle(&mut self, index: u32, pool: &mut Pool, write: impl FnOnce(&mut Reply) -> ReplyKind) -> (ReplyKind, usize) {
-        let Some((slot, owner)) = self.table.slot(index) else { return (ReplyKind::Release, 0) };
-        let word = slot.word.load(Ordering::Acquire);
-        if owner != self.thread || word & STATE_MASK != POSTED {
-            debug_assert!(false, "only a slot that came home can be freed");
-            return (ReplyKind::Release, 0);
-        }
-        // SAFETY: as in `reply`.
-        let (kind, letter) = unsafe {
-            slot.cargo.with(|cargo| {
-                let kind = write(&mut cargo.reply);
-                if cargo.reply.block.capacity() > crate::limits::REPLY_KEPT_BYTES {
-                    cargo.reply.block = Vec::new();
-                }
-                (kind, cargo.letter.take())
-            })
-        };
-        let charge = letter.map_or(0, |letter| {
-            let charge = letter.charge();
-            letter.dissolve(pool);
-            charge
-        });
-        slot.word.store(next_generation(word) | FREE, Ordering::Release);
-        self.free.push_back(index);
-        (kind, charge)
-    }
-
-    fn grow(&mut self) -> Option<u32> {
-        let chunk = self.table.made.fetch_add(1, Ordering::Relaxed) as usize;
-        if chunk >= CHUNKS {
-            self.table.made.fetch_sub(1, Ordering::Relaxed);
-            return None;
-        }
-        let first = (chunk * CHUNK) as u32;
-        let mut mix = u64::from(self.table.seed) ^ (u64::from(first) << 32);
-        let slots = (0..CHUNK).map(|_| {
-            // A step of splitmix64: neighbouring slots start at unrelated generations.
-            mix = mix.wrapping_add(0x9E37_79B9_7F4A_7C15);
-            let generation = (mix ^ (mix >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9) >> GENERATION_SHIFT << GENERATION_SHIFT;
-            Slot {
-                word: AtomicU64::new(generation | FREE),
-                tag: AtomicU64::new(0),
-                read_closed: AtomicBool::new(false),
-                request: AtomicPtr::new(std::ptr::null_mut()),
-                next: AtomicU32::new(0),
-                cargo: OwnedCell::new(Cargo::default()),
-            }
-        });
-        let slots: Vec<Slot> = slots.collect();
-        let made = Chunk { owner: self.thread, slots: slots.try_into().ok()? };
-        self.table.chunks[chunk].set(made).ok()?;
-        self.free.extend(first + 1..first + CHUNK as u32);
-        Some(first)
-    }
 }
 
 // SAFETY: every access to a cell goes through the state word; see the comment on each state.

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::values::{self, Kind};
-use super::{Delivery, EngineChoice, JourneyMode, Options, PipelineUnsafe, Topology};
+use super::{Delivery, EngineChoice, Events, JourneyMode, Options, PipelineUnsafe, Topology};
 use crate::limits::{self, UNLIMITED};
 
 /// May be changed while the server runs.
@@ -86,6 +86,16 @@ const fn word(
     Row { name, kind: Kind::Choice, default, flags: 0, choices, help, store: Store::Text(set) }
 }
 
+const fn text(
+    name: &'static str,
+    default: &'static str,
+    choices: &'static str,
+    set: fn(&mut Options, &str) -> Result<(), String>,
+    help: &'static str,
+) -> Row {
+    Row { name, kind: Kind::Text, default, flags: 0, choices, help, store: Store::Text(set) }
+}
+
 const fn unbuilt(kind: Kind, name: &'static str, default: &'static str, choices: &'static str, help: &'static str) -> Row {
     Row { name, kind, default, flags: UNBUILT, choices, help, store: Store::Unbuilt }
 }
@@ -164,7 +174,13 @@ pub const TABLE: &[Row] = &[
     ),
     count("queues", "1", (1, limits::QUEUES_MAX, None), |o, n| o.queues = narrow(n), "host queues; several consumers may share each"),
     count("batch_max", "64", (1, 1024, None), |o, n| o.batch_max = narrow(n), "most events that one call or callback brings"),
-    unbuilt(Kind::Text, "events", "", "", "kinds of event to bring beside requests, with commas between"),
+    text(
+        "events",
+        "",
+        "gone,writable,released,sent,draining,stopped,fault,all",
+        |o, v| Events::parse(v).map(|events| o.events = events),
+        "kinds of event to bring beside requests, with commas between",
+    ),
     word(
         "spin",
         "auto",

@@ -27,11 +27,7 @@ impl Opening {
             out.extend_from_slice(&self.0[..end]);
             return;
         }
-        out.extend_from_slice(b"HTTP/1.1 ");
-        out.extend_from_slice(itoa::Buffer::new().format(status).as_bytes());
-        out.push(b' ');
-        out.extend_from_slice(reason(status).as_bytes());
-        out.extend_from_slice(b"\r\n");
+        status_line(out, status);
         out.extend_from_slice(&self.0[STATUS_END..end]);
     }
 }
@@ -46,7 +42,16 @@ pub struct Framed {
     pub close: bool,
     /// The host's fields bring no Date of their own.
     pub dated: bool,
-    pub body_len: usize,
+    pub body: Body,
+}
+
+/// How the peer finds the end of a body (RFC 9112 section 6.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Body {
+    Length(u64),
+    Chunked,
+    /// The end of the connection is its end, for HTTP/1.0.
+    UntilClose,
 }
 
 /// Whether an answer with this status has a body at all (RFC 9110 sections 15.3.5, 15.4.5).
@@ -60,7 +65,11 @@ pub fn head(out: &mut Vec<u8>, opening: &Opening, answer: &Framed) {
     opening.write(out, answer.status, answer.dated);
     // A 304 could announce the length of what it stands for (RFC 9110 section 8.6); we do not know that one.
     if may_have_body(answer.status) {
-        length_line(out, answer.body_len);
+        match answer.body {
+            Body::Length(length) => length_line(out, length),
+            Body::Chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
+            Body::UntilClose => {}
+        }
     }
     if answer.close {
         out.extend_from_slice(b"Connection: close\r\n");
@@ -70,7 +79,7 @@ pub fn head(out: &mut Vec<u8>, opening: &Opening, answer: &Framed) {
     }
 }
 
-fn length_line(out: &mut Vec<u8>, length: usize) {
+fn length_line(out: &mut Vec<u8>, length: u64) {
     const NAME: &[u8] = b"Content-Length: ";
     let mut digits = itoa::Buffer::new();
     let digits = digits.format(length).as_bytes();
@@ -88,7 +97,7 @@ pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 /// A refusal, whole: head, a one-line text, and the announcement that the connection closes if `framed` says so.
 pub fn refusal(out: &mut Vec<u8>, opening: &Opening, text: &str, head_only: bool, framed: Framed) {
-    head(out, opening, &Framed { body_len: text.len() + 1, ..framed });
+    head(out, opening, &Framed { body: Body::Length(text.len() as u64 + 1), ..framed });
     if framed.status == 503 {
         out.extend_from_slice(b"Retry-After: 1\r\n");
     }
@@ -99,9 +108,38 @@ pub fn refusal(out: &mut Vec<u8>, opening: &Opening, text: &str, head_only: bool
     }
 }
 
+/// The status line; the answer is HTTP/1.1 whatever the request was (RFC 9110 section 6.2).
+pub fn status_line(out: &mut Vec<u8>, status: u16) {
+    out.extend_from_slice(b"HTTP/1.1 ");
+    out.extend_from_slice(itoa::Buffer::new().format(status).as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(reason(status).as_bytes());
+    out.extend_from_slice(b"\r\n");
+}
+
+/// What stands before the octets of a chunk (RFC 9112 section 7.1).
+pub fn chunk_size(out: &mut Vec<u8>, octets: usize) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digits = (usize::BITS - octets.leading_zeros()).div_ceil(4).max(1);
+    for place in (0..digits).rev() {
+        out.push(DIGITS[octets >> (4 * place) & 0xF]);
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// The last chunk, the trailer section and the empty line that ends a chunked body.
+pub fn last_chunk(out: &mut Vec<u8>, trailers: &[u8]) {
+    out.extend_from_slice(b"0\r\n");
+    out.extend_from_slice(trailers);
+    out.extend_from_slice(b"\r\n");
+}
+
 /// The reason phrase; empty for a code that has no name.
 pub fn reason(status: u16) -> &'static str {
     match status {
+        100 => "Continue",
+        102 => "Processing",
+        103 => "Early Hints",
         200 => "OK",
         201 => "Created",
         202 => "Accepted",
@@ -167,7 +205,7 @@ mod tests {
 
     fn encoded(status: u16, http_version: u16, close: bool) -> String {
         let mut out = Vec::new();
-        let framed = Framed { status, http_version, close, dated: true, body_len: 13 };
+        let framed = Framed { status, http_version, close, dated: true, body: Body::Length(13) };
         head(&mut out, &Opening::new(&DATE), &framed);
         String::from_utf8(out).unwrap()
     }
@@ -179,6 +217,15 @@ mod tests {
         assert!(encoded(404, 11, true).starts_with("HTTP/1.1 404 Not Found\r\n"));
         assert!(encoded(404, 11, true).ends_with("Connection: close\r\n"));
         assert!(encoded(200, 10, false).ends_with("Connection: keep-alive\r\n"));
+    }
+
+    #[test]
+    fn writes_sizes_of_chunks_in_hexadecimal() {
+        for (octets, written) in [(1, "1\r\n"), (15, "f\r\n"), (16, "10\r\n"), (65536, "10000\r\n"), (0xABCDEF, "abcdef\r\n")] {
+            let mut out = Vec::new();
+            chunk_size(&mut out, octets);
+            assert_eq!(out, written.as_bytes());
+        }
     }
 
     #[test]

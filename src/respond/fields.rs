@@ -1,7 +1,7 @@
 //! Checks and flattens the host's answer: after this, response splitting is impossible and framing is ours alone.
 #![forbid(unsafe_code)]
 
-use crate::memory::slots::Reply;
+use crate::memory::reply::Reply;
 use crate::parse::octets;
 
 /// What is wrong with an answer.

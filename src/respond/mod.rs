@@ -5,6 +5,9 @@ pub mod encode;
 pub mod fields;
 pub mod post;
 pub mod settle;
+pub mod speak;
+pub mod streamed;
 
-pub use post::{abandon, post, post_typed, refuse_aged, release};
+pub use post::{Body, abandon, give_up_memory, post, post_typed, refuse_aged, release};
 pub use settle::{fail, refuse, settle, write_ready};
+pub use speak::{begin, end, interim, write};

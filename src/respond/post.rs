@@ -3,27 +3,49 @@
 
 use super::fields;
 use crate::handoff::Door;
-use crate::memory::slots::{Claim, Reply, ReplyKind};
+use crate::memory::reply::{Reply, ReplyKind};
+use crate::memory::slots::{Claim, Refused};
+use crate::memory::tail::Tail;
 use crate::request::ingest_token;
-use crate::status::{INGEST_E_ARGUMENT, INGEST_E_GONE, INGEST_OK, ingest_status};
+use crate::status::{INGEST_E_ARGUMENT, INGEST_E_GONE, INGEST_E_STATE, INGEST_OK, ingest_status};
 
-/// Answers a request. Nothing has happened when the result is `INGEST_E_ARGUMENT`; with every other result the request's
-/// memory is the library's again.
+/// The body of an answer that is given whole.
+#[derive(Debug)]
+pub enum Body<'a> {
+    /// To be copied behind the head.
+    Copied(&'a [u8]),
+    /// To be sent from where it is.
+    Apart(Tail),
+}
+
+/// Answers a request. Nothing has happened when the result is `INGEST_E_ARGUMENT` or `INGEST_E_STATE`; with every other result
+/// the request's memory is the library's again.
 pub fn post<'a>(
     door: &Door,
     token: ingest_token,
     status: u16,
     close: bool,
     lines: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone,
-    body: &[u8],
+    body: Body<'_>,
 ) -> ingest_status {
     let fields_ok = lines.clone().all(|(name, value)| fields::check_field(name, value).is_ok());
     if fields::check_status(status).is_err() || !fields_ok {
         return INGEST_E_ARGUMENT;
     }
-    answer(door, token, status, close, body, |reply| {
+    answer(door, token, status, |reply| {
+        reply.close = close;
+        if let Body::Copied(octets) = &body {
+            reply.block.reserve(octets.len() + 64);
+        }
         for (name, value) in lines {
             fields::flatten(reply, name, value);
+        }
+        match body {
+            Body::Copied(octets) => end_head(reply, octets),
+            Body::Apart(tail) => {
+                end_head(reply, &[]);
+                reply.tail = tail;
+            }
         }
     })
 }
@@ -33,42 +55,49 @@ pub fn post_typed(door: &Door, token: ingest_token, status: u16, content_type: O
     if fields::check_status(status).is_err() || !content_type.is_none_or(fields::is_value) {
         return INGEST_E_ARGUMENT;
     }
-    answer(door, token, status, false, body, |reply| {
+    answer(door, token, status, |reply| {
+        reply.block.reserve(body.len() + 64);
         if let Some(value) = content_type {
             reply.block.extend_from_slice(b"Content-Type: ");
             reply.block.extend_from_slice(value);
             reply.block.extend_from_slice(b"\r\n");
         }
+        end_head(reply, body);
     })
 }
 
-/// Claims the request and sends the answer home; `render` appends the field lines.
+/// The empty line that ends a head, and the octets that are copied behind it.
 #[inline]
-fn answer(door: &Door, token: ingest_token, status: u16, close: bool, body: &[u8], render: impl FnOnce(&mut Reply)) -> ingest_status {
-    let Ok(claim) = door.slots().claim(token) else { return INGEST_E_GONE };
+fn end_head(reply: &mut Reply, body: &[u8]) {
+    reply.block.extend_from_slice(b"\r\n");
+    reply.body_at = reply.block.len();
+    reply.block.extend_from_slice(body);
+}
+
+/// Claims the request and sends the answer home; `render` appends fields and body.
+#[inline]
+fn answer(door: &Door, token: ingest_token, status: u16, render: impl FnOnce(&mut Reply)) -> ingest_status {
+    let claim = match door.slots().claim(token, false) {
+        Ok(claim) => claim,
+        Err(Refused::Gone) => return INGEST_E_GONE,
+        Err(Refused::Begun) => return INGEST_E_STATE,
+    };
     if !claim.open {
         return release(door, claim);
     }
     let home = claim.home;
     let slot = claim.seal(|reply| {
-        reply.kind = ReplyKind::Answer;
+        reply.begin(ReplyKind::Answer);
         reply.status = status;
-        reply.close = close;
-        reply.has_date = false;
-        reply.block.clear();
-        reply.block.reserve(body.len() + 64);
         render(reply);
-        reply.block.extend_from_slice(b"\r\n");
-        reply.body_at = reply.block.len();
-        reply.block.extend_from_slice(body);
     });
-    door.send_home(home, slot);
+    send_home(door, home, slot);
     INGEST_OK
 }
 
 /// Gives a request up: its connection is closed, since nothing can be answered after it.
 pub fn abandon(door: &Door, token: ingest_token) -> ingest_status {
-    let Ok(claim) = door.slots().claim(token) else { return INGEST_E_GONE };
+    let Ok(claim) = door.slots().claim(token, true) else { return INGEST_E_GONE };
     if !claim.open {
         return release(door, claim);
     }
@@ -89,11 +118,22 @@ pub fn release(door: &Door, claim: Claim<'_>) -> ingest_status {
     INGEST_E_GONE
 }
 
-fn give_back(door: &Door, claim: Claim<'_>, kind: ReplyKind) {
+/// Gives back the memory of a request whose right to answer has ended; one that can still be answered is left alone.
+pub fn give_up_memory(door: &Door, token: ingest_token) {
+    if let Ok(claim) = door.slots().claim_closed(token) {
+        release(door, claim);
+    }
+}
+
+pub(super) fn give_back(door: &Door, claim: Claim<'_>, kind: ReplyKind) {
     let home = claim.home;
-    let slot = claim.seal(|reply| {
-        reply.kind = kind;
-        reply.block.clear();
-    });
-    door.send_home(home, slot);
+    let slot = claim.seal(|reply| reply.begin(kind));
+    send_home(door, home, slot);
+}
+
+/// Posts a slot, unless it stands in the mailbox already.
+fn send_home(door: &Door, home: u16, slot: Option<u32>) {
+    if let Some(slot) = slot {
+        door.send_home(home, slot);
+    }
 }

@@ -1,17 +1,20 @@
 //! Where the connection lives: answers are put in order, given their wire form, and their slots are freed.
 #![forbid(unsafe_code)]
 
-use super::encode::{self, Framed, Opening};
-use crate::connection::exchange::Terms;
+use super::encode::{self, Body, Framed, Opening};
+use super::streamed;
+use crate::connection::exchange::{Pending, Terms};
 use crate::connection::{Connection, Ending, Memory};
 use crate::engine::Outgoing;
 use crate::limits::FLUSH_BYTES;
 use crate::memory::pool::Pool;
-use crate::memory::slots::{Closed, Reply, ReplyKind, SlotOwner};
+use crate::memory::reply::{Reply, ReplyKind};
+use crate::memory::slots::{Closed, Homing, RELEASED, SENT, SlotOwner};
+use crate::memory::tail::Tail;
 use crate::parse::refusal::Refusal;
 
 /// A body of this size or more is sent from where it is instead of being copied behind the head.
-const LENT_BODY_BYTES: usize = 16 * 1024;
+pub(super) const APART_BYTES: usize = 16 * 1024;
 
 const AGED: &str = "waited too long in the queue, try again later";
 
@@ -34,10 +37,21 @@ pub struct Settled {
     pub abandoned: u64,
 }
 
-/// Takes note of an answer that came home. One that nobody waits for any more is dropped, and its slot freed.
-pub fn settle(connection: Option<&mut Connection>, slot: u32, desk: &mut Desk<'_>) {
-    if !connection.is_some_and(|connection| connection.protocol.mark_answered(slot)) {
-        release(desk, slot);
+/// Takes note of what came home. What nobody waits for any more is dropped, and its slot freed.
+pub fn settle(connection: Option<&mut Connection>, slot: u32, homing: Homing, desk: &mut Desk<'_>) {
+    let Some(connection) = connection else {
+        if homing.kind.is_some() {
+            release(desk, slot);
+        }
+        return;
+    };
+    if homing.spoke {
+        connection.protocol.mark_speaking(slot, homing.begun);
+    }
+    if let Some(kind) = homing.kind {
+        if !connection.protocol.mark_answered(slot, kind == ReplyKind::Abandon) {
+            release(desk, slot);
+        }
     }
 }
 
@@ -45,26 +59,20 @@ pub fn settle(connection: Option<&mut Connection>, slot: u32, desk: &mut Desk<'_
 pub fn write_ready(connection: &mut Connection, desk: &mut Desk<'_>) -> Settled {
     let mut settled = Settled::default();
     while connection.ending == Ending::Open && !connection.sending && !is_full(connection) {
-        let Some(oldest) = connection.protocol.oldest() else {
+        let Some(oldest) = connection.protocol.oldest().copied() else {
             if let Some(refusal) = connection.protocol.due_refusal() {
                 refuse(connection, refusal, desk);
                 settled.refused += 1;
             }
             break;
         };
+        let closes = oldest.speaking && !oldest.cut && streamed::advance(connection, oldest, desk);
         if !oldest.answered {
             break;
         }
-        let (slot, terms) = (oldest.slot, oldest.terms);
         connection.protocol.pop_pending();
-        // A drain answers everything that was delivered; only the last answer ends the connection.
-        let close = !terms.keep_alive || (desk.draining && connection.protocol.oldest().is_none());
-        let opening = desk.opening;
-        let settle = |reply: &mut Reply| write(connection, reply, terms, close, opening);
-        let (outcome, charge) = desk.slots.settle(slot, desk.pool, settle);
-        desk.memory.release(charge);
-        match outcome {
-            ReplyKind::Answer => settled.answered += 1,
+        match write_reply(connection, oldest, closes, desk) {
+            ReplyKind::Answer | ReplyKind::Streamed => settled.answered += 1,
             ReplyKind::Aged => settled.refused += 1,
             _ => settled.abandoned += 1,
         }
@@ -76,27 +84,54 @@ pub fn write_ready(connection: &mut Connection, desk: &mut Desk<'_>) -> Settled 
 }
 
 fn is_full(connection: &Connection) -> bool {
-    connection.outbox.first.len() >= FLUSH_BYTES || !connection.outbox.second.is_empty()
+    connection.outbox.first.len() >= FLUSH_BYTES || !connection.outbox.tail.is_empty()
 }
 
-fn write(connection: &mut Connection, reply: &mut Reply, terms: Terms, close: bool, opening: &Opening) -> ReplyKind {
+/// Writes the reply of a request that is no longer owed one. Its slot is free then, or once the kernel has all of it.
+fn write_reply(connection: &mut Connection, pending: Pending, closes: bool, desk: &mut Desk<'_>) -> ReplyKind {
+    let Pending { slot, terms, .. } = pending;
+    // A drain answers everything that was delivered; only the last answer ends the connection.
+    let close = closes || !terms.keep_alive || (desk.draining && connection.protocol.oldest().is_none());
+    let opening = desk.opening;
+    let settled = desk.slots.settle(slot, desk.pool, |reply| {
+        let lent = if reply.tail.is_lent() { RELEASED } else { 0 };
+        let kind = write(connection, reply, pending, close, opening);
+        (kind, if matches!(kind, ReplyKind::Answer | ReplyKind::Streamed) { SENT | lent } else { 0 })
+    });
+    desk.memory.release(settled.charge);
+    if settled.owes != 0 {
+        connection.unsent.push((slot, settled.owes));
+    }
+    if pending.speaking {
+        connection.pulled = connection.pulled.filter(|(pulled, _)| *pulled != slot);
+    }
+    settled.kind
+}
+
+fn write(connection: &mut Connection, reply: &mut Reply, pending: Pending, close: bool, opening: &Opening) -> ReplyKind {
+    let Terms { http_version, head_only, .. } = pending.terms;
     let outbox = &mut connection.outbox;
-    let mut framed = Framed { status: reply.status, http_version: terms.http_version, close, dated: true, body_len: 0 };
+    let mut framed = Framed { status: reply.status, http_version, close, dated: true, body: Body::Length(0) };
     match reply.kind {
         ReplyKind::Answer => {
             framed.close |= reply.close;
             framed.dated = !reply.has_date;
-            framed.body_len = reply.block.len() - reply.body_at;
+            framed.body = Body::Length(reply.body_len());
             encode::head(&mut outbox.first, opening, &framed);
-            append(outbox, reply, encode::may_have_body(reply.status) && !terms.head_only);
+            append(outbox, reply, encode::may_have_body(reply.status) && !head_only);
         }
+        // What it consists of was written as it came.
+        ReplyKind::Streamed => {}
         ReplyKind::Aged => {
             framed.status = 503;
-            encode::refusal(&mut outbox.first, opening, AGED, terms.head_only, framed);
+            encode::refusal(&mut outbox.first, opening, AGED, head_only, framed);
         }
-        ReplyKind::Abandon | ReplyKind::Release => {
-            // What was answered before it still goes out; then the peer sees the connection end without an answer.
-            connection.ending = if outbox.is_empty() { Ending::Abort } else { Ending::AfterFlush };
+        ReplyKind::Abandon | ReplyKind::Release | ReplyKind::Told => {
+            // What was answered before it still goes out; then the peer sees the connection end without an answer. An answer
+            // that was begun must not look complete, so there is no polite end for it.
+            let polite = !outbox.is_empty() && !pending.head_written;
+            connection.ending = if polite { Ending::AfterFlush } else { Ending::Abort };
+            connection.truncated |= pending.head_written;
             return ReplyKind::Abandon;
         }
     }
@@ -108,13 +143,16 @@ fn write(connection: &mut Connection, reply: &mut Reply, terms: Terms, close: bo
 
 /// Fields, empty line and body. A large body is not copied: its buffer is sent from where it is.
 fn append(outbox: &mut Outgoing, reply: &mut Reply, with_body: bool) {
-    let body_len = reply.block.len() - reply.body_at;
+    let copied = reply.block.len() - reply.body_at;
     if !with_body {
         outbox.first.extend_from_slice(&reply.block[..reply.body_at]);
-    } else if body_len < LENT_BODY_BYTES {
+    } else if !reply.tail.is_empty() {
+        outbox.first.extend_from_slice(&reply.block);
+        outbox.tail = std::mem::take(&mut reply.tail);
+    } else if copied < APART_BYTES {
         outbox.first.extend_from_slice(&reply.block);
     } else {
-        outbox.second = std::mem::take(&mut reply.block);
+        outbox.tail = Tail::Octets(std::mem::take(&mut reply.block));
     }
 }
 
@@ -124,7 +162,7 @@ pub fn refuse(connection: &mut Connection, refusal: Refusal, desk: &mut Desk<'_>
         letter.dissolve(desk.pool);
     }
     connection.inbox.take();
-    let framed = Framed { status: refusal.status, http_version: 11, close: true, dated: true, body_len: 0 };
+    let framed = Framed { status: refusal.status, http_version: 11, close: true, dated: true, body: Body::Length(0) };
     encode::refusal(&mut connection.outbox.first, desk.opening, refusal.text, false, framed);
     connection.ending = Ending::AfterFlush;
     drop_pending(connection, desk);
@@ -135,7 +173,7 @@ pub fn fail(connection: &mut Connection, refusal: Refusal, desk: &mut Desk<'_>) 
     let Some(oldest) = connection.protocol.pop_pending() else { return };
     close_slot(desk, oldest.slot);
     let Terms { http_version, head_only, .. } = oldest.terms;
-    let framed = Framed { status: refusal.status, http_version, close: true, dated: true, body_len: 0 };
+    let framed = Framed { status: refusal.status, http_version, close: true, dated: true, body: Body::Length(0) };
     encode::refusal(&mut connection.outbox.first, desk.opening, refusal.text, head_only, framed);
     connection.ending = Ending::AfterFlush;
     drop_pending(connection, desk);
@@ -144,6 +182,7 @@ pub fn fail(connection: &mut Connection, refusal: Refusal, desk: &mut Desk<'_>) 
 /// Every answer that is still owed will not be given any more.
 pub fn drop_pending(connection: &mut Connection, desk: &mut Desk<'_>) {
     while let Some(pending) = connection.protocol.pop_pending() {
+        connection.truncated |= pending.head_written;
         if pending.answered { release(desk, pending.slot) } else { close_slot(desk, pending.slot) }
     }
 }

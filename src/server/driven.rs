@@ -46,7 +46,7 @@ impl Server {
             Ok(_) => return INGEST_E_STOPPED,
         };
         match turned {
-            Turned::Done => self.queues.iter().map(HostQueue::depth).sum(),
+            Turned::Done => self.queues.iter().map(HostQueue::waiting).sum(),
             Turned::Interrupted => INGEST_E_INTERRUPTED,
             Turned::Over => {
                 self.end(&mut driven);
@@ -70,7 +70,9 @@ impl Server {
 
     fn end(&self, driven: &mut Driven) {
         if let Driven::Running(segment) = std::mem::replace(driven, Driven::Over) {
+            let says = self.last_words(segment.way());
             segment.end();
+            says();
             tell::stopped(&self.orders.log);
         }
     }
@@ -102,7 +104,8 @@ impl Server {
             _ => Way::Queues(0),
         };
         let mut sockets = super::hand_out(&life.listeners, 1)?;
-        let engine = self.engine(0, sockets.pop().unwrap_or_default())?;
+        let mut engine = self.engine(0, sockets.pop().unwrap_or_default())?;
+        engine.avoid_sendfile();
         self.door.drive_by_host();
         life.started = true;
         life.listeners.iter_mut().for_each(crate::accept::Listener::let_go);

@@ -12,8 +12,10 @@ use crate::connection::{Connection, Ending};
 use crate::engine::clock::Clock;
 use crate::engine::epoll::EpollEngine;
 use crate::engine::{Engine, Event, SeatId, sys};
+use crate::handoff::outlet::Way;
 use crate::handoff::{Door, Home};
 use crate::limits::SLAB_BYTES;
+use crate::request::{INGEST_EVENT_DRAINING, INGEST_EVENT_FAULT};
 use std::any::Any;
 use std::io;
 use std::os::fd::RawFd;
@@ -103,6 +105,11 @@ impl Segment {
         self.engine.outside()
     }
 
+    /// Who takes the requests.
+    pub fn way(&self) -> &Way {
+        self.serving.outlet.way()
+    }
+
     /// One tick on a thread of the host's, which waits at most so long (-1: for ever). Between turns nothing runs: what is
     /// posted, due, or left over makes the descriptor readable.
     pub fn turn(&mut self, timeout_ms: i32) -> Turned {
@@ -167,6 +174,7 @@ impl Segment {
             self.hand_over();
         }
         self.go_on_touched();
+        self.serving.tell(&self.door);
         let counters = &self.home().counters;
         counters.memory_bytes.set(self.serving.memory.used);
         true
@@ -210,7 +218,8 @@ impl Segment {
 
     /// Work is waiting that no event will announce.
     fn is_busy(&self) -> bool {
-        (!self.resume.is_empty() && !self.serving.outlet.is_stalled()) || self.engine.has_ready() || self.has_arrivals()
+        let resumes = !self.resume.is_empty() && !self.serving.outlet.is_stalled();
+        resumes || self.engine.has_ready() || self.serving.has_news() || self.has_arrivals()
     }
 
     /// Looks for work for a few microseconds before sleeping. Returns how long to wait then.
@@ -242,6 +251,9 @@ impl Segment {
     /// Looks at the server's orders. False when the thread is to end.
     fn obey(&mut self) -> bool {
         if self.orders.stop.load(Ordering::Acquire) {
+            if self.orders.drain.load(Ordering::Acquire) {
+                self.tell_draining();
+            }
             return false;
         }
         if self.orders.drain.load(Ordering::Acquire) && !self.draining {
@@ -258,6 +270,12 @@ impl Segment {
         true
     }
 
+    fn tell_draining(&mut self) {
+        if tell::draining(&self.orders, self.clock.now_ms()) {
+            self.serving.outlet.say(&self.door, INGEST_EVENT_DRAINING);
+        }
+    }
+
     fn begin_drain(&mut self) {
         self.draining = true;
         self.serving.draining = true;
@@ -265,7 +283,7 @@ impl Segment {
         let until_ms = self.clock.now_ms().saturating_add(self.drain_timeout_ms);
         let _ = self.orders.drain_until_ms.compare_exchange(0, until_ms, Ordering::Relaxed, Ordering::Relaxed);
         self.engine.close_listeners();
-        tell::draining(&self.orders, self.clock.now_ms());
+        self.tell_draining();
         for id in self.engine.seats().ids() {
             if let Some(mut connection) = self.engine.seats().take_baton(id) {
                 if connection.is_idle() {
@@ -333,6 +351,7 @@ impl Segment {
     /// After a panic: the connection at work is closed, everything else goes on.
     fn recover(&mut self, payload: &(dyn Any + Send)) {
         tell::fault(&self.orders.log, "a tick", payload);
+        self.serving.outlet.say(&self.door, INGEST_EVENT_FAULT);
         self.home().counters.panics.add(1);
         if self.slab.len() < SLAB_BYTES {
             self.slab = vec![0; SLAB_BYTES];
@@ -352,7 +371,25 @@ impl Segment {
         }
         self.call_home();
         self.serving.outlet.clear();
+        self.hand_over_all();
+        // From here on the host's threads free what they give back; what was posted before is the last that comes home.
+        let counters = &self.door.homes()[self.number].counters;
+        counters.memory_bytes.set(self.serving.memory.used);
+        self.door.homes()[self.number].mailbox.close(self.door.slots(), &mut self.home_coming);
+        let used = self.serving.memory.used;
+        let slots = std::mem::take(&mut self.home_coming);
+        self.serving.came_home(&slots, &mut self.engine, &mut self.touched, &self.door);
+        self.door.homes()[self.number].counters.memory_bytes.lower(used - self.serving.memory.used);
+        self.hand_over_all();
+    }
+
+    /// Hands over until the host has heard everything.
+    fn hand_over_all(&mut self) {
+        self.serving.tell(&self.door);
         self.hand_over();
-        self.go_on_touched();
+        while self.serving.has_news() {
+            self.serving.tell(&self.door);
+            self.hand_over();
+        }
     }
 }

@@ -13,13 +13,15 @@ use crate::handoff::{Door, Outlet};
 use crate::journey::{Sampler, Timing};
 use crate::limits::Limits;
 use crate::memory::pool::Pool;
-use crate::memory::slots::{ReplyKind, SlotOwner};
+use crate::memory::reply::ReplyKind;
+use crate::memory::slots::{RELEASED, SlotOwner};
+use crate::memory::tail::Tail;
 use crate::options::JourneyMode;
 use crate::parse::sketch::Sketch;
 use crate::read;
 use crate::respond::encode::{Date, Opening};
 use crate::respond::settle::Desk;
-use crate::respond::{self, settle};
+use crate::respond::{self, settle, streamed};
 use crate::stats::Counters;
 use httpdate::HttpDate;
 use std::io::Write;
@@ -163,13 +165,16 @@ impl Serving {
         let mut back = 0;
         let fresh = touched.len();
         for &slot in slots {
-            let Some((seat, held)) = self.slots.reply(slot, |reply, seat| (SeatId::from_word(seat), reply.kind != ReplyKind::Aged)) else {
-                continue;
-            };
-            // Parked in its seat while the baton is away; it comes here again when that is home.
+            let seat = SeatId::from_word(self.slots.seat(slot));
+            // Parked in its seat while the baton is away; it comes here again when that is home, as it is now.
             let Ok(mut connection) = engine.seats().baton_for(seat, slot) else { continue };
-            back += usize::from(held);
-            settle::settle(connection.as_deref_mut(), slot, &mut self.desk());
+            let Some(homing) = self.slots.homing(slot) else { continue };
+            if homing.kind == Some(ReplyKind::Told) {
+                self.slots.finish(slot, 0);
+                continue;
+            }
+            back += usize::from(homing.kind.is_some_and(ReplyKind::was_held));
+            settle::settle(connection.as_deref_mut(), slot, homing, &mut self.desk());
             if let Some(connection) = connection {
                 if !connection.touched {
                     connection.touched = true;
@@ -208,12 +213,16 @@ impl Serving {
         while !connection.sending && connection.ending != Ending::Abort {
             self.render(connection, counters);
             if connection.outbox.is_empty() {
+                if connection.pulled.is_some() {
+                    // What is said about a HEAD request is never sent, and makes room all the same.
+                    self.sent(connection, Outgoing::default());
+                }
                 break;
             }
             match engine.send(id, std::mem::take(&mut connection.outbox)) {
                 Sending::Done(outgoing) => {
-                    counters.bytes_sent.add(outgoing.sent as u64);
-                    self.recycle(outgoing);
+                    counters.bytes_sent.add(outgoing.sent);
+                    self.sent(connection, outgoing);
                 }
                 Sending::Pending => {
                     connection.sending = true;
@@ -227,6 +236,10 @@ impl Serving {
                 }
             }
         }
+        if connection.protocol.oldest().is_some_and(|oldest| oldest.speaking) {
+            counters.bytes_sent.add(std::mem::take(&mut connection.sent_straight));
+            streamed::lend_wire(connection, || engine.wire(id), &mut self.desk());
+        }
         let unseen = connection.protocol.is_stalled() && !connection.inbox.is_empty();
         let finished = connection.protocol.is_idle() && !unseen;
         if connection.read_closed && connection.ending == Ending::Open && !connection.sending && finished {
@@ -234,13 +247,51 @@ impl Serving {
         }
     }
 
+    /// All of it is with the kernel: streams have room again, lent memory is the host's again.
+    #[inline]
+    pub fn sent(&mut self, connection: &mut Connection, outgoing: Outgoing) {
+        if connection.pulled.is_none() && connection.unsent.is_empty() {
+            self.recycle(outgoing);
+        } else {
+            self.sent_in_part(connection, outgoing);
+        }
+    }
+
+    #[cold]
+    fn sent_in_part(&mut self, connection: &mut Connection, mut outgoing: Outgoing) {
+        if let Some((slot, octets)) = connection.pulled.take() {
+            let buffer = match std::mem::take(&mut outgoing.tail) {
+                Tail::Octets(buffer) => buffer,
+                _ => Vec::new(),
+            };
+            self.slots.stream_sent(slot, octets, buffer);
+        }
+        self.recycle(outgoing);
+        for (slot, marks) in connection.unsent.drain(..) {
+            self.slots.finish(slot, marks);
+        }
+    }
+
     /// Keeps a write buffer for the next answer.
-    pub fn recycle(&mut self, mut outgoing: Outgoing) {
+    #[inline]
+    fn recycle(&mut self, mut outgoing: Outgoing) {
         outgoing.clear();
         let buffer = outgoing.first;
         if buffer.capacity() > 0 && buffer.capacity() <= SPARE_BYTES && self.spare.len() < SPARE_BUFFERS {
             self.spare.push(buffer);
         }
+    }
+
+    /// The host is to hear what was noted in this tick, if it asked for it.
+    pub fn tell(&mut self, door: &Door) {
+        self.outlet.tell(&mut self.slots, door);
+    }
+
+    /// News waits that only a further tick can deliver.
+    pub fn has_news(&self) -> bool {
+        // While the host holds all that it may, its callback is not called.
+        let waits = self.slots.has_notices() || (self.outlet.is_inline() && !self.outlet.is_empty());
+        waits && !(self.outlet.is_inline() && self.outlet.is_stalled())
     }
 
     /// Everything is sent: FIN, then read on for a while so that the peer gets our last words (RFC 9112 section 9.6).
@@ -272,6 +323,11 @@ impl Serving {
         if connection.ending == Ending::Lingering {
             connection.ending = Ending::Abort;
         }
+        self.note_read_closed(connection);
+    }
+
+    /// The host may hear that the peer of what it holds asks nothing more.
+    pub fn note_read_closed(&mut self, connection: &Connection) {
         for slot in connection.protocol.pending_slots() {
             self.slots.note_read_closed(slot);
         }
@@ -296,6 +352,13 @@ impl Serving {
         settle::drop_pending(connection, &mut self.desk());
         let outgoing = std::mem::take(&mut connection.outbox);
         self.recycle(outgoing);
+    }
+
+    /// After the engine has let go of what was on its way out: it never arrives, but lent memory is the host's again.
+    pub fn let_go(&mut self, connection: &mut Connection) {
+        for (slot, marks) in connection.unsent.drain(..) {
+            self.slots.finish(slot, marks & RELEASED);
+        }
     }
 }
 

@@ -157,8 +157,8 @@ impl Handoff<'_> {
         match self.slots.open(letter, self.seat.word(), inline) {
             Ok((slot, token, request)) => {
                 let at_ms = self.now_ns / 1_000_000;
-                connection.protocol.push_pending(Pending { slot, terms, answered: false, queued: !inline, at_ms });
-                if connection.read_closed {
+                connection.protocol.push_pending(Pending::new(slot, terms, !inline, at_ms));
+                if connection.fin_seen {
                     self.slots.note_read_closed(slot);
                 }
                 self.outlet.add(token, request, charge, self.now_ns);

@@ -43,13 +43,15 @@ pub fn addresses(listeners: &[Listener]) -> Vec<String> {
     listeners.iter().map(|listener| format!("{}://{}", listener.address.scheme, listener.bound)).collect()
 }
 
-/// The first thread that begins says it for all.
-pub fn draining(orders: &Orders, now_ms: u64) {
-    if !orders.drain_told.swap(true, Ordering::Relaxed) {
+/// The first thread that begins says it for all; true for that one.
+pub fn draining(orders: &Orders, now_ms: u64) -> bool {
+    let first = !orders.drain_told.swap(true, Ordering::Relaxed);
+    if first {
         let left_ms = orders.drain_until_ms.load(Ordering::Relaxed).saturating_sub(now_ms);
         let open = orders.connections.load(Ordering::Relaxed);
         orders.log.say(Level::Info, &format!("draining: no more connections are accepted, {open} are open, at most {left_ms} ms are left"));
     }
+    first
 }
 
 pub fn stopped(log: &Log) {

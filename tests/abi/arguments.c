@@ -147,7 +147,7 @@ static void answers_are_checked(ingest_server *server) {
   response = (ingest_response){.size = sizeof response, .status = 200, .lend = 2};
   REFUSED(ingest_respond(server, 1, &response));
   response = (ingest_response){.size = sizeof response, .status = 200, .lend = 1};
-  UNBUILT(ingest_respond(server, 1, &response));
+  REFUSED(ingest_respond(server, 1, &response));
   REFUSED(ingest_respond_bytes(server, 1, 200, NULL, NULL, 1));
   EXPECT(ingest_respond_bytes(server, 0, 200, "text/plain", "", 0), INGEST_E_GONE);
   EXPECT(ingest_abandon(server, UINT64_MAX), INGEST_E_GONE);
@@ -199,10 +199,8 @@ static void blocks_are_checked(ingest_server *server) {
 static void unbuilt_calls_say_so(ingest_server *server) {
   ingest_error error;
   ingest_trace trace = {.size = sizeof trace};
-  ingest_response response = {.size = sizeof response, .status = 200, .content_length = -1};
   ingest_queue *queue = ingest_server_queue(server, 0);
   ingest_token token = 1;
-  char buffer[16] = {0};
   UNBUILT(ingest_server_listen_fd(server, 0, "http", NULL, &error));
   EXPECT(strlen(error.text) > 0, 1);
   REFUSED(ingest_server_listen_fd(server, -1, "http", NULL, &error));
@@ -214,10 +212,38 @@ static void unbuilt_calls_say_so(ingest_server *server) {
   EXPECT(queue != NULL, 1);
   EXPECT(ingest_queue_return(queue, &token, 1), 0);
   UNBUILT(ingest_request_credit(server, token, 1));
-  UNBUILT(ingest_respond_begin(server, token, &response));
-  UNBUILT(ingest_respond_write(server, token, buffer, sizeof buffer));
-  UNBUILT(ingest_respond_end(server, token, NULL, 0));
-  UNBUILT(ingest_respond_file(server, token, &response, 0, 0, 1));
+}
+
+static void streams_are_checked(ingest_server *server) {
+  ingest_header unnamed = {{NULL, 3}, {NULL, 0}}, split = {{(const uint8_t *)"a", 1}, {(const uint8_t *)"b\r\nc", 4}};
+  ingest_response response = {.size = sizeof response, .status = 200, .content_length = -1};
+  for (unsigned status = 0; status < 1200; status += 101) {
+    response.status = (uint16_t)status;
+    EXPECT(ingest_respond_begin(server, 1, &response),
+           status >= 100 && status <= 599 && status != 101 ? INGEST_E_GONE : INGEST_E_ARGUMENT);
+  }
+  REFUSED(ingest_respond_begin(server, 1, NULL));
+  response = (ingest_response){.size = sizeof response, .status = 200, .content_length = -2};
+  REFUSED(ingest_respond_begin(server, 1, &response));
+  response = (ingest_response){.size = sizeof response, .status = 200, .lend = 1};
+  REFUSED(ingest_respond_begin(server, 1, &response));
+  REFUSED(ingest_respond_file(server, 1, &response, 0, 0, 0));
+  response = (ingest_response){.size = sizeof response, .status = 200, .body = {(const uint8_t *)"x", 1}};
+  REFUSED(ingest_respond_begin(server, 1, &response));
+  REFUSED(ingest_respond_file(server, 1, &response, 0, 0, 0));
+  response = (ingest_response){.size = sizeof response, .status = 200, .headers = &split, .header_count = 1};
+  REFUSED(ingest_respond_begin(server, 1, &response));
+  response.status = 103;
+  REFUSED(ingest_respond_begin(server, 1, &response));
+  EXPECT(ingest_respond_write(server, 1, "", 0), INGEST_E_GONE);
+  REFUSED(ingest_respond_write(server, 1, NULL, 1));
+  EXPECT(ingest_respond_end(server, UINT64_MAX, NULL, 0), INGEST_E_GONE);
+  REFUSED(ingest_respond_end(server, 1, NULL, 1));
+  REFUSED(ingest_respond_end(server, 1, &unnamed, 1));
+  REFUSED(ingest_respond_end(server, 1, &split, 1));
+  response = (ingest_response){.size = sizeof response, .status = 200};
+  REFUSED(ingest_respond_file(server, 1, &response, -1, 0, 0));
+  REFUSED(ingest_respond_file(server, 1, &response, 1 << 20, 0, 0));
 }
 
 static void servers_are_checked(void) {
@@ -260,6 +286,7 @@ static void servers_are_checked(void) {
   record.size = 8;
   REFUSED(ingest_server_log_next(server, &record, text, sizeof text));
   answers_are_checked(server);
+  streams_are_checked(server);
   blocks_are_checked(server);
   unbuilt_calls_say_so(server);
   EXPECT(ingest_server_free(server), INGEST_OK);

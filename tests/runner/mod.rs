@@ -1,7 +1,9 @@
-//! Starts the example programs, asks them over loopback and stops them by their process id; for `examples.rs` and `sanitizers.rs`.
-#![allow(dead_code)] // each of the two uses its own part
+//! Starts the example programs, asks them over loopback and stops them by their process id; for `examples.rs`, `cpp.rs` and `sanitizers.rs`.
+#![allow(dead_code)] // each of them uses its own part
 
 pub mod client;
+pub mod cpp;
+pub mod streams;
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};

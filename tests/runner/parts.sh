@@ -14,7 +14,7 @@ part_fmt() {
 }
 
 part_clippy() {
-  cargo clippy --quiet --all-targets -- -D warnings && cargo clippy --quiet --test sanitizers -- -D warnings
+  cargo clippy --quiet --all-targets -- -D warnings && cargo clippy --quiet --test sanitizers --test random_host -- -D warnings
 }
 
 part_rust() {
@@ -26,7 +26,7 @@ part_examples() {
 }
 
 part_asan() {
-  cargo test --test sanitizers asan -- --nocapture
+  cargo test --test sanitizers asan -- --nocapture && cargo test --test random_host -- --nocapture --test-threads=1
 }
 
 part_valgrind() {

@@ -12,6 +12,7 @@ pub struct Answer {
     pub status: u16,
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
+    pub trailers: Vec<(String, String)>,
 }
 
 impl Answer {
@@ -131,7 +132,10 @@ impl Client {
         let mut answer = parse_head(&self.buffer[self.taken..end])?;
         self.taken = end + 4;
         let without_body = head || answer.status < 200 || answer.status == 204 || answer.status == 304;
-        if !without_body {
+        if !without_body && answer.header("transfer-encoding") == Some("chunked") {
+            assert!(answer.header("content-length").is_none(), "both kinds of framing in one answer");
+            self.read_chunks(&mut answer)?;
+        } else if !without_body {
             let length = answer.header("content-length").ok_or_else(|| broken("an answer without Content-Length"))?;
             let length: usize = length.parse().map_err(|_| broken("Content-Length is no number"))?;
             while self.buffer.len() - self.taken < length {
@@ -147,6 +151,57 @@ impl Client {
             self.taken = 0;
         }
         Ok(Some(answer))
+    }
+
+    /// A chunked body with its trailer section (RFC 9112 section 7.1).
+    fn read_chunks(&mut self, answer: &mut Answer) -> std::io::Result<()> {
+        loop {
+            let line = self.read_line()?;
+            let size = usize::from_str_radix(&line, 16).map_err(|_| broken(&format!("chunk size {line:?}")))?;
+            if size == 0 {
+                break;
+            }
+            while self.buffer.len() - self.taken < size + 2 {
+                if !self.fill()? {
+                    return Err(broken("the stream ends inside a chunk"));
+                }
+            }
+            answer.body.extend_from_slice(&self.buffer[self.taken..self.taken + size]);
+            if &self.buffer[self.taken + size..self.taken + size + 2] != b"\r\n" {
+                return Err(broken("a chunk without its line end"));
+            }
+            self.taken += size + 2;
+        }
+        loop {
+            let line = self.read_line()?;
+            if line.is_empty() {
+                return Ok(());
+            }
+            let (name, value) = line.split_once(':').ok_or_else(|| broken(&format!("trailer {line:?}")))?;
+            answer.trailers.push((name.to_string(), value.trim().to_string()));
+        }
+    }
+
+    fn read_line(&mut self) -> std::io::Result<String> {
+        loop {
+            if let Some(at) = find(&self.buffer[self.taken..], b"\r\n") {
+                let line = String::from_utf8_lossy(&self.buffer[self.taken..self.taken + at]).into_owned();
+                self.taken += at + 2;
+                return Ok(line);
+            }
+            if !self.fill()? {
+                return Err(broken("the stream ends inside a line"));
+            }
+        }
+    }
+
+    /// Everything until the end of the connection; an error says how it ended otherwise.
+    pub fn read_to_end(&mut self) -> std::io::Result<Vec<u8>> {
+        while self.fill()? {}
+        let rest = self.buffer.split_off(self.taken);
+        self.buffer.clear();
+        self.taken = 0;
+        Ok(rest)
     }
 
     /// Whether the server closes without sending anything more; a reset counts as closed.
@@ -213,7 +268,7 @@ fn parse_head(head: &[u8]) -> std::io::Result<Answer> {
         }
         headers.push((name.to_string(), value.trim_matches([' ', '\t']).to_string()));
     }
-    Ok(Answer { version, status, headers, body: Vec::new() })
+    Ok(Answer { version, status, headers, body: Vec::new(), trailers: Vec::new() })
 }
 
 fn broken(what: &str) -> std::io::Error {

@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 
 /// The C functions and structs of all groups of the header.
 pub mod abi {
-    pub use ingest::ffi::{observe::*, options::*, queue::*, request::*, respond::*, server::*, version::*};
+    pub use ingest::ffi::{observe::*, options::*, queue::*, request::*, respond::*, server::*, stream::*, version::*};
 }
 
 /// The server as any host thread may use it.
@@ -87,6 +87,44 @@ impl Host {
         // SAFETY: both arrays have as many entries as is said.
         let count = unsafe { ingest_respond_all(self.0, tokens.as_ptr(), tokens.len(), status, each.as_mut_ptr()) };
         (count, each)
+    }
+
+    /// `ingest_respond_begin`; a length of -1 is unknown.
+    pub fn begin(&self, token: ingest_token, status: u16, headers: &[(&[u8], &[u8])], length: i64) -> ingest_status {
+        let headers: Vec<ingest_header> =
+            headers.iter().map(|(name, value)| ingest_header { name: slice_of(name), value: slice_of(value) }).collect();
+        let response = ingest_response { content_length: length, ..response(status, 0, &headers, b"") };
+        // SAFETY: the server lives; the response and what it points to outlive the call.
+        unsafe { ingest_respond_begin(self.0, token, &response) }
+    }
+
+    pub fn write(&self, token: ingest_token, octets: &[u8]) -> i32 {
+        // SAFETY: the server lives; the octets outlive the call.
+        unsafe { ingest_respond_write(self.0, token, octets.as_ptr().cast(), octets.len()) }
+    }
+
+    pub fn end(&self, token: ingest_token, trailers: &[(&[u8], &[u8])]) -> ingest_status {
+        let trailers: Vec<ingest_header> =
+            trailers.iter().map(|(name, value)| ingest_header { name: slice_of(name), value: slice_of(value) }).collect();
+        // SAFETY: the server lives; the trailers outlive the call.
+        unsafe { ingest_respond_end(self.0, token, trailers.as_ptr(), trailers.len()) }
+    }
+
+    pub fn file(&self, token: ingest_token, fd: i32, offset: u64, length: u64) -> ingest_status {
+        // SAFETY: the server lives; the response outlives the call.
+        unsafe { ingest_respond_file(self.0, token, &response(200, 0, &[], b""), fd, offset, length) }
+    }
+
+    /// `ingest_respond` with a body that the caller keeps until RELEASED.
+    pub fn lend(&self, token: ingest_token, body: &'static [u8]) -> ingest_status {
+        let response = ingest_response { lend: 1, ..response(200, 0, &[], body) };
+        // SAFETY: the server lives; the body lives for ever.
+        unsafe { ingest_respond(self.0, token, &response) }
+    }
+
+    pub fn tag(&self, token: ingest_token, tag: u64) -> ingest_status {
+        // SAFETY: the server lives; any number may be asked about.
+        unsafe { ingest_token_tag(self.0, token, tag) }
     }
 
     pub fn abandon(&self, token: ingest_token) -> ingest_status {

@@ -64,7 +64,7 @@ impl Cut {
 /// Whose event it is, if it can wait. A deadline cannot: it is set anew when the baton comes home, and has then passed.
 fn seat_of(event: &Event) -> Option<SeatId> {
     match event {
-        Event::Received { seat, .. } | Event::ReadClosed(seat) | Event::Broken(seat) => Some(*seat),
+        Event::Received { seat, .. } | Event::Finished(seat) | Event::ReadClosed(seat) | Event::Broken(seat) => Some(*seat),
         Event::Sent(seat, _) | Event::SendProgressed(seat, _) => Some(*seat),
         Event::Expired(_) | Event::Arrived(..) | Event::ListenerFailed(..) => None,
     }

@@ -28,24 +28,29 @@ impl Segment {
             Event::Received { seat, window, read_ns } => self.received(seat, window, read_ns),
             Event::ReadClosed(seat) => self.with(seat, |segment, connection| {
                 connection.read_closed = true;
+                connection.fin_seen = true;
                 connection.receiving = false;
                 segment.serving.peer_finished(connection);
+            }),
+            Event::Finished(seat) => self.with(seat, |segment, connection| {
+                connection.fin_seen = true;
+                segment.serving.note_read_closed(connection);
             }),
             Event::Broken(seat) => self.with(seat, |_, connection| connection.ending = Ending::Abort),
             Event::Sent(seat, outgoing) => {
                 let now_ms = self.clock.now_ms();
-                self.home().counters.bytes_sent.add(outgoing.sent as u64);
-                self.serving.recycle(outgoing);
-                self.with(seat, |_, connection| {
+                self.home().counters.bytes_sent.add(outgoing.sent);
+                self.with(seat, |segment, connection| {
                     connection.sending = false;
                     connection.since_ms = now_ms;
+                    segment.serving.sent(connection, outgoing);
                 });
             }
             Event::SendProgressed(seat, sent) => {
                 let now_ms = self.clock.now_ms();
                 self.with(seat, |_, connection| {
                     connection.since_ms = now_ms;
-                    connection.sent = sent as u64;
+                    connection.sent = sent;
                 });
             }
             Event::Expired(seat) => self.expired(seat),
@@ -166,8 +171,9 @@ impl Segment {
 
     pub(super) fn close(&mut self, id: SeatId, connection: &mut Connection) {
         self.serving.dissolve(connection);
-        // A peer that has closed its side has read what it wanted: no need for RST.
-        self.engine.close(id, !connection.read_closed);
+        // A peer that has closed its side has read what it wanted: no need for RST, unless an answer would seem to be complete.
+        self.engine.close(id, !connection.read_closed || connection.truncated || connection.sending);
+        self.serving.let_go(connection);
         self.one_less();
     }
 

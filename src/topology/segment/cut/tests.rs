@@ -45,7 +45,7 @@ fn stage() -> Stage {
     let homes = vec![Home { mailbox: Mailbox::new(), waker: Arc::clone(&waker), counters: Default::default() }];
     let queues = vec![Queue::new(Bounds { entries: 64, bytes: 1 << 20 }, event())];
     let slots = Arc::new(SlotTable::new(1, 7));
-    let door = Arc::new(Door::new(Arc::clone(&slots), homes, queues, 64, 60_000));
+    let door = Arc::new(Door::new(Arc::clone(&slots), homes, queues, 64, 60_000, crate::options::Events::default()));
     let orders = Arc::new(Orders { max_connections: 64, ..Orders::default() });
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
