@@ -22,6 +22,10 @@ pub enum Topology {
     Acceptor,
     Dispatch,
     Pipeline,
+    /// Cut before parse, one thread beyond; only tests choose it.
+    Cut,
+    /// As `Cut`, with as many threads beyond as there are I/O threads.
+    CutEach,
 }
 
 /// Who runs the loop that takes requests (design, section 6).
@@ -170,7 +174,7 @@ impl Options {
             return refuse("queue_max must be 1 or more and io_threads 256 or less".to_owned());
         }
         match self.topology {
-            Topology::Auto | Topology::Inline | Topology::Shards => {}
+            Topology::Auto | Topology::Inline | Topology::Shards | Topology::Cut | Topology::CutEach => {}
             Topology::Shared | Topology::Acceptor | Topology::Dispatch | Topology::Pipeline => {
                 return unsupported(format!("topology {:?} is not built yet (set topology to auto, inline or shards)", self.topology));
             }

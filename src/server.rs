@@ -3,6 +3,7 @@
 
 mod answers;
 mod driven;
+mod far;
 
 pub use self::answers::Head;
 
@@ -32,6 +33,7 @@ use crate::topology::serving::Serving;
 use crate::topology::spinner::Spinner;
 use crate::topology::tell;
 use crate::topology::threads::{self, Roll, ThreadHook, Threads};
+use crate::topology::trip::Pass;
 use parking_lot::Mutex;
 use std::hash::{BuildHasher, RandomState};
 use std::os::fd::OwnedFd;
@@ -69,6 +71,8 @@ struct Post {
     engine: EpollEngine<crate::connection::Connection>,
     way: Way,
     number: usize,
+    /// Where batons go when the rope is cut.
+    pass: Option<Pass>,
 }
 
 impl Server {
@@ -197,6 +201,7 @@ impl Server {
     fn start_threads(&self, life: &mut Life, chosen: Chosen, delivery: Delivery, sockets: Vec<Vec<(u16, OwnedFd)>>) -> Result<(), Failure> {
         let failed =
             |error: std::io::Error| Failure::system(&error, format!("cannot start: {error} (check the limits on descriptors and threads)"));
+        let pass = self.start_far(life, chosen)?;
         let mut posts = Vec::new();
         for (number, sockets) in sockets.into_iter().enumerate() {
             let engine = self.engine(number, sockets)?;
@@ -204,7 +209,7 @@ impl Server {
                 (Some(sink), Delivery::Inline) => Way::Inline(Arc::clone(sink)),
                 _ => Way::Queues(number),
             };
-            posts.push(Post { engine, way, number });
+            posts.push(Post { engine, way, number, pass: pass.clone() });
         }
         debug_assert_eq!(posts.len(), chosen.io_threads);
         for post in posts {
@@ -273,7 +278,11 @@ impl Server {
         let serial = options.pipeline_unsafe == PipelineUnsafe::Serial;
         let drain_ms = limits.drain_timeout_ms;
         let serving = Serving::new(limits, outlet, memory, slots, serial, options.journey, options.journey_sample);
-        Segment::new(post.engine, door, orders, post.number, serving, spinner, drain_ms)
+        let mut segment = Segment::new(post.engine, door, orders, post.number, serving, spinner, drain_ms);
+        if let Some(pass) = post.pass {
+            segment.cut(pass);
+        }
+        segment
     }
 
     fn start_handler(&self, life: &mut Life, number: usize, sink: Arc<dyn EventSink>) -> std::io::Result<()> {

@@ -110,9 +110,16 @@ fn ten_thousand_requests_allocate_nothing() {
     ];
     let mut room = vec![0u8; 64 * 1024];
     let mut failures = Vec::with_capacity(64);
-    for delivery in [Delivery::Inline, Delivery::Queue(1), Delivery::Queue(2)] {
+    let ways = [
+        ("inline", Delivery::Inline),
+        ("inline", Delivery::Queue(1)),
+        ("inline", Delivery::Queue(2)),
+        ("cut", Delivery::Inline),
+        ("cut", Delivery::Queue(1)),
+    ];
+    for (topology, delivery) in ways {
         for journey in ["sample", "steps"] {
-            let server = Server::serve(&[("journey", journey)], delivery, hello());
+            let server = Server::serve(&[("topology", topology), ("journey", journey)], delivery, hello());
             let stream = TcpStream::connect(("127.0.0.1", server.port())).expect("the server accepts");
             stream.set_nodelay(true).expect("a socket");
             stream.set_read_timeout(Some(support::PATIENCE)).expect("a timeout above zero");
@@ -126,7 +133,10 @@ fn ten_thousand_requests_allocate_nothing() {
                 }
                 let count = ALLOCATIONS.load(Relaxed) - before;
                 if count > 0 {
-                    failures.push(format!("{count} with {kind}, {delivery:?}, journey={journey}: {:?} octets", latest(before)));
+                    failures.push(format!(
+                        "{count} with {kind}, topology={topology}, {delivery:?}, journey={journey}: {:?} octets",
+                        latest(before)
+                    ));
                 }
             }
             drop(stream);

@@ -64,6 +64,12 @@ fn every_case_holds_on_shards_with_a_queue() {
     run("whole and halves, shards", &[("topology", "shards"), ("io_threads", "2")], Delivery::Queue(1), 1, halves);
 }
 
+#[test]
+fn every_case_holds_where_parse_is_on_another_thread() {
+    let some = |length: usize| vec![vec![], (1..length.min(EVERY_POSITION_UP_TO)).collect(), vec![length / 2]];
+    run("whole, octet by octet and halves, cut before parse", &[("topology", "cut")], Delivery::Inline, 2, some);
+}
+
 fn files() -> Vec<(String, Vec<Case>)> {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cases");
     let mut files = Vec::new();

@@ -51,13 +51,19 @@ impl Drop for Witness {
 
 /// Every topology with every delivery that this build has.
 pub fn shapes() -> Vec<Shape> {
-    let topologies = [[("topology", "inline"), ("io_threads", "1")], [("topology", "shards"), ("io_threads", "2")]];
+    let topologies = [
+        [("topology", "inline"), ("io_threads", "1")],
+        [("topology", "shards"), ("io_threads", "2")],
+        // Not listed anywhere: cut before parse, so that batons travel (docs/decisions.md).
+        [("topology", "cut"), ("io_threads", "1")],
+        [("topology", "cut-each"), ("io_threads", "2")],
+    ];
     let deliveries = [Delivery::Inline, Delivery::Queue(1), Delivery::Queue(4), Delivery::Threads];
     let mut shapes = Vec::new();
     for options in topologies {
         shapes.extend(deliveries.iter().filter(|delivery| delivery.is_built()).map(|delivery| Shape { options, delivery: *delivery }));
     }
-    assert!(shapes.len() >= 6, "inline and queue are always built: {shapes:?}");
+    assert!(shapes.len() >= 12, "inline and queue are always built: {shapes:?}");
     shapes
 }
 

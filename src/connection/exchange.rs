@@ -43,6 +43,9 @@ pub enum Rest {
     Chunked(Chunked),
 }
 
+/// Stands for the slot of a request that was completed on a far segment and has none yet; no slot has this number.
+pub const UNPLACED: u32 = u32::MAX;
+
 /// A request that the host has, or will have, and whose answer is owed in order.
 #[derive(Clone, Copy, Debug)]
 pub struct Pending {
@@ -65,6 +68,11 @@ pub struct Pending {
 }
 
 impl Pending {
+    /// A request that was completed on a far segment; its home writes slot, queue and time into it.
+    pub fn unplaced(terms: Terms) -> Self {
+        Pending::new(UNPLACED, terms, false, 0)
+    }
+
     pub fn new(slot: u32, terms: Terms, queued: bool, at_ms: u64) -> Self {
         Pending { slot, terms, answered: false, cut: false, speaking: false, begun: false, head_written: false, queued, at_ms }
     }

@@ -1,7 +1,7 @@
 //! HTTP/1 on one connection: head, body, next head; which requests may go to the host at once, and which answers are owed.
 #![forbid(unsafe_code)]
 
-use super::exchange::{Exchange, Open, Pending, Rest, Terms};
+use super::exchange::{Exchange, Open, Pending, Rest, Terms, UNPLACED};
 use super::{Memory, Tools};
 use crate::accept::Peer;
 use crate::decode;
@@ -278,6 +278,13 @@ impl Http1 {
     /// A delivered request's answer is owed from now on.
     pub fn push_pending(&mut self, pending: Pending) {
         self.pending.push_back(pending);
+    }
+
+    /// Forgets the requests that were completed on a far segment and have no slot yet: their home adds them again, with one.
+    pub fn drop_unplaced(&mut self) {
+        while self.pending.back().is_some_and(|pending| pending.slot == UNPLACED) {
+            self.pending.pop_back();
+        }
     }
 
     /// The answer to a slot's request is there, or will never be (`cut`). False when this connection does not wait for it.

@@ -377,7 +377,7 @@ impl<B> Engine<B> for EpollEngine<B> {
     }
 
     fn has_ready(&self) -> bool {
-        (!self.ready.is_empty() && !self.receives_paused) || !self.tired.is_empty()
+        (!self.ready.is_empty() && !self.receives_paused) || !self.tired.is_empty() || self.seats.has_replayed()
     }
 
     fn reap(&mut self, now_ms: u64, slab: &mut [u8]) -> Option<Event> {
@@ -386,6 +386,9 @@ impl<B> Engine<B> for EpollEngine<B> {
             if !self.paused_by_owner {
                 self.set_listening(true);
             }
+        }
+        if self.seats.has_replayed() {
+            return self.seats.next_replayed();
         }
         loop {
             if self.accepting.is_some() {

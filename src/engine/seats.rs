@@ -1,7 +1,8 @@
 //! The seats of one thread: what is known of each descriptor, and the baton when it is at home.
 #![forbid(unsafe_code)]
 
-use super::{Landing, Outgoing};
+use super::{Event, Landing, Outgoing};
+use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -22,6 +23,18 @@ impl SeatId {
         SeatId { index: word as u32, generation: (word >> 32) as u32 }
     }
 }
+
+/// What came for a baton while it was away. Few seats have any.
+#[derive(Debug, Default)]
+struct Parked {
+    events: Vec<Event>,
+    /// Answers, as numbers that mean something to their owner.
+    answers: Vec<u32>,
+}
+
+/// The baton of a seat is away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Away;
 
 /// See the file's first line.
 #[derive(Debug)]
@@ -50,6 +63,7 @@ pub struct Seat<B> {
     /// The earliest time at which the timer wheel will look at this seat; zero for none.
     pub(super) armed_ms: u64,
     baton: Option<Box<B>>,
+    parked: Option<Box<Parked>>,
 }
 
 /// All seats of one thread.
@@ -58,11 +72,13 @@ pub struct Seats<B> {
     seats: Vec<Seat<B>>,
     free: Vec<u32>,
     taken: usize,
+    /// Events of batons that have come home since.
+    replayed: VecDeque<Event>,
 }
 
 impl<B> Seats<B> {
     pub fn new() -> Self {
-        Seats { seats: Vec::new(), free: Vec::new(), taken: 0 }
+        Seats { seats: Vec::new(), free: Vec::new(), taken: 0, replayed: VecDeque::new() }
     }
 
     /// How many seats are taken.
@@ -93,6 +109,60 @@ impl<B> Seats<B> {
         self.get(id)?.baton.as_deref_mut()
     }
 
+    /// Whether the seat is taken and its baton is not in it.
+    pub fn is_away(&mut self, id: SeatId) -> bool {
+        self.get(id).is_some_and(|seat| seat.baton.is_none())
+    }
+
+    /// Whether the seat has been given up.
+    pub fn is_stale(&mut self, id: SeatId) -> bool {
+        self.get(id).is_none()
+    }
+
+    /// Looks at the baton that an answer is for. While it is away the answer is parked; a stale seat has no baton.
+    pub fn baton_for(&mut self, id: SeatId, answer: u32) -> Result<Option<&mut B>, Away> {
+        let Some(seat) = self.get(id) else { return Ok(None) };
+        if seat.baton.is_none() {
+            let answers = &mut seat.parked.get_or_insert_default().answers;
+            if !answers.contains(&answer) {
+                answers.push(answer);
+            }
+            return Err(Away);
+        }
+        Ok(seat.baton.as_deref_mut())
+    }
+
+    /// Keeps an event until the baton is home. Of those that say the same or more than one before, only the later is kept.
+    pub fn park(&mut self, id: SeatId, event: Event) {
+        let Some(seat) = self.get(id) else { return };
+        let events = &mut seat.parked.get_or_insert_default().events;
+        events.retain(|earlier| !overtakes(&event, earlier));
+        events.push(event);
+    }
+
+    /// The baton is home: the events that were parked are the next to be reaped, the answers go to `answers`.
+    pub fn replay(&mut self, id: SeatId, answers: &mut Vec<u32>) {
+        let Some(parked) = self.get(id).and_then(|seat| seat.parked.take()) else { return };
+        self.replayed.extend(parked.events);
+        answers.extend(parked.answers);
+    }
+
+    #[cold]
+    #[inline(never)]
+    pub(super) fn next_replayed(&mut self) -> Option<Event> {
+        self.replayed.pop_front()
+    }
+
+    pub(super) fn has_replayed(&self) -> bool {
+        !self.replayed.is_empty()
+    }
+
+    /// What is parked at a seat.
+    #[cfg(test)]
+    pub fn parked(&mut self, id: SeatId) -> &[Event] {
+        self.get(id).and_then(|seat| seat.parked.as_ref()).map_or(&[], |parked| &parked.events)
+    }
+
     pub(super) fn get(&mut self, id: SeatId) -> Option<&mut Seat<B>> {
         self.seats.get_mut(id.index as usize).filter(|seat| seat.generation == id.generation && seat.stream.is_some())
     }
@@ -115,6 +185,7 @@ impl<B> Seats<B> {
         let baton = seat.baton.take();
         seat.landing = None;
         seat.outgoing = None;
+        seat.parked = None;
         seat.generation = seat.generation.wrapping_add(1);
         self.free.push(id.index);
         self.taken -= 1;
@@ -145,6 +216,71 @@ impl<B> Seat<B> {
             deadline_ms: 0,
             armed_ms: 0,
             baton: Some(baton),
+            parked: None,
         }
+    }
+}
+
+/// A stream fails once, and where a send stands is said anew each time.
+fn overtakes(event: &Event, earlier: &Event) -> bool {
+    matches!(
+        (event, earlier),
+        (Event::Broken(_), Event::Broken(_)) | (Event::SendProgressed(..) | Event::Sent(..), Event::SendProgressed(..))
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stream() -> OwnedFd {
+        // Any descriptor will do: nobody reads from it.
+        std::fs::File::open("/dev/null").map(OwnedFd::from).unwrap()
+    }
+
+    #[test]
+    fn what_comes_for_a_baton_that_is_away_waits_in_its_seat() {
+        let mut seats = Seats::new();
+        let id = seats.sit(stream(), Box::new(7u8));
+        assert!(!seats.is_away(id) && !seats.is_stale(id));
+        assert_eq!(seats.baton_for(id, 1), Ok(Some(&mut 7)));
+        let baton = seats.take_baton(id).unwrap();
+        assert!(seats.is_away(id));
+        assert_eq!(seats.baton_for(id, 2), Err(Away));
+        assert_eq!(seats.baton_for(id, 3), Err(Away));
+        assert_eq!(seats.baton_for(id, 2), Err(Away), "the same one again");
+        seats.park(id, Event::SendProgressed(id, 10));
+        seats.park(id, Event::Broken(id));
+        seats.park(id, Event::SendProgressed(id, 20));
+        seats.park(id, Event::Sent(id, Outgoing::default()));
+        seats.park(id, Event::Broken(id));
+        seats.return_baton(id, baton);
+        assert!(!seats.has_replayed());
+        let mut answers = vec![1];
+        seats.replay(id, &mut answers);
+        seats.replay(id, &mut answers);
+        assert_eq!(answers, [1, 2, 3]);
+        assert!(matches!(seats.next_replayed(), Some(Event::Sent(..))));
+        assert!(seats.has_replayed());
+        assert!(matches!(seats.next_replayed(), Some(Event::Broken(_))));
+        assert!(seats.next_replayed().is_none());
+    }
+
+    #[test]
+    fn a_seat_that_was_given_up_keeps_nothing() {
+        let mut seats = Seats::new();
+        let id = seats.sit(stream(), Box::new(7u8));
+        let baton = seats.take_baton(id).unwrap();
+        seats.park(id, Event::Broken(id));
+        assert!(matches!(seats.leave(id), Some((_, None))));
+        assert!(seats.is_stale(id) && !seats.is_away(id));
+        assert_eq!(seats.baton_for(id, 1), Ok(None));
+        seats.park(id, Event::Broken(id));
+        seats.return_baton(id, baton);
+        let next = seats.sit(stream(), Box::new(8));
+        assert_eq!((next.index, seats.baton_for(next, 1)), (id.index, Ok(Some(&mut 8))));
+        seats.replay(next, &mut Vec::new());
+        assert!(!seats.has_replayed());
+        assert_eq!(seats.taken(), 1);
     }
 }

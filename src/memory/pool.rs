@@ -14,6 +14,10 @@ const CLASSES: usize = 31;
 /// What a pool keeps at most for later.
 const KEPT_BYTES: usize = 2 * 1024 * 1024;
 
+/// Most blocks, and most bodies' buffers, that travel at once from one pool to another.
+const FREIGHT_BLOCKS: usize = 32;
+const FREIGHT_BODIES: usize = 2;
+
 /// What a pool keeps at most of bodies' buffers, the largest that it keeps, and how many it looks at for one that fits.
 const BODIES_KEPT_BYTES: usize = 4 * 1024 * 1024;
 const BODY_LARGEST: usize = 1024 * 1024;
@@ -27,12 +31,20 @@ pub struct Block {
     class: u8,
 }
 
+/// Blocks and buffers on their way from the pool that took them back to the one that lends, where a connection is cut.
+#[derive(Debug, Default)]
+pub struct Freight {
+    blocks: Vec<Block>,
+    bodies: Vec<Vec<u8>>,
+}
+
 /// See the file's first line.
 #[derive(Debug)]
 pub struct Pool {
     free: [Vec<NonNull<u8>>; CLASSES],
     kept: usize,
-    lent: usize,
+    /// Negative in a pool that takes back what another one lent.
+    lent: isize,
     /// Buffers of bodies that did not fit a letter, the latest last.
     bodies: Vec<Vec<u8>>,
     bodies_kept: usize,
@@ -63,7 +75,7 @@ impl Pool {
     }
 
     /// Octets that are lent now.
-    pub fn lent(&self) -> usize {
+    pub fn lent(&self) -> isize {
         self.lent
     }
 
@@ -84,7 +96,7 @@ impl Pool {
                 NonNull::new(unsafe { alloc(layout(rounded)) })?
             }
         };
-        self.lent += rounded;
+        self.lent += rounded as isize;
         Some(Block { start, size: rounded as u32, class: class as u8 })
     }
 
@@ -117,7 +129,7 @@ impl Pool {
     /// Takes a block back.
     pub fn take_back(&mut self, block: Block) {
         let size = block.size();
-        self.lent -= size;
+        self.lent -= size as isize;
         if cfg!(debug_assertions) {
             // SAFETY: the block is ours again and `size` octets long. Poison shows whoever reads a letter that was given back.
             unsafe { block.start.as_ptr().write_bytes(0xDD, size) };
@@ -130,6 +142,30 @@ impl Pool {
             }
             _ => drop(block),
         }
+    }
+
+    /// Packs blocks that are free here, for a pool that lends more than comes back to it.
+    pub fn pack(&mut self, freight: &mut Freight) {
+        for (class, free) in self.free.iter_mut().enumerate() {
+            let size = class_size(class);
+            while freight.blocks.len() < FREIGHT_BLOCKS {
+                let Some(start) = free.pop() else { break };
+                self.kept -= size;
+                self.lent += size as isize;
+                freight.blocks.push(Block { start, size: size as u32, class: class as u8 });
+            }
+        }
+        while freight.bodies.len() < FREIGHT_BODIES {
+            let Some(body) = self.bodies.pop() else { break };
+            self.bodies_kept -= body.capacity();
+            freight.bodies.push(body);
+        }
+    }
+
+    /// Takes in what another pool has packed.
+    pub fn unpack(&mut self, freight: &mut Freight) {
+        freight.blocks.drain(..).for_each(|block| self.take_back(block));
+        freight.bodies.drain(..).for_each(|body| self.take_back_body(body));
     }
 }
 
@@ -218,5 +254,22 @@ mod tests {
         let second = pool.lend(650).unwrap();
         assert_eq!(second.start, address);
         pool.take_back(second);
+    }
+
+    #[test]
+    fn freight_brings_blocks_back_to_the_pool_that_lends() {
+        let (mut lends, mut takes, mut freight) = (Pool::new(), Pool::new(), Freight::default());
+        let block = lends.lend(700).unwrap();
+        let body = lends.lend_body(70_000).unwrap();
+        let (block_at, body_at) = (block.start, body.as_ptr());
+        takes.take_back(block);
+        takes.take_back_body(body);
+        takes.pack(&mut freight);
+        assert_eq!((takes.kept, takes.bodies_kept), (0, 0), "what was packed is gone");
+        lends.unpack(&mut freight);
+        assert_eq!((lends.lent(), takes.lent()), (0, 0));
+        let (block, body) = (lends.lend(700).unwrap(), lends.lend_body(70_000).unwrap());
+        assert_eq!((block.start, body.as_ptr()), (block_at, body_at));
+        lends.take_back(block);
     }
 }

@@ -1,10 +1,14 @@
 //! The rope and where it is cut: which thread does which step, as one table of plans.
 #![forbid(unsafe_code)]
 
+pub mod beyond;
+pub mod conveyor;
 pub mod orders;
 pub mod plans;
 pub mod segment;
 pub mod serving;
 pub mod spinner;
+pub mod stations;
 pub mod tell;
 pub mod threads;
+pub mod trip;

@@ -21,9 +21,21 @@ pub const ROUTE: [Station; 6] = [Station::Accept, Station::Read, Station::Decryp
 /// How many threads hold each piece of the rope.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Crew {
+    /// Nobody: there is no cut.
+    None,
     One,
-    /// `io_threads`, each with a listening socket of its own.
+    /// `io_threads`; those that accept have a listening socket of their own each.
     Each,
+}
+
+impl Crew {
+    fn count(self, io_threads: usize) -> usize {
+        match self {
+            Crew::None => 0,
+            Crew::One => 1,
+            Crew::Each => io_threads,
+        }
+    }
 }
 
 /// One way to cut the rope.
@@ -34,31 +46,39 @@ pub struct Plan {
     /// A cut stands before each of these stations.
     pub cuts: &'static [Station],
     pub crew: Crew,
+    /// Who holds what lies beyond the cuts. The last step is at home again, where the descriptors are.
+    pub beyond: Crew,
     /// The machinery for it exists.
     pub built: bool,
 }
 
-pub const PLANS: [Plan; 6] = [
-    Plan { topology: Topology::Inline, name: "inline", cuts: &[], crew: Crew::One, built: true },
-    Plan { topology: Topology::Shards, name: "shards", cuts: &[], crew: Crew::Each, built: true },
-    Plan { topology: Topology::Shared, name: "shared", cuts: &[], crew: Crew::Each, built: false },
-    Plan { topology: Topology::Acceptor, name: "acceptor", cuts: &[Station::Read], crew: Crew::Each, built: false },
-    Plan { topology: Topology::Dispatch, name: "dispatch", cuts: &[Station::Decrypt], crew: Crew::Each, built: false },
+pub const PLANS: [Plan; 8] = [
+    Plan { topology: Topology::Inline, name: "inline", cuts: &[], crew: Crew::One, beyond: Crew::None, built: true },
+    Plan { topology: Topology::Shards, name: "shards", cuts: &[], crew: Crew::Each, beyond: Crew::None, built: true },
+    Plan { topology: Topology::Shared, name: "shared", cuts: &[], crew: Crew::Each, beyond: Crew::None, built: false },
+    Plan { topology: Topology::Acceptor, name: "acceptor", cuts: &[Station::Read], crew: Crew::One, beyond: Crew::Each, built: false },
+    Plan { topology: Topology::Dispatch, name: "dispatch", cuts: &[Station::Decrypt], crew: Crew::One, beyond: Crew::Each, built: false },
     Plan {
         topology: Topology::Pipeline,
         name: "pipeline",
         cuts: &[Station::Read, Station::Decrypt, Station::Parse, Station::Decode, Station::Handoff],
         crew: Crew::One,
+        beyond: Crew::One,
         built: false,
     },
+    // For the tests alone: every seat's baton travels, so that what the topologies with cuts need is true before they arrive.
+    Plan { topology: Topology::Cut, name: "cut", cuts: &[Station::Parse], crew: Crew::Each, beyond: Crew::One, built: true },
+    Plan { topology: Topology::CutEach, name: "cut-each", cuts: &[Station::Parse], crew: Crew::Each, beyond: Crew::Each, built: true },
 ];
 
 /// What the options come to.
 #[derive(Clone, Copy, Debug)]
 pub struct Chosen {
     pub plan: &'static Plan,
-    /// Threads that hold the whole rope.
+    /// Threads that hold the rope, or its first piece.
     pub io_threads: usize,
+    /// Threads that hold what lies beyond a cut.
+    pub far_threads: usize,
 }
 
 /// Chooses the plan that the options ask for.
@@ -78,7 +98,8 @@ pub fn choose(options: &Options) -> Result<Chosen, Failure> {
         let text = format!("topology {} has one thread, io_threads is {} (set topology=shards)", plan.name, options.io_threads);
         return Err(Failure::new(INGEST_E_OPTION, text));
     }
-    Ok(Chosen { plan, io_threads: options.io_threads as usize })
+    let io_threads = options.io_threads as usize;
+    Ok(Chosen { plan, io_threads, far_threads: plan.beyond.count(io_threads) })
 }
 
 /// Chooses who takes the requests; `auto` depends on whether the host has set a callback.
@@ -104,6 +125,21 @@ mod tests {
             assert!(plan.cuts.windows(2).all(|pair| pair[0] < pair[1]), "{}", plan.name);
             assert!(plan.cuts.iter().all(|cut| ROUTE[1..].contains(cut)), "{}", plan.name);
         }
+    }
+
+    #[test]
+    fn threads_are_beyond_a_cut_and_nowhere_else() {
+        for plan in &PLANS {
+            assert_eq!(plan.beyond == Crew::None, plan.cuts.is_empty(), "{}", plan.name);
+            assert!(plan.crew != Crew::None, "{}", plan.name);
+        }
+        let mut options = Options::default();
+        (options.topology, options.io_threads) = (Topology::CutEach, 3);
+        assert_eq!(choose(&options).unwrap().far_threads, 3);
+        options.topology = Topology::Cut;
+        assert_eq!(choose(&options).unwrap().far_threads, 1);
+        options.topology = Topology::Shards;
+        assert_eq!(choose(&options).unwrap().far_threads, 0);
     }
 
     #[test]

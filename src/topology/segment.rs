@@ -1,6 +1,7 @@
 //! One I/O thread with the whole rope in its hands: the tick, its sleep, and what the server orders.
 #![forbid(unsafe_code)]
 
+mod cut;
 mod events;
 
 use super::orders::Orders;
@@ -50,6 +51,8 @@ pub struct Segment {
     /// How long a tick may wait; -1 on a thread of our own.
     patience_ms: i32,
     interrupted: bool,
+    /// Present when other threads parse.
+    cut: Option<Box<cut::Cut>>,
 }
 
 /// How a turn came out.
@@ -93,6 +96,7 @@ impl Segment {
             scratch: Vec::new(),
             patience_ms: -1,
             interrupted: false,
+            cut: None,
         }
     }
 
@@ -148,6 +152,9 @@ impl Segment {
         if !self.obey() {
             return false;
         }
+        if self.cut.is_some() {
+            self.let_in();
+        }
         self.resume_waiting();
         self.engine.time_next_receive(self.serving.wants_timed());
         while let Some(event) = self.next_event() {
@@ -158,6 +165,9 @@ impl Segment {
                     self.go_on_touched();
                 }
             }
+        }
+        if self.cut.is_some() {
+            self.tell_far_threads();
         }
         if self.hand_over() {
             self.spinner.make_way();
@@ -176,6 +186,10 @@ impl Segment {
 
     /// Waits for events, unless there is work already.
     fn sleep(&mut self) {
+        if self.cut.is_some() {
+            // A tick that ended by a panic may not have told them.
+            self.tell_far_threads();
+        }
         let mut timeout_ms = if self.is_busy() { 0 } else { self.patience_ms };
         if timeout_ms < 0 {
             timeout_ms = self.look_around();
@@ -186,7 +200,7 @@ impl Segment {
             if self.serving.outlet.is_stalled() {
                 self.deliver();
             }
-            if !self.home().mailbox.is_empty() {
+            if !self.home().mailbox.is_empty() || self.has_arrivals() {
                 timeout_ms = 0;
             }
         }
@@ -204,7 +218,8 @@ impl Segment {
 
     /// Work is waiting that no event will announce.
     fn is_busy(&self) -> bool {
-        (!self.resume.is_empty() && !self.serving.outlet.is_stalled()) || self.engine.has_ready() || self.serving.has_news()
+        let resumes = !self.resume.is_empty() && !self.serving.outlet.is_stalled();
+        resumes || self.engine.has_ready() || self.serving.has_news() || self.has_arrivals()
     }
 
     /// Looks for work for a few microseconds before sleeping. Returns how long to wait then.
@@ -215,7 +230,7 @@ impl Segment {
         }
         let until_ns = sys::monotonic_ns() + limit_ns;
         loop {
-            let found = !self.home().mailbox.is_empty() || self.engine.peek();
+            let found = !self.home().mailbox.is_empty() || self.has_arrivals() || self.engine.peek();
             if found {
                 self.spinner.found();
                 return 0;
@@ -287,6 +302,10 @@ impl Segment {
         let mut waiting = std::mem::replace(&mut self.resume, std::mem::take(&mut self.scratch));
         for id in waiting.drain(..) {
             if let Some(mut connection) = self.engine.seats().take_baton(id) {
+                if self.cut.is_some() {
+                    self.send_out(id, connection, None);
+                    continue;
+                }
                 self.at_work = Some(id);
                 self.serving.resume(id, &mut connection);
                 self.go_on(id, connection);
@@ -350,6 +369,7 @@ impl Segment {
                 self.close(id, &mut connection);
             }
         }
+        self.call_home();
         self.serving.outlet.clear();
         self.hand_over_all();
         // From here on the host's threads free what they give back; what was posted before is the last that comes home.

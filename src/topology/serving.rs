@@ -1,8 +1,11 @@
 //! The steps from read to handoff and back, run in order on one thread: what a segment does with one connection.
 #![forbid(unsafe_code)]
 
-use crate::connection::exchange::{Exchange, Pending};
-use crate::connection::http1::{Origin, Step};
+mod packing;
+
+pub use packing::Landed;
+
+use super::stations::{self, Exit, Handoff, Work};
 use crate::connection::{Connection, Ending, Memory, Tools};
 use crate::decrypt;
 use crate::engine::{Engine, Outgoing, SeatId, Sending, Window, sys};
@@ -14,10 +17,9 @@ use crate::memory::reply::ReplyKind;
 use crate::memory::slots::{RELEASED, SlotOwner};
 use crate::memory::tail::Tail;
 use crate::options::JourneyMode;
-use crate::parse::refusal::Refusal;
 use crate::parse::sketch::Sketch;
 use crate::read;
-use crate::respond::encode::{self, Date, Opening};
+use crate::respond::encode::{Date, Opening};
 use crate::respond::settle::Desk;
 use crate::respond::{self, settle, streamed};
 use crate::stats::Counters;
@@ -29,8 +31,6 @@ use std::time::SystemTime;
 const SPARE_BUFFERS: usize = 64;
 /// A larger write buffer is not kept.
 const SPARE_BYTES: usize = 128 * 1024;
-
-const NO_SLOT: Refusal = Refusal::new(503, "too many open requests, try again later");
 
 /// See the file's first line.
 pub struct Serving {
@@ -105,20 +105,17 @@ impl Serving {
         }
         connection.since_ms = self.now_ms();
         match window {
-            Window::Buffer(buffer, count) if connection.protocol.in_body() => self.body(id, connection, buffer, count),
+            Window::Buffer(buffer, count) if connection.protocol.in_body() => {
+                stations::body(self.work(id, 0), connection, buffer, count);
+            }
             window => {
-                let mut inbox = std::mem::take(&mut connection.inbox);
-                if let Some(count) = read::absorb(&mut inbox, window, slab) {
-                    let octets = &mut slab[..count];
-                    let used = self.consume(id, connection, octets, read_ns);
-                    if used < count && connection.ending == Ending::Open {
-                        inbox.carry(&octets[used..]);
-                    }
+                if let Some(count) = read::absorb(&mut connection.inbox, window, slab) {
+                    let plain = decrypt::open(&mut connection.session, &slab[..count]);
+                    stations::window(self.work(id, read_ns), connection, &mut slab[..plain]);
                 } else {
-                    let used = self.consume(id, connection, inbox.octets(), read_ns);
-                    inbox.consume(used);
+                    decrypt::open(&mut connection.session, connection.inbox.octets());
+                    stations::inbox(self.work(id, read_ns), connection);
                 }
-                connection.inbox = inbox;
             }
         }
     }
@@ -128,10 +125,7 @@ impl Serving {
         if connection.ending != Ending::Open {
             return;
         }
-        let mut inbox = std::mem::take(&mut connection.inbox);
-        let used = self.consume(id, connection, inbox.octets(), 0);
-        inbox.consume(used);
-        connection.inbox = inbox;
+        stations::inbox(self.work(id, 0), connection);
         if connection.read_closed {
             self.peer_finished(connection);
         }
@@ -142,72 +136,11 @@ impl Serving {
         connection.protocol.is_stalled() && connection.protocol.may_begin(&self.limits)
     }
 
-    fn body(&mut self, id: SeatId, connection: &mut Connection, buffer: Vec<u8>, count: usize) {
-        let mut beyond = Vec::new();
-        let mut tools = self.tools(0);
-        match connection.protocol.received(buffer, count, &mut beyond, &mut tools) {
-            Ok(Step::Deliver(exchange)) => self.deliver(id, connection, exchange),
-            Ok(Step::Wait | Step::Continue) => {}
-            Err(refusal) => connection.protocol.refuse(refusal),
-        }
-        if !beyond.is_empty() {
-            connection.inbox.carry(&beyond);
-        }
-    }
-
-    /// Runs the protocol over the octets; returns how many are done with.
-    fn consume(&mut self, id: SeatId, connection: &mut Connection, octets: &mut [u8], read_ns: u64) -> usize {
-        let plain = decrypt::open(&mut connection.session, octets);
-        let octets = &mut octets[..plain];
-        let (mut at, mut read_ns) = (0, read_ns);
-        loop {
-            let origin = Origin {
-                listener: connection.listener,
-                scheme: connection.session.scheme(),
-                secure: connection.session.is_secure(),
-                peer: &connection.peer,
-                accept_ns: connection.accept_ns,
-            };
-            let mut tools = self.tools(read_ns);
-            match connection.protocol.step(octets, &mut at, origin, &mut tools) {
-                Ok(Step::Deliver(exchange)) => self.deliver(id, connection, exchange),
-                Ok(Step::Continue) => connection.outbox.first.extend_from_slice(encode::CONTINUE),
-                Ok(Step::Wait) => return at,
-                Err(refusal) => {
-                    connection.protocol.refuse(refusal);
-                    return octets.len();
-                }
-            }
-            read_ns = 0;
-        }
-    }
-
-    /// Gives a complete request a slot and puts it into the tick's batch.
-    fn deliver(&mut self, id: SeatId, connection: &mut Connection, exchange: Exchange) {
-        let Exchange { letter, terms } = exchange;
-        let charge = letter.charge();
-        let inline = self.outlet.is_inline();
-        match self.slots.open(letter, id.word(), inline) {
-            Ok((slot, token, request)) => {
-                connection.protocol.push_pending(Pending::new(slot, terms, !inline, self.now_ms()));
-                if connection.fin_seen {
-                    self.slots.note_read_closed(slot);
-                }
-                self.outlet.add(token, request, charge, self.now_ns);
-                self.sampler.delivered(1);
-                self.delivered += 1;
-            }
-            Err(letter) => {
-                self.memory.release(charge);
-                letter.dissolve(&mut self.pool);
-                connection.protocol.refuse(NO_SLOT);
-            }
-        }
-    }
-
-    fn tools(&mut self, read_ns: u64) -> Tools<'_> {
-        let timing = Timing { mode: self.mode, clock: sys::monotonic_ns, exact: self.sampler.wants_next(), read_ns };
-        Tools {
+    /// What the octets of a connection are worked on with; the receive took `read_ns`, if it was timed.
+    #[inline(always)]
+    fn work(&mut self, seat: SeatId, read_ns: u64) -> Work<'_> {
+        let timing = Timing { mode: self.mode, clock: sys::monotonic_ns, exact: false, read_ns };
+        let tools = Tools {
             limits: &self.limits,
             sketch: &mut self.sketch,
             pool: &mut self.pool,
@@ -215,7 +148,10 @@ impl Serving {
             timing,
             now_ns: self.now_ns,
             serial: self.serial,
-        }
+        };
+        let handoff =
+            Handoff { slots: &mut self.slots, outlet: &mut self.outlet, delivered: &mut self.delivered, seat, now_ns: self.now_ns };
+        Work { tools, sampler: &mut self.sampler, exit: Exit::Handoff(handoff) }
     }
 
     /// What settling needs.
@@ -229,14 +165,15 @@ impl Serving {
         let mut back = 0;
         let fresh = touched.len();
         for &slot in slots {
+            let seat = SeatId::from_word(self.slots.seat(slot));
+            // Parked in its seat while the baton is away; it comes here again when that is home, as it is now.
+            let Ok(mut connection) = engine.seats().baton_for(seat, slot) else { continue };
             let Some(homing) = self.slots.homing(slot) else { continue };
             if homing.kind == Some(ReplyKind::Told) {
                 self.slots.finish(slot, 0);
                 continue;
             }
             back += usize::from(homing.kind.is_some_and(ReplyKind::was_held));
-            let seat = SeatId::from_word(homing.seat);
-            let mut connection = engine.seats().baton(seat);
             settle::settle(connection.as_deref_mut(), slot, homing, &mut self.desk());
             if let Some(connection) = connection {
                 if !connection.touched {

@@ -165,6 +165,7 @@ fn library_threads_block_every_signal_but_the_synchronous_ones() {
         for (delivery, options) in [
             (Delivery::Inline, [("topology", "inline"), ("io_threads", "1")]),
             (Delivery::Threads, [("topology", "shards"), ("io_threads", "2")]),
+            (Delivery::Inline, [("topology", "cut-each"), ("io_threads", "2")]),
         ] {
             if !delivery.is_built() {
                 continue;
@@ -259,15 +260,15 @@ fn nothing_leaks_over_fifty_lives() {
         let lives = |count: usize| {
             for index in 0..count {
                 let delivery = if index % 2 == 0 { Delivery::Inline } else { Delivery::Queue(2) };
-                let options = if index % 4 < 2 {
-                    [("topology", "inline"), ("io_threads", "1")]
-                } else {
-                    [("topology", "shards"), ("io_threads", "2")]
+                let options = match index / 2 % 3 {
+                    0 => [("topology", "inline"), ("io_threads", "1")],
+                    1 => [("topology", "shards"), ("io_threads", "2")],
+                    _ => [("topology", "cut-each"), ("io_threads", "2")],
                 };
                 one_life(delivery, &options);
             }
         };
-        lives(4);
+        lives(6);
         let before = (descriptors(), threads());
         lives(50);
         assert!(eventually(|| (descriptors(), threads()) == before), "from {before:?} to {:?} and {:?}", descriptors(), threads());
@@ -376,9 +377,10 @@ fn stop_under_load_is_bounded() {
 #[test]
 fn a_start_that_fails_can_be_tried_again() {
     alone("guest::a_start_that_fails_can_be_tried_again", || {
-        // Each I/O thread takes a listener and an epoll instance.
-        for (io_threads, needed) in [("1", 2), ("3", 6)] {
-            let mut server = Server::unstarted(&[("io_threads", io_threads), ("delivery", "threads"), ("handler_threads", "2")]);
+        // Each I/O thread takes a listener and an epoll instance, each thread beyond a cut what it is woken by.
+        for (topology, io_threads, needed) in [("auto", "1", 2), ("auto", "3", 6), ("cut", "1", 3), ("cut-each", "2", 6)] {
+            let options = [("topology", topology), ("io_threads", io_threads), ("delivery", "threads"), ("handler_threads", "2")];
+            let mut server = Server::unstarted(&options);
             server.call_back(on_requests(|host, request| assert_eq!(host.text(request.0.token, b"ok"), INGEST_OK)));
             server.listen("http://127.0.0.1:0").expect("loopback can be listened on");
             let before = soft_limit();

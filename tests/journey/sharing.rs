@@ -101,7 +101,12 @@ fn consume(host: Host, queue: Queue, served: &AtomicUsize) {
 
 #[test]
 fn several_queues_share_the_work() {
-    for shape in [[("topology", "inline"), ("io_threads", "1")], [("topology", "shards"), ("io_threads", "2")]] {
+    let shapes = [
+        [("topology", "inline"), ("io_threads", "1")],
+        [("topology", "shards"), ("io_threads", "2")],
+        [("topology", "cut"), ("io_threads", "2")],
+    ];
+    for shape in shapes {
         let mut options = vec![("queues", "3")];
         options.extend(shape);
         let server = Server::serve(&options, Delivery::Queue(0), on_requests(|_, _| ()));

@@ -1,5 +1,6 @@
 //! What the models share: a descriptor that is a flag, a letter, and how far loom looks.
 
+mod conveyor;
 mod mailbox;
 mod news;
 mod notices;

@@ -29,8 +29,6 @@ pub enum Closed {
 /// What a slot that was in the mailbox brings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Homing {
-    /// The seat that it belongs to.
-    pub seat: u64,
     /// What the host has done with its token; `None` while it goes on holding it.
     pub kind: Option<ReplyKind>,
     /// There is something on its stream.
@@ -167,7 +165,12 @@ impl SlotOwner {
         self.table.slot(index).filter(|(_, owner)| *owner == self.thread).map(|(slot, _)| slot)
     }
 
-    /// What a slot that was taken out of the mailbox brings.
+    /// The seat that a slot belongs to.
+    pub fn seat(&self, index: u32) -> u64 {
+        self.own(index).map_or(u64::MAX, |slot| slot.seat.load(Ordering::Relaxed))
+    }
+
+    /// What a slot that was taken out of the mailbox brings; from here on it may be posted again.
     pub fn homing(&mut self, index: u32) -> Option<Homing> {
         let slot = self.own(index)?;
         let mut word = slot.word.load(Ordering::Acquire);
@@ -188,7 +191,7 @@ impl SlotOwner {
             _ if spoke => None,
             _ => return None,
         };
-        Some(Homing { seat: slot.seat.load(Ordering::Relaxed), kind, spoke, begun })
+        Some(Homing { kind, spoke, begun })
     }
 
     /// Looks at what the host said so far; `None` when it has said nothing.

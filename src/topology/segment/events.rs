@@ -17,7 +17,12 @@ const QUEUE_TIMEOUT: Refusal = Refusal::new(503, "waited too long in the queue, 
 const RESPONSE_TIMEOUT: Refusal = Refusal::new(504, "no answer in time");
 
 impl Segment {
+    // Measured: inlined into the tick it costs 55 instructions more a request.
+    #[inline(never)]
     pub(super) fn handle(&mut self, event: Event) {
+        if self.cut.is_some() && self.is_for_later(&event) {
+            return self.park(event);
+        }
         match event {
             Event::Arrived(listener, arrival) => self.arrived(listener, arrival),
             Event::Received { seat, window, read_ns } => self.received(seat, window, read_ns),
@@ -94,9 +99,14 @@ impl Segment {
         };
         self.home().counters.bytes_received.add(count as u64);
         let mut slab = std::mem::take(&mut self.slab);
-        self.serving.received(id, &mut connection, window, &mut slab, read_ns);
-        self.slab = slab;
-        self.go_on(id, connection);
+        if self.cut.is_some() {
+            self.send_out(id, connection, Some((window, &slab, read_ns)));
+            self.slab = slab;
+        } else {
+            self.serving.received(id, &mut connection, window, &mut slab, read_ns);
+            self.slab = slab;
+            self.go_on(id, connection);
+        }
         self.at_work = None;
     }
 

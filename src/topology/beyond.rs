@@ -1,0 +1,133 @@
+//! A thread beyond a cut: it holds parse and decode for batons that other threads send, and sends each home again.
+#![forbid(unsafe_code)]
+
+use super::orders::Orders;
+use super::stations::{self, Exit, Work};
+use super::tell;
+use super::trip::{Belts, Luggage, Trip};
+use crate::connection::{Ending, Tools};
+use crate::engine::sys;
+use crate::journey::Timing;
+use crate::limits::Limits;
+use crate::memory::pool::Pool;
+use crate::options::{JourneyMode, Options, PipelineUnsafe};
+use crate::parse::sketch::Sketch;
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+/// Batons that are served before their homes are told.
+const ROUND: usize = 32;
+
+/// See the file's first line.
+#[derive(Debug)]
+pub struct Beyond {
+    number: usize,
+    belts: Arc<Belts>,
+    orders: Arc<Orders>,
+    round: VecDeque<Trip>,
+    /// Homes that were sent a baton and not yet told.
+    untold: Vec<bool>,
+    bench: Bench,
+}
+
+/// What parsing and decoding need that belongs to the thread.
+#[derive(Debug)]
+struct Bench {
+    limits: Limits,
+    sketch: Sketch,
+    pool: Pool,
+    mode: JourneyMode,
+    serial: bool,
+    clock: fn() -> u64,
+}
+
+impl Beyond {
+    pub fn new(options: &Options, belts: Arc<Belts>, orders: Arc<Orders>, number: usize) -> Self {
+        let bench = Bench {
+            limits: options.limits.clone(),
+            sketch: Sketch::default(),
+            pool: Pool::new(),
+            mode: options.journey,
+            serial: options.pipeline_unsafe == PipelineUnsafe::Serial,
+            clock: sys::monotonic_ns,
+        };
+        let untold = vec![false; belts.homeward.len()];
+        Beyond { number, belts, orders, round: VecDeque::with_capacity(ROUND), untold, bench }
+    }
+
+    /// Runs until nobody is left who could send a baton.
+    pub fn run(mut self) {
+        loop {
+            // Looked at before the belt: whatever was sent before the last pass was dropped is then on it.
+            let over = self.belts.is_over();
+            if self.serve_round() {
+                continue;
+            }
+            if over {
+                return;
+            }
+            self.belts.outward[self.number].wait();
+        }
+    }
+
+    /// Serves the batons that are here, and sends them home. False when there is none.
+    pub(super) fn serve_round(&mut self) -> bool {
+        self.belts.outward[self.number].take(&mut self.round, ROUND);
+        if self.round.is_empty() {
+            return false;
+        }
+        while let Some(mut trip) = self.round.pop_front() {
+            let home = usize::from(trip.luggage.home);
+            // A panic costs the connection that was worked on. Its baton goes home all the same, to be closed there.
+            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| self.bench.serve(&mut trip))) {
+                tell::fault(&self.orders.log, "a thread that parses", &*payload);
+                trip.luggage.fault = true;
+                trip.baton.ending = Ending::Abort;
+            }
+            self.belts.homeward[home].put(trip);
+            self.untold[home] = true;
+        }
+        for (conveyor, untold) in self.belts.homeward.iter().zip(&mut self.untold) {
+            if std::mem::take(untold) {
+                conveyor.wake();
+            }
+        }
+        true
+    }
+
+    /// Has the clock that times the steps replaced, by one that fails for instance.
+    #[cfg(test)]
+    pub(super) fn set_clock(&mut self, clock: fn() -> u64) {
+        self.bench.clock = clock;
+    }
+}
+
+impl Bench {
+    fn serve(&mut self, trip: &mut Trip) {
+        let Trip { baton, luggage } = trip;
+        self.pool.unpack(&mut luggage.freight);
+        let landed = luggage.landed.take();
+        let mut octets = std::mem::take(&mut luggage.octets);
+        let work = self.work(luggage);
+        match landed {
+            Some((buffer, count)) => stations::body(work, baton, buffer, count),
+            None if octets.is_empty() => stations::inbox(work, baton),
+            None => stations::window(work, baton, &mut octets),
+        }
+        luggage.octets = octets;
+    }
+
+    fn work<'a>(&'a mut self, luggage: &'a mut Luggage) -> Work<'a> {
+        let tools = Tools {
+            limits: &self.limits,
+            sketch: &mut self.sketch,
+            pool: &mut self.pool,
+            memory: &mut luggage.memory,
+            timing: Timing { mode: self.mode, clock: self.clock, exact: false, read_ns: luggage.read_ns },
+            now_ns: luggage.now_ns,
+            serial: self.serial,
+        };
+        Work { tools, sampler: &mut luggage.sampler, exit: Exit::Luggage(&mut luggage.exchanges) }
+    }
+}

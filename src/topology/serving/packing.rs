@@ -1,0 +1,64 @@
+//! What a baton takes along when other threads parse, and what is done at home with what it brings.
+#![forbid(unsafe_code)]
+
+use super::Serving;
+use super::stations::{Exit, Work};
+use crate::connection::{Connection, Ending, Memory};
+use crate::decrypt;
+use crate::engine::{SeatId, Window};
+use crate::read;
+use crate::topology::trip::Luggage;
+
+/// What a receive brought: where it is, the slab, and what it took. `None` when there is only what was carried over.
+pub type Landed<'a> = Option<(Window, &'a [u8], u64)>;
+
+impl Serving {
+    /// Octets have come, and other threads parse: packs what the baton takes along. False when it has no reason to leave.
+    pub fn pack(&mut self, connection: &mut Connection, landed: Landed<'_>, luggage: &mut Luggage) -> bool {
+        if connection.ending != Ending::Open {
+            if let Some((window, ..)) = &landed {
+                self.throw_away(connection, window);
+            }
+            return false;
+        }
+        luggage.read_ns = 0;
+        if let Some((window, slab, read_ns)) = landed {
+            connection.since_ms = self.now_ms();
+            luggage.read_ns = read_ns;
+            match window {
+                Window::Buffer(buffer, count) if connection.protocol.in_body() => luggage.landed = Some((buffer, count)),
+                window => {
+                    if let Some(count) = read::absorb(&mut connection.inbox, window, slab) {
+                        let plain = decrypt::open(&mut connection.session, &slab[..count]);
+                        luggage.octets.extend_from_slice(&slab[..plain]);
+                    } else {
+                        decrypt::open(&mut connection.session, connection.inbox.octets());
+                    }
+                }
+            }
+        }
+        luggage.sampler = self.sampler;
+        luggage.now_ns = self.now_ns;
+        luggage.memory = Memory { used: self.memory.used, most: self.memory.most };
+        luggage.memory_before = self.memory.used;
+        luggage.reserved = luggage.octets.len() + luggage.landed.as_ref().map_or(0, |(_, count)| *count);
+        self.memory.charge(luggage.reserved);
+        self.pool.pack(&mut luggage.freight);
+        true
+    }
+
+    /// A baton is home from the thread that parses: gives what it completed its slots, in order. With `over` it goes no further.
+    pub fn unpack(&mut self, id: SeatId, connection: &mut Connection, luggage: &mut Luggage, over: bool) {
+        luggage.account(&mut self.memory);
+        let lost = over || luggage.fault;
+        let done = luggage.exchanges.len() as u32;
+        let Work { tools, sampler, exit } = self.work(id, 0);
+        if let Exit::Handoff(handoff) = exit {
+            handoff.place(connection, &mut luggage.exchanges, lost, tools.memory, tools.pool);
+        }
+        sampler.delivered(done);
+        if connection.read_closed {
+            self.peer_finished(connection);
+        }
+    }
+}
