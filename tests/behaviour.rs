@@ -51,6 +51,9 @@ shapes! {
     queue_with_one_consumer_on_shards "queue, one consumer, shards",
     queue_with_four_consumers_on_shards "queue, four consumers, shards",
     threads_on_shards "threads on shards",
+    inline_cut_before_parse "inline, cut before parse",
+    queue_with_four_consumers_cut_before_parse "queue, four consumers, cut before parse",
+    threads_cut_before_parse "threads, cut before parse",
     turns_with_a_callback "turns with a callback",
     turns_with_a_queue "turns with a queue",
 }

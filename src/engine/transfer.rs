@@ -50,7 +50,13 @@ pub fn receive(stream: RawFd, landing: Landing, slab: &mut [u8]) -> (io::Result<
 
 impl Wire for OwnedFd {
     fn send(&self, pieces: [&[u8]; 3]) -> Option<usize> {
-        sys::send_pieces(self.as_raw_fd(), pieces).ok()
+        let [first, second, third] = pieces;
+        let sent = if first.is_empty() && third.is_empty() {
+            sys::send(self.as_raw_fd(), second)
+        } else {
+            sys::send_pieces(self.as_raw_fd(), pieces)
+        };
+        sent.ok()
     }
 }
 

@@ -83,19 +83,26 @@ impl Door {
     }
 
     /// Posts a slot to the thread that owns its connection, and wakes that thread if it sleeps.
+    #[inline]
     pub fn send_home(&self, home: u16, slot: u32) {
         let Some(home) = self.homes.get(home as usize) else { return };
         if home.mailbox.post(&self.slots, slot) {
             self.wake(home);
-            return;
+        } else {
+            self.retire(home, slot);
         }
-        // Its thread has ended, so what came too late is freed here.
+    }
+
+    /// The thread of a slot has ended, so what came too late is freed here.
+    #[cold]
+    fn retire(&self, home: &Home, slot: u32) {
         if let Some((kind, charge)) = self.slots.retire(slot) {
             home.counters.memory_bytes.lower(charge as u64);
             self.came_back(usize::from(kind.was_held()));
         }
     }
 
+    #[inline]
     fn wake(&self, home: &Home) {
         if home.waker.wake() {
             self.wakeups.fetch_add(1, Ordering::Relaxed);

@@ -26,6 +26,7 @@ impl Mailbox {
     }
 
     /// Posts a slot that the caller has claimed. False when it is closed: the slot stays the caller's.
+    #[inline]
     pub fn post(&self, slots: &SlotTable, slot: u32) -> bool {
         let mut head = self.head.load(Ordering::Acquire);
         loop {
@@ -47,6 +48,7 @@ impl Mailbox {
     }
 
     /// Appends everything posted to `taken`, in the order it was posted.
+    #[inline]
     pub fn take(&self, slots: &SlotTable, taken: &mut Vec<u32>) {
         if self.is_empty() {
             return;
@@ -65,6 +67,7 @@ impl Mailbox {
         self.head.store(0, Ordering::Release);
     }
 
+    #[inline]
     fn append(&self, mut head: u32, slots: &SlotTable, taken: &mut Vec<u32>) {
         let first = taken.len();
         while head != 0 {

@@ -59,13 +59,17 @@ pub fn settle(connection: Option<&mut Connection>, slot: u32, homing: Homing, de
 pub fn write_ready(connection: &mut Connection, desk: &mut Desk<'_>) -> Settled {
     let mut settled = Settled::default();
     while connection.ending == Ending::Open && !connection.sending && !is_full(connection) {
-        let Some(oldest) = connection.protocol.oldest().copied() else {
+        let Some(oldest) = connection.protocol.oldest() else {
             if let Some(refusal) = connection.protocol.due_refusal() {
                 refuse(connection, refusal, desk);
                 settled.refused += 1;
             }
             break;
         };
+        if !oldest.answered && !oldest.speaking {
+            break;
+        }
+        let oldest = *oldest;
         let closes = oldest.speaking && !oldest.cut && streamed::advance(connection, oldest, desk);
         if !oldest.answered {
             break;

@@ -111,7 +111,7 @@ fn send_straight(stream: &mut Stream, octets: &[u8]) -> Option<usize> {
     if !stream.is_drained() {
         return None;
     }
-    let wire = stream.wire.take()?;
+    let wire = stream.wire.take().filter(|_| stream.allowance > 0)?;
     let piece = &octets[..octets.len().min(STREAM_BUFFER_BYTES)];
     let line_end: &[u8] = if stream.form == Form::Chunked { b"\r\n" } else { b"" };
     let mut framed = std::mem::take(&mut stream.framed);
@@ -129,6 +129,7 @@ fn send_straight(stream: &mut Stream, octets: &[u8]) -> Option<usize> {
         stream.wire = Some(wire);
     }
     stream.straight += sent as u64;
+    stream.allowance = stream.allowance.saturating_sub(sent as u64);
     stream.said += piece.len() as u64;
     Some(piece.len())
 }

@@ -48,8 +48,8 @@ pub fn advance(connection: &mut Connection, pending: Pending, desk: &mut Desk<'_
     closes
 }
 
-/// Lends the wire to whoever writes a large answer, while nothing else is on its way to this peer.
-pub fn lend_wire(connection: &Connection, wire: impl FnOnce() -> Option<Arc<dyn Wire>>, desk: &mut Desk<'_>) {
+/// Lends the wire to whoever writes a large answer, for so many octets, while nothing else is on its way to this peer.
+pub fn lend_wire(connection: &Connection, wire: impl FnOnce() -> Option<Arc<dyn Wire>>, allowance: u64, desk: &mut Desk<'_>) {
     let idle = connection.ending == Ending::Open && !connection.sending && connection.outbox.is_empty();
     let Some(oldest) = connection.protocol.oldest().filter(|oldest| oldest.head_written && !oldest.answered && idle) else { return };
     if connection.session.is_secure() {
@@ -58,6 +58,7 @@ pub fn lend_wire(connection: &Connection, wire: impl FnOnce() -> Option<Arc<dyn 
     desk.slots.stream(oldest.slot, |stream| {
         if stream.is_large && stream.wire.is_none() && stream.is_drained() && stream.form != Form::Nothing {
             stream.wire = wire();
+            stream.allowance = allowance;
         }
     });
 }

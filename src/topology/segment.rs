@@ -45,6 +45,8 @@ pub struct Segment {
     /// The connection that is being worked on, in case that work panics.
     at_work: Option<SeatId>,
     draining: bool,
+    /// The drain has begun in this tick.
+    closes_idle: bool,
     drain_timeout_ms: u64,
     paused: bool,
     scratch: Vec<SeatId>,
@@ -91,6 +93,7 @@ impl Segment {
             home_coming: Vec::new(),
             at_work: None,
             draining: false,
+            closes_idle: false,
             drain_timeout_ms,
             paused: false,
             scratch: Vec::new(),
@@ -114,6 +117,7 @@ impl Segment {
     /// posted, due, or left over makes the descriptor readable.
     pub fn turn(&mut self, timeout_ms: i32) -> Turned {
         self.patience_ms = timeout_ms;
+        self.serving.shares_thread = true;
         self.interrupted = false;
         match catch_unwind(AssertUnwindSafe(|| self.tick())) {
             Ok(true) => {}
@@ -174,6 +178,9 @@ impl Segment {
             self.hand_over();
         }
         self.go_on_touched();
+        if self.closes_idle {
+            self.close_idle();
+        }
         self.serving.tell(&self.door);
         let counters = &self.home().counters;
         counters.memory_bytes.set(self.serving.memory.used);
@@ -284,6 +291,13 @@ impl Segment {
         let _ = self.orders.drain_until_ms.compare_exchange(0, until_ms, Ordering::Relaxed, Ordering::Relaxed);
         self.engine.close_listeners();
         self.tell_draining();
+        self.closes_idle = true;
+    }
+
+    /// Ends the connections that nothing is under way on. Not before the tick has served what had arrived when the drain began:
+    /// a request that was sent in time gets its answer.
+    fn close_idle(&mut self) {
+        self.closes_idle = false;
         for id in self.engine.seats().ids() {
             if let Some(mut connection) = self.engine.seats().take_baton(id) {
                 if connection.is_idle() {

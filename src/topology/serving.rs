@@ -11,7 +11,7 @@ use crate::decrypt;
 use crate::engine::{Engine, Outgoing, SeatId, Sending, Window, sys};
 use crate::handoff::{Door, Outlet};
 use crate::journey::{Sampler, Timing};
-use crate::limits::Limits;
+use crate::limits::{Limits, SEND_PER_TICK_BYTES, UNLIMITED};
 use crate::memory::pool::Pool;
 use crate::memory::reply::ReplyKind;
 use crate::memory::slots::{RELEASED, SlotOwner};
@@ -38,6 +38,8 @@ pub struct Serving {
     pub outlet: Outlet,
     pub memory: Memory,
     pub draining: bool,
+    /// The host answers on the thread that serves connections.
+    pub shares_thread: bool,
     slots: SlotOwner,
     pool: Pool,
     sketch: Sketch,
@@ -57,6 +59,7 @@ impl Serving {
     pub fn new(limits: Limits, outlet: Outlet, memory: Memory, slots: SlotOwner, serial: bool, mode: JourneyMode, every: u32) -> Self {
         Serving {
             limits,
+            shares_thread: outlet.is_inline(),
             outlet,
             memory,
             draining: false,
@@ -193,7 +196,10 @@ impl Serving {
 
     /// Gives the answers whose turn it is their wire form.
     fn render(&mut self, connection: &mut Connection, counters: &Counters) {
-        if connection.outbox.first.capacity() == 0 && connection.protocol.has_something_to_say() {
+        if !connection.protocol.has_something_to_say() {
+            return;
+        }
+        if connection.outbox.first.capacity() == 0 {
             connection.outbox.first = self.spare.pop().unwrap_or_default();
         }
         let settled = respond::write_ready(connection, &mut self.desk());
@@ -238,7 +244,9 @@ impl Serving {
         }
         if connection.protocol.oldest().is_some_and(|oldest| oldest.speaking) {
             counters.bytes_sent.add(std::mem::take(&mut connection.sent_straight));
-            streamed::lend_wire(connection, || engine.wire(id), &mut self.desk());
+            // Whoever writes on this very thread keeps it from the others meanwhile.
+            let allowance = if self.shares_thread { SEND_PER_TICK_BYTES } else { UNLIMITED };
+            streamed::lend_wire(connection, || engine.wire(id), allowance, &mut self.desk());
         }
         let unseen = connection.protocol.is_stalled() && !connection.inbox.is_empty();
         let finished = connection.protocol.is_idle() && !unseen;

@@ -23,6 +23,8 @@ pub struct Shape {
 }
 
 const ONE: &[&str] = &["topology=inline", "io_threads=1", "handler_threads=3"];
+/// The plan that only tests choose: other threads parse.
+const CUT: &[&str] = &["topology=cut-each", "io_threads=2", "handler_threads=3"];
 const SHARDS: &[&str] = &["topology=shards", "io_threads=2", "handler_threads=3"];
 
 const fn shape(name: &'static str, delivery: &'static str, consumers: &'static str, options: &'static [&'static str]) -> Shape {
@@ -30,7 +32,7 @@ const fn shape(name: &'static str, delivery: &'static str, consumers: &'static s
 }
 
 /// Every topology with every delivery.
-pub const SHAPES: [Shape; 10] = [
+pub const SHAPES: [Shape; 13] = [
     shape("inline", "inline", "1", ONE),
     shape("queue, one consumer", "queue", "1", ONE),
     shape("queue, four consumers", "queue", "4", ONE),
@@ -39,6 +41,9 @@ pub const SHAPES: [Shape; 10] = [
     shape("queue, one consumer, shards", "queue", "1", SHARDS),
     shape("queue, four consumers, shards", "queue", "4", SHARDS),
     shape("threads on shards", "threads", "1", SHARDS),
+    shape("inline, cut before parse", "inline", "1", CUT),
+    shape("queue, four consumers, cut before parse", "queue", "4", CUT),
+    shape("threads, cut before parse", "threads", "1", CUT),
     shape("turns with a callback", "turn", "1", ONE),
     shape("turns with a queue", "turn-queue", "1", ONE),
 ];

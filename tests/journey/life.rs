@@ -1,5 +1,6 @@
 //! Start, drain, stop and free, in order and out of order, with requests in flight and consumers asleep.
 
+use crate::everywhere;
 use crate::support::eventually;
 use crate::support::host::abi::*;
 use crate::support::host::{Delivery, Options, Server, blank_event, listen, on_requests};
@@ -55,6 +56,21 @@ fn a_drain_answers_what_is_in_flight_and_takes_no_one_new() {
         assert_eq!(server.join(5_000), INGEST_OK);
         assert!(start.elapsed() < Duration::from_millis(1_500), "the drain ends when the last connection has");
         assert_eq!(server.queue().wait(&mut [blank_event(); 1], 1000), INGEST_E_STOPPED);
+    });
+}
+
+#[test]
+fn a_request_that_was_sent_before_the_drain_is_answered() {
+    everywhere(&[], &echo_target(), |server| {
+        let mut clients: Vec<_> = (0..8).map(|_| server.connect()).collect();
+        clients.iter_mut().for_each(|client| assert_eq!(client.get("/first").text(), "/first"));
+        // These octets are with the server's kernel before the drain is asked for.
+        clients.iter_mut().for_each(|client| client.send("GET /second HTTP/1.1\r\nHost: example.test\r\n\r\n"));
+        assert_eq!(server.drain(10_000), INGEST_OK);
+        for client in &mut clients {
+            assert_eq!(client.answer().text(), "/second");
+            assert!(client.is_closed());
+        }
     });
 }
 

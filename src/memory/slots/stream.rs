@@ -59,6 +59,8 @@ pub struct Stream {
     pub is_large: bool,
     /// Lent by the I/O thread while nothing else is on its way: what is said may be sent at once.
     pub wire: Option<Arc<dyn Wire>>,
+    /// Octets that may be sent that way before the I/O thread is to look after the others again.
+    pub allowance: u64,
     /// The rest of what was begun to be sent that way, as it stands on the wire; it goes before `octets`.
     pub framed: Vec<u8>,
     /// Octets sent that way which nobody has counted yet.
