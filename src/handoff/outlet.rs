@@ -4,7 +4,7 @@
 use super::Door;
 use super::host_queue::{about_server, about_token, event};
 use crate::memory::queue::Entry;
-use crate::memory::slots::SlotOwner;
+use crate::memory::slots::{SlotOwner, Taker};
 use crate::request::{INGEST_EVENT_REQUEST, ingest_event, ingest_request};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -115,7 +115,7 @@ impl Outlet {
         while !self.is_full() {
             let Some(slot) = owner.next_notice() else { return };
             door.slots().delist(slot);
-            while let Some(news) = door.slots().next_news(slot) {
+            while let Ok(Some(news)) = door.slots().next_news(slot, Taker::default(), |_| true) {
                 self.events.push(about_token(news));
                 if news.goes_home {
                     owner.finish(slot, 0);

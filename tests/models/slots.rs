@@ -81,7 +81,7 @@ impl Io {
         assert!(taken.len() <= 1, "the slot was posted twice");
         let slot = taken.pop()?;
         let homing = self.owner.homing(slot).expect("it is the owner's");
-        assert_eq!((slot, homing.seat, homing.spoke), (self.index, 5, false));
+        assert_eq!((slot, self.owner.seat(slot), homing.spoke), (self.index, 5, false));
         let mut status = 0;
         let settled = self.owner.settle(slot, &mut self.pool, |reply| {
             status = reply.status;

@@ -62,7 +62,7 @@ impl Io {
     fn tick(&mut self, hosts: &Hosts, seen: &mut Seen) {
         let Some(slot) = self.came_home(hosts) else { return };
         let homing = self.owner.homing(slot).expect("it is the owner's");
-        assert!(homing.spoke && homing.seat == 5);
+        assert!(homing.spoke && self.owner.seat(slot) == 5);
         self.owner.stream(slot, |stream| seen.octets.append(&mut stream.octets));
         if let Some(kind) = homing.kind {
             seen.ends.push(kind);

@@ -115,7 +115,7 @@ impl Io {
     pub fn settle(&mut self, hosts: &Hosts, marks: u64) -> Option<ReplyKind> {
         let slot = self.came_home(hosts)?;
         let homing = self.owner.homing(slot).expect("it is the owner's");
-        assert_eq!((homing.seat, homing.spoke), (5, false));
+        assert_eq!((self.owner.seat(slot), homing.spoke), (5, false));
         if homing.kind == Some(ReplyKind::Told) {
             self.owner.finish(slot, 0);
         } else {

@@ -8,7 +8,7 @@ pub mod streams;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc;
+use std::sync::{Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 /// Long enough for valgrind on a busy machine; nothing waits this long when all is well.
@@ -20,6 +20,9 @@ pub fn root() -> &'static Path {
 
 /// What `make -C examples-c ARGUMENTS` made, or a panic with what it said.
 pub fn make(arguments: &[&str]) {
+    // Tests of one program run side by side, and two makes in one folder would take each other's files away.
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let output = Command::new("make").arg("-C").arg(root().join("examples-c")).args(arguments).output().expect("make can be started");
     let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "make -C examples-c {arguments:?} failed:\n{stdout}{stderr}");

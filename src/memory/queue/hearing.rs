@@ -88,25 +88,28 @@ impl<S: Signal> Queue<S> {
                 break;
             }
             let Some(slot) = inner.notices.pop(slots) else { break };
-            let held_by = slots.taker(slot);
-            if inner.is_busy(held_by, asker) {
-                inner.notices.push(slots, slot);
-                continue;
-            }
             slots.delist(slot);
-            if held_by.queue != asker.queue && slots.enlist(slot) {
-                hear(Heard::Stray(slot));
+            let mine = |held_by: Taker| held_by.queue == asker.queue && !inner.is_busy(held_by, asker);
+            let mut refused = None;
+            while room > 0 && refused.is_none() {
+                match slots.next_news(slot, taker, mine) {
+                    Ok(Some(news)) => {
+                        hear(Heard::Token(slot, news));
+                        room -= 1;
+                    }
+                    Ok(None) => break,
+                    Err(held_by) => refused = Some(held_by),
+                }
+            }
+            if !slots.has_news(slot) || !slots.enlist(slot) {
                 continue;
             }
-            while room > 0 {
-                let Some(news) = slots.next_news(slot) else { break };
-                slots.change_taker(slot, held_by, taker);
-                hear(Heard::Token(slot, news));
-                room -= 1;
-            }
-            if slots.has_news(slot) && slots.enlist(slot) {
-                inner.notices.push(slots, slot);
-                left_over = true;
+            match refused {
+                Some(held_by) if held_by.queue != asker.queue => hear(Heard::Stray(slot)),
+                refused => {
+                    inner.notices.push(slots, slot);
+                    left_over |= refused.is_none();
+                }
             }
         }
         if inner.closed && room > 0 && inner.notices.is_empty() && inner.server_news != 0 {

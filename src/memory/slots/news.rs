@@ -50,16 +50,22 @@ fn event_of(mark: u64) -> (u16, u32) {
 }
 
 impl SlotTable {
-    /// Takes the next of a slot's news; `None` when there is none, or the host has given the request back meanwhile.
-    /// With `goes_home` the slot is the caller's to post.
-    pub fn next_news(&self, index: u32) -> Option<News> {
-        let (slot, _) = self.slot(index)?;
+    /// Takes the next of a slot's news, if the consumer that took its request last allows that, and hands the request's news to
+    /// `heir` from then on; `None` when there is none, or the host has given the request back meanwhile. With `goes_home` the
+    /// slot is the caller's to post.
+    pub fn next_news(&self, index: u32, heir: Taker, allowed: impl Fn(Taker) -> bool) -> Result<Option<News>, Taker> {
+        let Some((slot, _)) = self.slot(index) else { return Ok(None) };
         let mut word = slot.word.load(Ordering::Acquire);
         loop {
             let marks = word & ALL;
             let state = word & STATE_MASK;
             if marks == 0 || !matches!(state, HELD | HELD_CLOSED | TOLD) {
-                return None;
+                return Ok(None);
+            }
+            // Before the exchange, which fails if the slot has become another request's meanwhile.
+            let taker = self.taker(index);
+            if !allowed(taker) {
+                return Err(taker);
             }
             let mark = marks & marks.wrapping_neg();
             let goes_home = state == TOLD && marks == mark;
@@ -69,7 +75,9 @@ impl SlotTable {
             match slot.word.compare_exchange(word, next, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => {
                     let (kind, reason) = event_of(mark);
-                    return Some(News { kind, reason, token: self.token(index, word), tag, goes_home });
+                    // Unless the host has given it back already, and another consumer has taken the slot's next request.
+                    let _ = slot.taker.compare_exchange(taker.word(), heir.word(), Ordering::Relaxed, Ordering::Relaxed);
+                    return Ok(Some(News { kind, reason, token: self.token(index, word), tag, goes_home }));
                 }
                 Err(found) => word = found,
             }
@@ -123,14 +131,6 @@ impl SlotTable {
             let word = slot.taker.load(Ordering::Relaxed);
             Taker { queue: slot.taker_queue.load(Ordering::Relaxed), thread: (word >> 32) as u32, stay: word as u32 }
         })
-    }
-
-    /// This consumer has got news about it, and is busy with it from now on; unless the slot is another request's already,
-    /// which `before` did not take.
-    pub fn change_taker(&self, index: u32, before: Taker, taker: Taker) {
-        if let Some((slot, _)) = self.slot(index) {
-            let _ = slot.taker.compare_exchange(before.word(), taker.word(), Ordering::Relaxed, Ordering::Relaxed);
-        }
     }
 
     /// The I/O thread that a slot goes home to.
