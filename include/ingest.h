@@ -40,8 +40,8 @@
  *     when the thing is absent. C strings are taken in set-up calls only.
  *  6. A request is read-only and lives until the host gives it back, not until a callback ends: by
  *     answering it, by ingest_abandon or by ingest_server_free. An answer gives it back whatever it
- *     returns, INGEST_E_GONE included; only INGEST_E_ARGUMENT and INGEST_E_STATE mean that nothing
- *     happened and the request is still held.
+ *     returns, INGEST_E_GONE included; only INGEST_E_ARGUMENT, INGEST_E_STATE and (with a file)
+ *     INGEST_E_SYSTEM mean that nothing happened and the request is still held.
  *  7. A token names one request for ever. A late, foreign or second use of it is INGEST_E_GONE, never a
  *     crash.
  *  8. Options are named strings; ingest_option_describe lists them, docs/options.md explains them.
@@ -986,10 +986,11 @@ ingest_status ingest_queue_wake(struct ingest_queue *queue);
 int32_t ingest_queue_depth(const struct ingest_queue *queue);
 
 // Gives back requests that were taken but not begun, so that another consumer may have them. They go
-// to the front of the queue in the order of the array, with new tokens; the old tokens are stale.
+// to the front of the queue in the order of the array, with new tokens; the old tokens are stale. A
+// request to which an interim answer was sent, or an answer begun, is left as it is and not counted.
 //
-// Ownership: the array is the caller's; the requests are the library's again, also those whose client
-// has left or that came too late.
+// Ownership: the array is the caller's; the other requests are the library's again, also those whose
+// client has left or that came too late.
 // Thread: any.
 // Blocks: never.
 // Returns: how many were still open and are in the queue again; INGEST_E_ARGUMENT for NULL or more

@@ -157,6 +157,10 @@ impl Connection {
 
     /// Something may have to be written, or its end decided: mostly not, when a request has just come in.
     pub fn has_output(&self) -> bool {
-        self.read_closed || !self.outbox.is_empty() || self.ending != Ending::Open || self.protocol.has_something_to_say()
+        self.read_closed
+            || !self.outbox.is_empty()
+            || !self.unsent.is_empty()
+            || self.ending != Ending::Open
+            || self.protocol.has_something_to_say()
     }
 }

@@ -176,6 +176,7 @@ impl Server {
         let started =
             hand_out(&life.listeners, chosen.io_threads).and_then(|sockets| self.start_threads(&mut life, chosen, delivery, sockets));
         if started.is_err() {
+            self.orders.failed.store(true, Ordering::Relaxed);
             self.orders.stop.store(true, Ordering::Release);
             self.wake_all();
             let mut threads = std::mem::replace(&mut life.threads, Threads::new(Arc::clone(&self.orders)));
@@ -185,6 +186,7 @@ impl Server {
             threads.join();
             // As before the start, so that it may be tried again.
             self.orders.stop.store(false, Ordering::Release);
+            self.orders.failed.store(false, Ordering::Relaxed);
             self.queues.iter().for_each(HostQueue::reopen);
             self.door.homes().iter().for_each(|home| home.mailbox.reopen());
             return started;
@@ -241,7 +243,9 @@ impl Server {
         // Nothing comes any more once the last I/O thread has ended: whoever waits hears of it.
         let after = move |last: bool| {
             if last {
-                says();
+                if !told.failed.load(Ordering::Relaxed) {
+                    says();
+                }
                 tell::stopped(&told.log);
                 queues.iter().for_each(HostQueue::close);
             }

@@ -180,12 +180,17 @@ pub fn read_at(file: &OwnedFd, window: &mut [u8], offset: u64) -> io::Result<usi
     check_size(unsafe { libc::pread(file.as_raw_fd(), window.as_mut_ptr().cast(), window.len(), offset) })
 }
 
-/// The length of a regular file; `None` for anything else.
+/// The length of a regular file that can be read; `None` for anything else.
 pub fn file_length(file: RawFd) -> io::Result<Option<u64>> {
     // SAFETY: stat is plain data, all zeros is a valid value.
     let mut stat: libc::stat = unsafe { zeroed() };
     // SAFETY: `stat` outlives the call.
     check(unsafe { libc::fstat(file, &raw mut stat) })?;
+    // SAFETY: no pointers are passed.
+    let flags = check(unsafe { libc::fcntl(file, libc::F_GETFL) })?;
+    if flags & libc::O_ACCMODE == libc::O_WRONLY || flags & libc::O_PATH != 0 {
+        return Ok(None);
+    }
     let regular = stat.st_mode & libc::S_IFMT == libc::S_IFREG;
     Ok(u64::try_from(stat.st_size).ok().filter(|_| regular))
 }

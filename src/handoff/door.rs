@@ -82,15 +82,18 @@ impl Door {
         self.queue_age_ns
     }
 
-    /// Posts a slot to the thread that owns its connection, and wakes that thread if it sleeps.
+    /// Posts a slot to the thread that owns its connection, and wakes that thread if it sleeps. False when it has ended: nobody
+    /// will send what was said.
     #[inline]
-    pub fn send_home(&self, home: u16, slot: u32) {
-        let Some(home) = self.homes.get(home as usize) else { return };
-        if home.mailbox.post(&self.slots, slot) {
+    pub fn send_home(&self, home: u16, slot: u32) -> bool {
+        let Some(home) = self.homes.get(home as usize) else { return false };
+        let posted = home.mailbox.post(&self.slots, slot);
+        if posted {
             self.wake(home);
         } else {
             self.retire(home, slot);
         }
+        posted
     }
 
     /// The thread of a slot has ended, so what came too late is freed here.
@@ -169,6 +172,8 @@ impl Door {
         if before >= self.in_flight_max {
             // Consumers that had their fill may take more now.
             self.queues.iter().for_each(Queue::rouse_all);
+            // So may callbacks on I/O threads.
+            self.wake_homes();
         }
     }
 

@@ -117,7 +117,9 @@ impl HostQueue {
                 continue;
             }
             let mut left = deadline_ms.map_or(-1, |deadline| deadline.saturating_sub(now_ms()) as i64);
-            if self.closed_ms.load(Ordering::Relaxed) != 0 {
+            // Nobody says when the thread of a busy consumer ends, or has become too slow to wait for after the end.
+            let news_waits = !self.door.events().is_empty() && self.queue().notices() > 0;
+            if news_waits || self.closed_ms.load(Ordering::Relaxed) != 0 {
                 left = if left < 0 { LAST_LOOK_MS } else { left.min(LAST_LOOK_MS) };
             }
             let slept = signal.wait(left);
@@ -140,7 +142,7 @@ impl HostQueue {
         let mut back = 0;
         for &token in tokens.iter().rev() {
             let Ok((token, weight)) = self.door.slots().requeue(token, self.door.events().marks()) else {
-                respond::give_up_memory(&self.door, token);
+                respond::give_up_unspoken(&self.door, token);
                 continue;
             };
             self.queue().push_front(Entry { token, bytes: u32::try_from(weight).unwrap_or(u32::MAX), at_ns: now_ns });

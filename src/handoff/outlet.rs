@@ -5,7 +5,8 @@ use super::Door;
 use super::host_queue::{about_server, about_token, event};
 use crate::memory::queue::Entry;
 use crate::memory::slots::{SlotOwner, Taker};
-use crate::request::{INGEST_EVENT_REQUEST, ingest_event, ingest_request};
+use crate::request::{ingest_event, ingest_request};
+use crate::respond;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -30,6 +31,8 @@ pub struct Outlet {
     /// Requests that are gathered before they are handed over, though the tick goes on.
     batch: usize,
     events: Vec<ingest_event>,
+    /// News for the callback.
+    unsaid: Vec<ingest_event>,
     /// What is not yet in the queue, since the tick goes on or the queue is full.
     entries: VecDeque<Entry>,
     /// The last batch found the queue full.
@@ -38,7 +41,14 @@ pub struct Outlet {
 
 impl Outlet {
     pub fn new(way: Way, batch: usize) -> Self {
-        Outlet { way, batch, events: Vec::with_capacity(batch), entries: VecDeque::with_capacity(batch), stalled: false }
+        Outlet {
+            way,
+            batch,
+            events: Vec::with_capacity(batch),
+            unsaid: Vec::new(),
+            entries: VecDeque::with_capacity(batch),
+            stalled: false,
+        }
     }
 
     pub fn way(&self) -> &Way {
@@ -78,7 +88,8 @@ impl Outlet {
             Way::Inline(sink) => {
                 let mut delivered = 0;
                 while delivered < self.events.len() {
-                    let count = permitted(&self.events[delivered..], self.batch, door);
+                    // At in_flight_max nothing more is delivered.
+                    let count = door.reserve((self.events.len() - delivered).min(self.batch));
                     if count == 0 {
                         break;
                     }
@@ -104,52 +115,67 @@ impl Outlet {
         }
     }
 
-    /// Has the host hear of what was noted: at once by its queue, or with the next batch by its callback.
+    /// Has the host hear of what was noted. A callback hears it at once, whatever requests wait for room, but not before the
+    /// request that it is about.
     pub fn tell(&mut self, owner: &mut SlotOwner, door: &Door) {
-        if !self.is_inline() {
+        let Way::Inline(sink) = &self.way else {
             while let Some(slot) = owner.next_notice() {
                 door.announce(slot);
             }
             return;
-        }
-        while !self.is_full() {
-            let Some(slot) = owner.next_notice() else { return };
+        };
+        let mut early = Vec::new();
+        while let Some(slot) = owner.next_notice() {
+            if self.events.iter().any(|event| door.slots().index_of(event.token) == Ok(slot)) {
+                early.push(slot);
+                continue;
+            }
             door.slots().delist(slot);
             while let Ok(Some(news)) = door.slots().next_news(slot, Taker::default(), |_| true) {
-                self.events.push(about_token(news));
+                self.unsaid.push(about_token(news));
                 if news.goes_home {
                     owner.finish(slot, 0);
                 }
             }
+            if self.unsaid.len() >= self.batch {
+                say_all(&mut self.unsaid, self.batch, sink);
+            }
         }
+        early.into_iter().for_each(|slot| owner.keep_notice(slot));
+        say_all(&mut self.unsaid, self.batch, sink);
     }
 
     /// Has the host hear of something about the server.
     pub fn say(&mut self, door: &Door, kind: u16) {
         match self.way {
-            Way::Inline(_) if door.events().has(kind) => self.events.push(about_server(kind)),
+            Way::Inline(_) if door.events().has(kind) => self.unsaid.push(about_server(kind)),
             Way::Inline(_) => {}
             Way::Queues(_) => door.say(kind),
         }
     }
 
-    /// Forgets requests that were never delivered, when everything stops.
-    pub fn clear(&mut self) {
+    /// Something about the server is to be told to a callback.
+    pub fn has_unsaid(&self) -> bool {
+        !self.unsaid.is_empty()
+    }
+
+    /// Requests wait for the callback.
+    pub fn has_batch(&self) -> bool {
+        !self.events.is_empty()
+    }
+
+    /// Gives up requests that were never delivered, when everything stops; their connections are closed.
+    pub fn clear(&mut self, door: &Door) {
         self.entries.clear();
-        self.events.retain(|event| event.kind != INGEST_EVENT_REQUEST);
+        for event in self.events.drain(..) {
+            respond::give_up_undelivered(door, event.token);
+        }
         self.stalled = false;
     }
 }
 
-/// How many of these events the host may get in one batch: so many requests as it may still hold, and everything between.
-fn permitted(events: &[ingest_event], most: usize, door: &Door) -> usize {
-    let batch = &events[..events.len().min(most)];
-    let requests = batch.iter().filter(|event| event.kind == INGEST_EVENT_REQUEST).count();
-    let held = door.reserve(requests);
-    if held == requests {
-        return batch.len();
-    }
-    // Up to the first request that there is no room for.
-    let beyond = batch.iter().enumerate().filter(|(_, event)| event.kind == INGEST_EVENT_REQUEST).nth(held);
-    beyond.map_or(batch.len(), |(at, _)| at)
+/// Tells the callback, a batch at a time.
+fn say_all(events: &mut Vec<ingest_event>, batch: usize, sink: &Arc<dyn EventSink>) {
+    events.chunks(batch).for_each(|events| sink.deliver(events));
+    events.clear();
 }

@@ -339,6 +339,8 @@ impl<S: Signal> Queue<S> {
         inner.entries.clear();
         inner.bytes = 0;
         inner.closed = false;
+        inner.server_news = 0;
+        inner.edge_owed = false;
         if std::mem::take(&mut inner.signalled) {
             self.descriptor.reset();
         }

@@ -21,6 +21,11 @@ pub enum ReplyKind {
 }
 
 impl ReplyKind {
+    /// An answer that is sent.
+    pub fn is_sent(self) -> bool {
+        matches!(self, ReplyKind::Answer | ReplyKind::Streamed)
+    }
+
     /// The host held the request until now.
     pub fn was_held(self) -> bool {
         !matches!(self, ReplyKind::Aged | ReplyKind::Told)

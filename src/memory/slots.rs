@@ -236,9 +236,14 @@ impl SlotTable {
         }
     }
 
-    /// As `claim`, for a request whose right to answer has ended: only its memory goes back.
-    pub fn claim_closed(&self, token: ingest_token) -> Result<Claim<'_>, Gone> {
+    /// As `claim`, for a request whose right to answer has ended: only its memory goes back. With `spoken` also if the host has
+    /// said something about it before.
+    pub fn claim_closed(&self, token: ingest_token, spoken: bool) -> Result<Claim<'_>, Gone> {
         let (slot, index, home, generation) = self.find(token)?;
+        // Nothing can be said any more once it is closed, so this stays as it is.
+        if !spoken && slot.word.load(Ordering::Acquire) & SPOKE != 0 {
+            return Err(Gone);
+        }
         let before = slot.change(generation | HELD_CLOSED, generation, HELD_CLOSED, |word| generation | word & SPOKE | CLAIMED)?;
         Ok(Claim { slot, index, home, open: false, spoke: before & SPOKE != 0, generation })
     }

@@ -8,6 +8,6 @@ pub mod settle;
 pub mod speak;
 pub mod streamed;
 
-pub use post::{Body, abandon, give_up_memory, post, post_typed, refuse_aged, release};
+pub use post::{Body, abandon, give_up_memory, give_up_undelivered, give_up_unspoken, post, post_typed, refuse_aged, release};
 pub use settle::{fail, refuse, settle, write_ready};
 pub use speak::{begin, end, interim, write};

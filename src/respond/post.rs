@@ -91,8 +91,7 @@ fn answer(door: &Door, token: ingest_token, status: u16, render: impl FnOnce(&mu
         reply.status = status;
         render(reply);
     });
-    send_home(door, home, slot);
-    INGEST_OK
+    if send_home(door, home, slot) { INGEST_OK } else { INGEST_E_GONE }
 }
 
 /// Gives a request up: its connection is closed, since nothing can be answered after it.
@@ -120,20 +119,33 @@ pub fn release(door: &Door, claim: Claim<'_>) -> ingest_status {
 
 /// Gives back the memory of a request whose right to answer has ended; one that can still be answered is left alone.
 pub fn give_up_memory(door: &Door, token: ingest_token) {
-    if let Ok(claim) = door.slots().claim_closed(token) {
+    if let Ok(claim) = door.slots().claim_closed(token, true) {
         release(door, claim);
     }
 }
 
-pub(super) fn give_back(door: &Door, claim: Claim<'_>, kind: ReplyKind) {
+/// Everything stops, and the host has never seen this request.
+pub fn give_up_undelivered(door: &Door, token: ingest_token) {
+    if let Ok(claim) = door.slots().claim(token, true) {
+        give_back(door, claim, ReplyKind::Aged);
+    }
+}
+
+/// As `give_up_memory`, for one that the host has not begun: whoever spoke to it ends it by other calls.
+pub fn give_up_unspoken(door: &Door, token: ingest_token) {
+    if let Ok(claim) = door.slots().claim_closed(token, false) {
+        release(door, claim);
+    }
+}
+
+/// True when somebody is there to act on it.
+pub(super) fn give_back(door: &Door, claim: Claim<'_>, kind: ReplyKind) -> bool {
     let home = claim.home;
     let slot = claim.seal(|reply| reply.begin(kind));
-    send_home(door, home, slot);
+    send_home(door, home, slot)
 }
 
 /// Posts a slot, unless it stands in the mailbox already.
-fn send_home(door: &Door, home: u16, slot: Option<u32>) {
-    if let Some(slot) = slot {
-        door.send_home(home, slot);
-    }
+fn send_home(door: &Door, home: u16, slot: Option<u32>) -> bool {
+    slot.is_none_or(|slot| door.send_home(home, slot))
 }

@@ -159,8 +159,11 @@ pub fn end<'a>(door: &Door, token: ingest_token, trailers: impl Iterator<Item = 
         // Whoever ended it gives the memory back; nobody else gets past the phase.
         Ok(INGEST_OK) => match door.slots().claim(token, true) {
             Ok(claim) if claim.open => {
-                post::give_back(door, claim, ReplyKind::Streamed);
-                INGEST_OK
+                if post::give_back(door, claim, ReplyKind::Streamed) {
+                    INGEST_OK
+                } else {
+                    INGEST_E_GONE
+                }
             }
             Ok(claim) => post::release(door, claim),
             Err(_) => INGEST_E_GONE,

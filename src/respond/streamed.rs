@@ -44,6 +44,7 @@ pub fn advance(connection: &mut Connection, pending: Pending, desk: &mut Desk<'_
     }
     if let Some(oldest) = connection.protocol.oldest_mut() {
         oldest.head_written = head_written;
+        oldest.begun |= head_written;
     }
     closes
 }

@@ -18,6 +18,8 @@ pub struct Orders {
     pub connections: AtomicU64,
     /// Where the threads say what operators should know.
     pub log: Log,
+    /// The start failed: nothing that happens now is for the host to hear.
+    pub failed: AtomicBool,
     /// The log has the line about the drain.
     pub drain_told: AtomicBool,
 }

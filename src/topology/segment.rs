@@ -371,8 +371,16 @@ impl Segment {
             self.slab = vec![0; SLAB_BYTES];
         }
         if let Some(id) = self.at_work.take() {
+            // Its baton is lost: what the host holds of it is over, and nobody may send on its wire any more.
+            self.serving.abandon_seat(id);
             self.engine.close(id, true);
             self.one_less();
+        }
+        // Connections that were to be gone on with, if that is where it happened.
+        for id in self.engine.seats().ids() {
+            if self.engine.seats().baton(id).is_some_and(|connection| connection.touched) && !self.touched.contains(&id) {
+                self.touched.push(id);
+            }
         }
     }
 
@@ -384,7 +392,7 @@ impl Segment {
             }
         }
         self.call_home();
-        self.serving.outlet.clear();
+        self.serving.outlet.clear(&self.door);
         self.hand_over_all();
         // From here on the host's threads free what they give back; what was posted before is the last that comes home.
         let counters = &self.door.homes()[self.number].counters;

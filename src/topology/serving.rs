@@ -216,11 +216,12 @@ impl Serving {
         if !connection.has_output() {
             return;
         }
+        let mut share = SEND_PER_TICK_BYTES;
         while !connection.sending && connection.ending != Ending::Abort {
             self.render(connection, counters);
             if connection.outbox.is_empty() {
-                if connection.pulled.is_some() {
-                    // What is said about a HEAD request is never sent, and makes room all the same.
+                if connection.pulled.is_some() || !connection.unsent.is_empty() {
+                    // Nothing is under way, so all that was owed is with the kernel already; or it was never to be sent (HEAD).
                     self.sent(connection, Outgoing::default());
                 }
                 break;
@@ -228,7 +229,12 @@ impl Serving {
             match engine.send(id, std::mem::take(&mut connection.outbox)) {
                 Sending::Done(outgoing) => {
                     counters.bytes_sent.add(outgoing.sent);
+                    share = share.saturating_sub(outgoing.sent);
                     self.sent(connection, outgoing);
+                    if share == 0 && connection.protocol.oldest().is_some_and(|oldest| oldest.speaking && !oldest.answered) {
+                        // The others have their turn; what was said meanwhile is in the mailbox, and comes with the next tick.
+                        break;
+                    }
                 }
                 Sending::Pending => {
                     connection.sending = true;
@@ -238,6 +244,7 @@ impl Serving {
                 }
                 Sending::Failed(outgoing) => {
                     self.recycle(outgoing);
+                    connection.truncated = true;
                     connection.ending = Ending::Abort;
                 }
             }
@@ -297,9 +304,8 @@ impl Serving {
 
     /// News waits that only a further tick can deliver.
     pub fn has_news(&self) -> bool {
-        // While the host holds all that it may, its callback is not called.
-        let waits = self.slots.has_notices() || (self.outlet.is_inline() && !self.outlet.is_empty());
-        waits && !(self.outlet.is_inline() && self.outlet.is_stalled())
+        // What is told to a callback is told at once, but for news that stands behind a request which waits for room.
+        self.outlet.has_unsaid() || (!self.outlet.is_stalled() && (self.slots.has_notices() || self.outlet.has_batch()))
     }
 
     /// Everything is sent: FIN, then read on for a while so that the peer gets our last words (RFC 9112 section 9.6).
@@ -360,6 +366,12 @@ impl Serving {
         settle::drop_pending(connection, &mut self.desk());
         let outgoing = std::mem::take(&mut connection.outbox);
         self.recycle(outgoing);
+    }
+
+    /// A connection was lost in a fault of the library: ends whatever is known of it.
+    pub fn abandon_seat(&mut self, id: SeatId) {
+        let charge = self.slots.abandon_seat(id.word(), &mut self.pool);
+        self.memory.release(charge);
     }
 
     /// After the engine has let go of what was on its way out: it never arrives, but lent memory is the host's again.

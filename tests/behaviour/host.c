@@ -31,6 +31,8 @@ static unsigned consumer_count;
 static atomic_ulong batches[CONSUMERS_MAX];
 static atomic_int consumers_seen;
 static _Thread_local int me = -1;
+/* This consumer was told that the server has stopped; nothing may follow. */
+static _Thread_local bool saw_stopped;
 
 /* Events of the server itself. */
 static atomic_uint draining, stopped_events, strays;
@@ -102,14 +104,18 @@ static void take(const ingest_event *events, size_t count)
         switch (events[i].kind) {
         case INGEST_EVENT_REQUEST: take_request(&events[i]); break;
         case INGEST_EVENT_DRAINING: atomic_fetch_add(&draining, events[i].token == 0); break;
-        case INGEST_EVENT_STOPPED: atomic_fetch_add(&stopped_events, events[i].token == 0); break;
+        case INGEST_EVENT_STOPPED:
+            atomic_fetch_add(&stopped_events, events[i].token == 0);
+            saw_stopped = true;
+            break;
         case INGEST_EVENT_GONE:
         case INGEST_EVENT_WRITABLE:
         case INGEST_EVENT_RELEASED:
         case INGEST_EVENT_SENT: trial_event(&events[i], me, is_there, atomic_load(&batches[me])); break;
         default: atomic_fetch_add(&strays, 1);
         }
-        if (atomic_load(&stopped_events) > 0 && events[i].kind != INGEST_EVENT_STOPPED)
+        /* Another consumer may still be at work with what it was handed before. */
+        if (saw_stopped && events[i].kind != INGEST_EVENT_STOPPED)
             atomic_fetch_add(&strays, 1);
     }
 }

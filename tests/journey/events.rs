@@ -301,3 +301,60 @@ fn is_readable(fd: i32) -> bool {
     // SAFETY: one entry, as is said.
     unsafe { libc::poll(&mut look, 1, 0) == 1 }
 }
+
+#[test]
+fn sent_comes_though_the_end_brings_no_octets() {
+    with_a_queue(&[("events", "sent")], |server| {
+        let queue = server.queue();
+        let mut client = server.connect();
+        for method in ["GET", "HEAD"] {
+            client.send(GET.replace("GET", method));
+            let token = next(&queue).token;
+            assert_eq!((server.begin(token, 200, &[], 5), server.write(token, b"12345")), (INGEST_OK, 5));
+            let answer = if method == "GET" { client.answer() } else { client.answer_to_head() };
+            assert_eq!(answer.status, 200);
+            // All of it is with the client already.
+            nothing_comes(&queue);
+            assert_eq!(server.end(token, &[]), INGEST_OK);
+            let event = next(&queue);
+            assert_eq!((event.kind, event.token), (INGEST_EVENT_SENT, token));
+        }
+    });
+}
+
+#[test]
+fn a_callback_hears_news_though_it_may_take_no_more_requests() {
+    let written = Arc::new(Mutex::new(Vec::<u64>::new()));
+    let (note, may_end) = (Arc::clone(&written), Arc::new(AtomicBool::new(false)));
+    let told = Arc::clone(&may_end);
+    let handler: Handler = Arc::new(move |host, event| {
+        let octets = [b'x'; 65_536];
+        if event.kind == INGEST_EVENT_REQUEST {
+            assert_eq!(host.begin(event.token, 200, &[], -1), INGEST_OK);
+            note.lock().expect("a list").push(event.token);
+        }
+        if event.kind == INGEST_EVENT_WRITABLE && told.load(Ordering::Relaxed) {
+            assert_eq!(host.end(event.token, &[]), INGEST_OK);
+            return;
+        }
+        // Until it is busy, and again should the kernel make its buffers larger.
+        while host.write(event.token, &octets) > 0 {}
+    });
+    let options = [("topology", "inline"), ("io_threads", "1"), ("events", "writable"), ("in_flight_max", "1")];
+    let server = Server::serve(&options, Delivery::Inline, handler);
+    // One stream that nobody reads is all that the host may hold; another request waits behind it.
+    let mut first = server.connect();
+    first.send(GET);
+    let mut second = server.connect();
+    second.send(GET);
+    let limit = Instant::now() + Duration::from_secs(10);
+    while written.lock().expect("a list").is_empty() {
+        assert!(Instant::now() < limit, "the first request was not delivered");
+    }
+    std::thread::sleep(Duration::from_millis(100));
+    assert_eq!(written.lock().expect("a list").len(), 1, "more is delivered than in_flight_max says");
+    may_end.store(true, Ordering::Relaxed);
+    assert!(!first.answer().body.is_empty());
+    assert!(!second.answer().body.is_empty(), "the second request was not delivered");
+    server.finish();
+}

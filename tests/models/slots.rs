@@ -101,7 +101,7 @@ impl Io {
     /// The token is over, and the slot's next request has another.
     fn is_over(&mut self, hosts: &Hosts) {
         let table = &hosts.table;
-        assert_eq!((table.claim(self.token, true).err(), table.claim_closed(self.token).err()), (Some(Refused::Gone), Some(Gone)));
+        assert_eq!((table.claim(self.token, true).err(), table.claim_closed(self.token, true).err()), (Some(Refused::Gone), Some(Gone)));
         assert_eq!((hosts.take(self.token), table.claim_queued(self.token).err()), (Err(Gone), Some(Gone)));
         assert_eq!(table.requeue(self.token, 0), Err(Gone));
         assert_eq!((table.alive(self.token), table.request(self.token), table.set_tag(self.token, 1)), (0, None, Err(Gone)));

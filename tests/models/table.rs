@@ -48,7 +48,7 @@ impl Hosts {
 
     /// `respond::give_up_memory`.
     pub fn release(&self, token: u64) -> Result<ReplyKind, Gone> {
-        Ok(self.give_back(self.table.claim_closed(token)?, ReplyKind::Release))
+        Ok(self.give_back(self.table.claim_closed(token, true)?, ReplyKind::Release))
     }
 
     /// `respond::give_back`.

@@ -5,6 +5,9 @@ use super::{Inner, Queue};
 use crate::memory::slots::{News, SlotTable, Taker};
 use crate::memory::waker::Signal;
 
+/// From so many consumers on it is looked which of them still live.
+const ASKERS: usize = 64;
+
 /// What a consumer that asks for news hears.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Heard {
@@ -72,7 +75,7 @@ impl<S: Signal> Queue<S> {
     pub fn ask(&self, slots: &SlotTable, asker: Asker, most: usize, last: u16, hear: &mut dyn FnMut(Heard)) -> Asked {
         let mut inner = self.inner.lock();
         let inner = &mut *inner;
-        let taker = Taker { queue: asker.queue, thread: asker.thread, stay: inner.stay(asker.thread) };
+        let taker = Taker { queue: asker.queue, thread: asker.thread, stay: inner.stay(asker.thread, asker.lives) };
         inner.asked = inner.announced;
         let mut room = most;
         while room > 0 && inner.server_news & !(1 << last) != 0 {
@@ -123,7 +126,7 @@ impl<S: Signal> Queue<S> {
             // Whoever waited for the last news to be heard need not wait any more.
             self.rouse(inner);
         }
-        Asked { taker, announced: inner.announced }
+        Asked { taker, announced: inner.asked }
     }
 }
 
@@ -133,13 +136,16 @@ impl<S> Inner<S> {
     }
 
     /// Counts that this thread asks.
-    fn stay(&mut self, thread: u32) -> u32 {
+    fn stay(&mut self, thread: u32, lives: fn(u32) -> bool) -> u32 {
         match self.askers.iter_mut().find(|(number, _)| *number == thread) {
             Some((_, stay)) => {
                 *stay = stay.wrapping_add(1);
                 *stay
             }
             None => {
+                if self.askers.len() >= ASKERS {
+                    self.askers.retain(|&(number, _)| lives(number));
+                }
                 self.askers.push((thread, 1));
                 1
             }

@@ -152,6 +152,11 @@ impl SlotOwner {
         self.notices.pop(&self.table)
     }
 
+    /// Puts back what `next_notice` gave, for later.
+    pub fn keep_notice(&mut self, index: u32) {
+        self.notices.push(&self.table, index);
+    }
+
     pub fn has_notices(&self) -> bool {
         !self.notices.is_empty()
     }
@@ -284,6 +289,24 @@ impl SlotOwner {
         if self.table.enlist(index) {
             self.notices.push(&self.table, index);
         }
+    }
+
+    /// Ends every request of a seat whose connection was lost. Returns the octets that letters held. Slow: for faults alone.
+    pub fn abandon_seat(&mut self, seat: u64, pool: &mut Pool) -> usize {
+        let mut charge = 0;
+        for index in 0..(self.table.made.load(Ordering::Relaxed) as usize * CHUNK) as u32 {
+            let Some(slot) = self.own(index).filter(|slot| slot.seat.load(Ordering::Relaxed) == seat) else { continue };
+            let state = slot.word.load(Ordering::Acquire) & STATE_MASK;
+            // SAFETY: as in `homing`.
+            let is_settled = state == POSTED && unsafe { slot.cargo.with(|cargo| cargo.letter.is_none() && cargo.reply.kind.is_sent()) };
+            if is_settled {
+                // Its answer was on the way; only RELEASED is still true.
+                self.finish(index, news::RELEASED);
+            } else if matches!(state, QUEUED | TAKING | HELD) && self.close(index) == Closed::Mine {
+                charge += self.free(index, pool);
+            }
+        }
+        charge
     }
 
     fn grow(&mut self) -> Option<u32> {

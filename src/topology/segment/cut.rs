@@ -175,6 +175,7 @@ impl Segment {
         connection.touched = false;
         if stale {
             self.serving.dissolve(&mut connection);
+            self.serving.let_go(&mut connection);
         } else if over {
             self.close(id, &mut connection);
         } else {

@@ -98,6 +98,7 @@ impl Segment {
             Window::Slab(count) | Window::Buffer(_, count) => *count,
         };
         self.home().counters.bytes_received.add(count as u64);
+        self.flush_first(id, &mut connection);
         let mut slab = std::mem::take(&mut self.slab);
         if self.cut.is_some() {
             self.send_out(id, connection, Some((window, &slab, read_ns)));
@@ -110,8 +111,17 @@ impl Segment {
         self.at_work = None;
     }
 
+    /// Sends what was rendered in this tick, before anything else is written: a body may stand apart from its head.
+    fn flush_first(&mut self, id: SeatId, connection: &mut Connection) {
+        if !connection.outbox.is_empty() {
+            let counters = &self.door.homes()[self.number].counters;
+            self.serving.flush(id, connection, &mut self.engine, counters);
+        }
+    }
+
     fn expired(&mut self, id: SeatId) {
         let Some(mut connection) = self.engine.seats().take_baton(id) else { return };
+        self.flush_first(id, &mut connection);
         let now_ms = self.clock.now_ms();
         let due = connection.deadline(&self.serving.limits).filter(|&(at_ms, _)| at_ms <= now_ms);
         if let Some((_, overdue)) = due {
