@@ -14,7 +14,7 @@ package_of() {
 commands_for() { # PART
   echo cc make
   case $1 in
-    rust) echo g++ nm readelf python3 pkg-config ;;
+    rust) echo g++ nm readelf python3 pkg-config cmake ;;
     valgrind) echo valgrind ;;
     fuzz) echo g++ ;;
     corpus) echo python3 ;;
