@@ -35,13 +35,16 @@ fn octets<'a>(slice: &ingest_slice) -> Option<&'a [u8]> {
     unsafe { area(slice.ptr, slice.len) }
 }
 
-/// A piece of `whole` that was appended already is not appended again: path and query mostly lie in the target.
-fn within(writer: &mut Writer<'_>, piece: &ingest_slice, whole: &ingest_slice, place: Place) -> Place {
+/// Where in `whole` a piece begins; `None` when it lies elsewhere, or either is absent.
+fn start_within(piece: &ingest_slice, whole: &ingest_slice) -> Option<usize> {
     let start = (piece.ptr as usize).wrapping_sub(whole.ptr as usize);
     let lies_within = start.checked_add(piece.len).is_some_and(|end| end <= whole.len);
-    if piece.ptr.is_null() || whole.ptr.is_null() || !lies_within {
-        return writer.append(octets(piece));
-    }
+    (lies_within && !piece.ptr.is_null() && !whole.ptr.is_null()).then_some(start)
+}
+
+/// A piece of `whole` that was appended already is not appended again: path and query mostly lie in the target.
+fn within(writer: &mut Writer<'_>, piece: &ingest_slice, whole: &ingest_slice, place: Place) -> Place {
+    let Some(start) = start_within(piece, whole) else { return writer.append(octets(piece)) };
     Place { offset: place.offset.saturating_add(start as u32), length: piece.len as u32 }
 }
 
@@ -60,6 +63,22 @@ fn fill(writer: &mut Writer<'_>, table: Place, items: &[ingest_header]) {
         let value = writer.append(octets(&item.value));
         writer.place(at + 8, value);
     }
+}
+
+/// Octets that `append` will append. Counted instead of appended to nothing, since every request is measured before it is taken.
+fn measure(request: &ingest_request, inline_max: u64) -> usize {
+    // SAFETY: the field lines of a request that is held or being taken.
+    let headers = unsafe { area(request.headers, request.header_count) }.unwrap_or(&[]);
+    let groups = [headers, group(request.query_pairs), group(request.cookies), group(request.trailers), group(request.form)];
+    let tables: usize = groups.iter().flat_map(|items| items.iter()).map(|item| packed::ENTRY + item.name.len + item.value.len).sum();
+    let apart = |piece: &ingest_slice, whole: &ingest_slice| if start_within(piece, whole).is_some() { 0 } else { piece.len };
+    let target = &request.target;
+    let texts = request.method.len + target.len + apart(&request.path, target) + apart(&request.query, target);
+    // SAFETY: NULL, or the peer of a request that is held or being taken.
+    let peer = unsafe { request.peer.as_ref() }.map_or(0, |peer| peer.text.len + apart(&peer.address, &peer.text));
+    let body = if request.body_len <= inline_max { request.body.len } else { 0 };
+    let total = tables + texts + request.scheme.len + request.authority.len + peer + body;
+    total.next_multiple_of(packed::ALIGNMENT)
 }
 
 /// Appends all that has no fixed width: first the tables, since they are aligned, then the octets.
@@ -180,12 +199,9 @@ impl Packer for Batch {
     }
 
     fn fits(&mut self, request: *const ingest_request) -> bool {
-        let mut measure = Writer::new(&mut [], packed::REQUEST_RECORD);
         // SAFETY: NULL, or a request that the queue is handing over to this call.
-        if let Some(request) = unsafe { request.as_ref() } {
-            append(&mut measure, request, self.inline_max);
-        }
-        let wanted = self.planned.saturating_add(measure.end());
+        let behind = unsafe { request.as_ref() }.map_or(0, |request| measure(request, self.inline_max));
+        let wanted = self.planned.saturating_add(packed::REQUEST_RECORD + behind);
         if wanted <= self.capacity {
             self.planned = wanted;
             return true;
