@@ -12,10 +12,14 @@ mod deadlines;
 mod events;
 #[path = "journey/full.rs"]
 mod full;
+#[path = "journey/given.rs"]
+mod given;
 #[path = "journey/life.rs"]
 mod life;
 #[path = "journey/listeners.rs"]
 mod listeners;
+#[path = "journey/local.rs"]
+mod local;
 #[path = "journey/lookups.rs"]
 mod lookups;
 #[path = "journey/order.rs"]

@@ -12,6 +12,8 @@ pub mod options;
 
 pub mod server;
 
+pub mod listen;
+
 pub mod observe;
 
 pub mod queue;

@@ -1,4 +1,4 @@
-//! C functions: a server's life and its listeners.
+//! C functions: a server's life.
 
 use super::boundary::{argument, fence, fence_explained, fence_or, text};
 use super::observe::{host_log, host_thread, ingest_log_record};
@@ -9,7 +9,7 @@ use crate::options::Options;
 use crate::request::ingest_event;
 use crate::server::Server;
 use crate::status::{Failure, INGEST_E_ARGUMENT, INGEST_E_FORKED, INGEST_E_UNSUPPORTED, INGEST_OK, ingest_status};
-use std::ffi::{c_char, c_int, c_void};
+use std::ffi::{c_char, c_void};
 
 /// A server: its threads, listeners, connections and queues. Opaque.
 pub struct ingest_server {
@@ -55,7 +55,7 @@ fn unbuilt(text: &str) -> Failure {
     Failure::new(INGEST_E_UNSUPPORTED, text)
 }
 
-fn no_server() -> Failure {
+pub(super) fn no_server() -> Failure {
     argument("server is NULL (make one with ingest_server_new)")
 }
 
@@ -66,7 +66,7 @@ pub(super) unsafe fn server_of<'a>(server: *const ingest_server) -> Option<&'a S
 }
 
 /// SAFETY for callers: NULL, or options that no other thread changes during `'a`.
-unsafe fn options_of<'a>(options: *const ingest_options) -> Option<&'a Options> {
+pub(super) unsafe fn options_of<'a>(options: *const ingest_options) -> Option<&'a Options> {
     // SAFETY: promised by the caller of this function.
     unsafe { options.as_ref() }.map(|handle| &handle.options)
 }
@@ -169,94 +169,6 @@ pub unsafe extern "C" fn ingest_server_on_thread(
             return INGEST_E_ARGUMENT;
         };
         target.on_thread(host_thread(server, callback, userdata))
-    })
-}
-
-/// Binds an address and listens on it: `http://127.0.0.1:8080`, `http://[::1]:8080`, or
-/// `http://[::]:8080` for IPv6 and IPv4 at once ("?v6only=on" for IPv6 alone). With port 0 the kernel
-/// chooses one, which ingest_server_port tells. Call it once per address, before the start; the
-/// kernel takes connections from then on, and they are served once the server is started. "https://",
-/// "http+unix:" and "http+fd:" addresses are not built yet.
-///
-/// Ownership: the address is not kept; overrides are copied, stay the caller's, and may name only
-/// options that are flagged INGEST_OPTION_LISTENER; NULL means none.
-/// Thread: any, one at a time per server.
-/// Blocks: never (an address has no host name to look up).
-/// Returns: the listener's index, 0 for the first; INGEST_E_ADDRESS for an address that cannot be
-/// understood; INGEST_E_SYSTEM if the kernel refuses (error.os_errno says why); INGEST_E_OPTION for an
-/// override that is no listener's; INGEST_E_UNSUPPORTED for a scheme that is not built; INGEST_E_STATE
-/// after the start; INGEST_E_ARGUMENT for NULL; INGEST_E_FORKED.
-/// Since: 0.1
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn ingest_server_listen(
-    server: *mut ingest_server,
-    address: *const c_char,
-    overrides: *const ingest_options,
-    error: *mut ingest_error,
-) -> i32 {
-    let body = || {
-        // SAFETY: NULL, or a server that is not freed during the call.
-        let target = unsafe { server_of(server) }.ok_or_else(no_server)?;
-        // SAFETY: NULL, or a C string that stays as it is during the call.
-        let address = unsafe { text(address, "address")? };
-        // SAFETY: NULL, or options that no other thread changes now.
-        let overrides = unsafe { options_of(overrides) };
-        if let Some(overrides) = overrides {
-            overrides.check_overrides()?;
-        }
-        target.listen(address, overrides).map(i32::from)
-    };
-    // SAFETY: `error` is NULL or the caller's writable struct.
-    unsafe { fence_explained(error, body) }
-}
-
-/// Listens on a socket that the host has bound already. Not built yet.
-///
-/// Ownership: takes the descriptor on success only, so in this version never.
-/// Thread: any, one at a time per server.
-/// Blocks: never.
-/// Returns: INGEST_E_UNSUPPORTED in this version; INGEST_E_ARGUMENT for NULL or a negative descriptor;
-/// INGEST_E_FORKED.
-/// Since: 0.1
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn ingest_server_listen_fd(
-    server: *mut ingest_server,
-    fd: c_int,
-    scheme: *const c_char,
-    overrides: *const ingest_options,
-    error: *mut ingest_error,
-) -> i32 {
-    let _ = overrides;
-    let body = || {
-        // SAFETY: NULL, or a server that is not freed during the call.
-        unsafe { server_of(server) }.ok_or_else(no_server)?;
-        // SAFETY: NULL, or a C string that stays as it is during the call.
-        unsafe { text(scheme, "scheme")? };
-        if fd < 0 {
-            return Err(argument("fd is negative (pass a bound stream socket)"));
-        }
-        Err(unbuilt("listening on a given descriptor is not built yet (listen on an address)"))
-    };
-    // SAFETY: `error` is NULL or the caller's writable struct.
-    unsafe { fence_explained(error, body) }
-}
-
-/// The port of a listener, which is how a host learns what the kernel chose for port 0.
-///
-/// Ownership: none.
-/// Thread: any.
-/// Blocks: never.
-/// Returns: 1 to 65535, or 0 for a unix socket; INGEST_E_ARGUMENT if there is no such listener;
-/// INGEST_E_FORKED.
-/// Since: 0.1
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn ingest_server_port(server: *const ingest_server, listener: i32) -> i32 {
-    fence(|| {
-        // SAFETY: NULL, or a server that is not freed during the call.
-        match unsafe { server_of(server) } {
-            Some(server) => server.port(listener).map_or_else(|status| status, i32::from),
-            None => INGEST_E_ARGUMENT,
-        }
     })
 }
 
