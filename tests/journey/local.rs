@@ -519,9 +519,13 @@ fn places_where_no_socket_can_be() {
 }
 
 #[test]
-fn a_folder_that_may_not_be_written() {
-    alone("local::a_folder_that_may_not_be_written", || {
+fn what_an_ordinary_user_may_not_do() {
+    alone("local::what_an_ordinary_user_may_not_do", || {
         let folder = Folder::new();
+        let closed = Folder::new();
+        stale(&closed.path("a.sock"));
+        fs::set_permissions(closed.path("a.sock"), fs::Permissions::from_mode(0)).expect("the file is ours");
+        fs::set_permissions(&closed.0, fs::Permissions::from_mode(0o777)).expect("the folder is ours");
         fs::set_permissions(&folder.0, fs::Permissions::from_mode(0o555)).expect("the folder is ours");
         // SAFETY: no pointers. Root may write everywhere, so this process becomes somebody else; it runs this test alone.
         let is_somebody = unsafe { libc::geteuid() != 0 || (libc::setegid(65_534) == 0 && libc::seteuid(65_534) == 0) };
@@ -530,7 +534,12 @@ fn a_folder_that_may_not_be_written() {
         let refused = refused_by(&server, &url(&folder.path("a.sock")));
         assert_eq!((refused.status, refused.os_errno), (INGEST_E_SYSTEM, libc::EACCES));
         assert!(refused.text.contains("permission denied"), "{}", refused.text);
+        // Whether somebody listens there cannot be found out, so it is not taken for a stale one.
+        let refused = refused_by(&server, &url(&closed.path("a.sock")));
+        assert_eq!((refused.status, refused.os_errno), (INGEST_E_SYSTEM, libc::EACCES));
+        assert!(refused.text.contains("may not be asked"), "{}", refused.text);
         server.finish();
+        assert!(closed.path("a.sock").exists());
         // SAFETY: no pointers; root again, if it was before, to clear the folder away.
         unsafe { libc::seteuid(libc::getuid()) };
         fs::set_permissions(&folder.0, fs::Permissions::from_mode(0o755)).expect("the folder is ours");
