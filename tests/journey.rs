@@ -26,6 +26,8 @@ mod lookups;
 mod order;
 #[path = "journey/sharing.rs"]
 mod sharing;
+#[path = "journey/socket_files.rs"]
+mod socket_files;
 #[path = "journey/streams.rs"]
 mod streams;
 #[path = "journey/times.rs"]

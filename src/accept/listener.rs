@@ -64,11 +64,11 @@ impl Listener {
             return Err(wrong("the socket does not listen", "call listen on it before"));
         }
         let bound = calls::bound(socket.as_raw_fd()).map_err(failed)?;
+        calls::set_nonblocking(socket.as_raw_fd()).map_err(failed)?;
         if let Bound::Internet(_) = bound {
             // As for our own; a socket that is no TCP after all does without.
             let _ = sys::set_switch(socket.as_raw_fd(), Switch::NoDelay, true);
         }
-        calls::set_nonblocking(socket.as_raw_fd()).map_err(failed)?;
         calls::close_given(number);
         Ok(Listener { address, bound, sockets: vec![socket], file: None })
     }

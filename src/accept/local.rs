@@ -91,12 +91,16 @@ fn clear_stale(shown: &str, folder: &OwnedFd, name: &CStr, path: &str) -> Result
         // Served, or so busy that its backlog is full, or a socket of another type.
         _ => return Err(failed(in_use)),
     }
-    match local::facts_at(folder, name) {
-        Ok(now) if now.identity == facts.identity => local::unlink(folder, name).map_err(|error| {
-            Failure::system(&error, format!("cannot remove the stale socket {shown}: {error} (remove it, or make its folder writable)"))
-        }),
-        _ => Ok(()),
+    if local::facts_at(folder, name).is_ok_and(|now| now.identity == facts.identity) {
+        match local::unlink(folder, name) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                let text = format!("cannot remove the stale socket {shown}: {error} (remove it, or make its folder writable)");
+                return Err(Failure::system(&error, text));
+            }
+            _ => {}
+        }
     }
+    Ok(())
 }
 
 fn explain(shown: &str, error: &io::Error) -> Failure {

@@ -71,9 +71,9 @@ pub unsafe extern "C" fn ingest_server_listen(
 ///
 /// Ownership: takes the descriptor on success: the socket moves to a number of the library's own,
 /// close-on-exec, and the given number is closed, so take it out of poll and epoll sets before; after
-/// a failure it is the caller's, as it was. The socket becomes non-blocking, and since that belongs to
-/// the open socket and not to a descriptor, it does so for everybody who shares it (by dup, by fork,
-/// or by having passed it on), and stays so. The scheme is "http" and is not kept; overrides as in
+/// a failure it is the caller's, as it was. The socket becomes non-blocking, and TCP_NODELAY on IPv4 and
+/// IPv6; since that belongs to the open socket and not to a descriptor, it does so for everybody who
+/// shares it (by dup, by fork, or by having passed it on), and stays so. The scheme is "http" and is not kept; overrides as in
 /// ingest_server_listen, of which listen_backlog has no effect here.
 /// Thread: any, one at a time per server.
 /// Blocks: never.

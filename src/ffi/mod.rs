@@ -14,6 +14,8 @@ pub mod server;
 
 pub mod listen;
 
+pub mod life;
+
 pub mod observe;
 
 pub mod queue;

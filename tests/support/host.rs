@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 
 /// The C functions and structs of all groups of the header.
 pub mod abi {
-    pub use ingest::ffi::{listen::*, observe::*, options::*, queue::*, request::*, respond::*, server::*, stream::*, version::*};
+    pub use ingest::ffi::{life::*, listen::*, observe::*, options::*, queue::*, request::*, respond::*, server::*, stream::*, version::*};
 }
 
 /// The server as any host thread may use it.
