@@ -8,8 +8,10 @@ mod far;
 pub use self::answers::Head;
 
 use self::driven::Driven;
+use crate::accept::address::Place;
 use crate::accept::{Address, Listener};
 use crate::connection::Memory;
+use crate::engine::Listening;
 use crate::engine::epoll::EpollEngine;
 use crate::engine::sys::{self, EventFd};
 use crate::handoff::host_queue::about_server;
@@ -25,7 +27,10 @@ use crate::memory::waker::Waker;
 use crate::options::{Delivery, Options, PipelineUnsafe};
 use crate::request::{INGEST_EVENT_STOPPED, ingest_request, ingest_token};
 use crate::stats::{Counters, Totals};
-use crate::status::{Failure, INGEST_E_ARGUMENT, INGEST_E_BUSY, INGEST_E_GONE, INGEST_E_OPTION, INGEST_E_STATE, INGEST_OK, ingest_status};
+use crate::status::{
+    Failure, INGEST_E_ADDRESS, INGEST_E_ARGUMENT, INGEST_E_BUSY, INGEST_E_GONE, INGEST_E_OPTION, INGEST_E_STATE, INGEST_E_UNSUPPORTED,
+    INGEST_OK, ingest_status,
+};
 use crate::topology::orders::Orders;
 use crate::topology::plans::{self, Chosen};
 use crate::topology::segment::Segment;
@@ -36,7 +41,7 @@ use crate::topology::threads::{self, Roll, ThreadHook, Threads};
 use crate::topology::trip::Pass;
 use parking_lot::Mutex;
 use std::hash::{BuildHasher, RandomState};
-use std::os::fd::OwnedFd;
+use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 use std::time::Duration;
@@ -143,21 +148,46 @@ impl Server {
     /// Binds and listens now, so that errors are heard and the port is known; connections are accepted after the start.
     pub fn listen(&self, address: &str, overrides: Option<&Options>) -> Result<u16, Failure> {
         let address = Address::parse(address)?;
+        let backlog = overrides.filter(|options| options.is_named("listen_backlog")).unwrap_or(&self.options).limits.listen_backlog;
+        let number = match address.place {
+            Place::Descriptor(number) => Some((number, INGEST_E_ADDRESS)),
+            _ => None,
+        };
+        self.add_listener(number, || Listener::bind(address, backlog, self.options.io_threads as usize))
+    }
+
+    /// As `listen`, on a socket of the host's that listens already; it is ours if this succeeds.
+    pub fn listen_fd(&self, number: RawFd, scheme: &str) -> Result<u16, Failure> {
+        match scheme {
+            "http" => self.add_listener(Some((number, INGEST_E_ARGUMENT)), || Listener::adopt(number, INGEST_E_ARGUMENT)),
+            "https" => Err(Failure::new(INGEST_E_UNSUPPORTED, "https is not built yet (pass the scheme http)")),
+            _ => Err(Failure::new(INGEST_E_ARGUMENT, "unknown scheme (pass http)")),
+        }
+    }
+
+    /// `given` is a descriptor of the host's, with the status for one that cannot be taken.
+    fn add_listener(
+        &self,
+        given: Option<(RawFd, ingest_status)>,
+        make: impl FnOnce() -> Result<Listener, Failure>,
+    ) -> Result<u16, Failure> {
         let mut life = self.life.lock();
         if life.started {
             return Err(Failure::new(INGEST_E_STATE, "cannot listen once the server was started (call ingest_server_listen before)"));
         }
-        let backlog = overrides.filter(|options| options.is_named("listen_backlog")).unwrap_or(&self.options).limits.listen_backlog;
-        let number = u16::try_from(life.listeners.len()).map_err(|_| Failure::new(INGEST_E_ARGUMENT, "too many listeners"))?;
-        let sockets = self.options.io_threads as usize;
-        life.listeners.push(Listener::bind(address, backlog, sockets)?);
-        Ok(number)
+        let index = u16::try_from(life.listeners.len()).map_err(|_| Failure::new(INGEST_E_ARGUMENT, "too many listeners"))?;
+        if let Some((number, status)) = given.filter(|(number, _)| life.listeners.iter().any(|listener| listener.owns(*number))) {
+            let text = format!("cannot listen on descriptor {number}: this server listens on it already (pass one of the host's own)");
+            return Err(Failure::new(status, text));
+        }
+        life.listeners.push(make()?);
+        Ok(index)
     }
 
     pub fn port(&self, listener: i32) -> Result<u16, ingest_status> {
         let life = self.life.lock();
         let listener = usize::try_from(listener).ok().and_then(|index| life.listeners.get(index));
-        listener.map(|listener| listener.bound.port()).ok_or(INGEST_E_ARGUMENT)
+        listener.map(Listener::port).ok_or(INGEST_E_ARGUMENT)
     }
 
     /// Starts the threads. When it fails, none is left running and it may be tried again.
@@ -200,7 +230,13 @@ impl Server {
         started
     }
 
-    fn start_threads(&self, life: &mut Life, chosen: Chosen, delivery: Delivery, sockets: Vec<Vec<(u16, OwnedFd)>>) -> Result<(), Failure> {
+    fn start_threads(
+        &self,
+        life: &mut Life,
+        chosen: Chosen,
+        delivery: Delivery,
+        sockets: Vec<Vec<(u16, Listening)>>,
+    ) -> Result<(), Failure> {
         let failed =
             |error: std::io::Error| Failure::system(&error, format!("cannot start: {error} (check the limits on descriptors and threads)"));
         let pass = self.start_far(life, chosen)?;
@@ -397,11 +433,11 @@ impl Server {
     }
 }
 
-/// One list of sockets for each thread.
-fn hand_out(listeners: &[Listener], threads: usize) -> Result<Vec<Vec<(u16, OwnedFd)>>, Failure> {
-    let mut shares: Vec<Vec<(u16, OwnedFd)>> = (0..threads).map(|_| Vec::new()).collect();
+/// One list of sockets for each thread. A listener that cannot have a socket for each is served by all threads from the same one.
+fn hand_out(listeners: &[Listener], threads: usize) -> Result<Vec<Vec<(u16, Listening)>>, Failure> {
+    let mut shares: Vec<Vec<(u16, Listening)>> = (0..threads).map(|_| Vec::new()).collect();
     for (number, listener) in listeners.iter().enumerate() {
-        let lent = listener.lend_sockets();
+        let lent = listener.lend_sockets(threads);
         let lent = lent.map_err(|error| Failure::system(&error, format!("cannot start: {error} (raise the descriptor limit)")))?;
         for (share, socket) in shares.iter_mut().zip(lent) {
             share.push((number as u16, socket));

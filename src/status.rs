@@ -13,7 +13,7 @@ pub const INGEST_E_ARGUMENT: ingest_status = -1;
 pub const INGEST_E_STATE: ingest_status = -2;
 /// An option has no such name, or a value that it cannot take.
 pub const INGEST_E_OPTION: ingest_status = -3;
-/// An address could not be understood.
+/// An address could not be understood, or what it names cannot be listened on.
 pub const INGEST_E_ADDRESS: ingest_status = -4;
 /// The operating system refused; `ingest_error.os_errno` says why.
 pub const INGEST_E_SYSTEM: ingest_status = -5;
@@ -44,7 +44,7 @@ pub const TABLE: [(ingest_status, &str, &str); 16] = [
     (INGEST_E_ARGUMENT, "INGEST_E_ARGUMENT", "an argument is missing or malformed"),
     (INGEST_E_STATE, "INGEST_E_STATE", "the call is not allowed in this state"),
     (INGEST_E_OPTION, "INGEST_E_OPTION", "unknown option or unusable value"),
-    (INGEST_E_ADDRESS, "INGEST_E_ADDRESS", "the address cannot be understood"),
+    (INGEST_E_ADDRESS, "INGEST_E_ADDRESS", "the address cannot be understood or used"),
     (INGEST_E_SYSTEM, "INGEST_E_SYSTEM", "the operating system refused"),
     (INGEST_E_TLS, "INGEST_E_TLS", "a TLS setting cannot be used"),
     (INGEST_E_MEMORY, "INGEST_E_MEMORY", "out of memory, or at a memory limit"),

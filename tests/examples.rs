@@ -7,6 +7,9 @@ use runner::streams::{self, Listener, News, Wire};
 use runner::{Server, built, make, port_of, root, run};
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Once;
@@ -269,6 +272,49 @@ fn every_listener_is_announced_and_serves() {
         }
         server.stop_cleanly(DRAIN);
     }
+}
+
+#[test]
+fn unix_sockets_are_announced_and_served() {
+    let folder = std::env::temp_dir().join(format!("ingest-examples-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("the temporary folder can be written");
+    for name in ALL {
+        let path = folder.join(format!("{name}.sock"));
+        let server = Server::start(example(name).arg("--listen").arg(format!("http+unix:{}?mode=0600", path.display())), 1);
+        assert_eq!(server.urls[0], format!("http+unix:{}", path.display()));
+        assert_eq!(path.metadata().expect("the file is there").permissions().mode() & 0o777, 0o600);
+        let mut client = Client::connect_local(&path);
+        for _ in 0..3 {
+            assert_eq!(client.get("/").status, 200, "{name}");
+        }
+        server.stop_cleanly(DRAIN);
+        assert!(!path.exists(), "{name} has left its socket behind");
+    }
+    std::fs::remove_dir(&folder).expect("nothing is left in it");
+}
+
+#[test]
+fn an_inherited_socket_is_served() {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port is free");
+    let port = listener.local_addr().expect("it is bound").port();
+    let mut command = example("hello");
+    command.args(["--listen", "http+fd:3", "--set", "topology=shards", "--set", "io_threads=2"]);
+    let given = listener.as_raw_fd();
+    // SAFETY: dup2 is async-signal-safe; the new descriptor 3 is not close-on-exec, and one that is 3 already is made so.
+    unsafe {
+        command.pre_exec(move || match given {
+            3 if libc::fcntl(3, libc::F_SETFD, 0) == 0 => Ok(()),
+            _ if libc::dup2(given, 3) == 3 => Ok(()),
+            _ => Err(std::io::Error::last_os_error()),
+        });
+    }
+    let server = Server::start(&mut command, 1);
+    drop(listener);
+    assert_eq!(server.urls[0], "http+fd:3");
+    for _ in 0..10 {
+        assert_eq!(Client::connect(port).get("/plaintext").body, b"Hello, World!");
+    }
+    server.stop_cleanly(DRAIN);
 }
 
 #[test]

@@ -5,12 +5,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The sources of the header, in the order in which it shows them.
-const SOURCES: [&str; 11] = [
+const SOURCES: [&str; 13] = [
     "src/status.rs",
     "src/request.rs",
     "src/ffi/version.rs",
     "src/ffi/options.rs",
     "src/ffi/server.rs",
+    "src/ffi/listen.rs",
+    "src/ffi/life.rs",
     "src/ffi/observe.rs",
     "src/ffi/queue.rs",
     "src/ffi/packed.rs",

@@ -12,16 +12,22 @@ mod deadlines;
 mod events;
 #[path = "journey/full.rs"]
 mod full;
+#[path = "journey/given.rs"]
+mod given;
 #[path = "journey/life.rs"]
 mod life;
 #[path = "journey/listeners.rs"]
 mod listeners;
+#[path = "journey/local.rs"]
+mod local;
 #[path = "journey/lookups.rs"]
 mod lookups;
 #[path = "journey/order.rs"]
 mod order;
 #[path = "journey/sharing.rs"]
 mod sharing;
+#[path = "journey/socket_files.rs"]
+mod socket_files;
 #[path = "journey/streams.rs"]
 mod streams;
 #[path = "journey/times.rs"]

@@ -1,53 +1,139 @@
 //! A listening socket: made, bound and listening before `listen` returns, so that every error is heard at once.
 #![forbid(unsafe_code)]
 
-use super::Address;
+use super::address::Place;
+use super::{Address, local};
+use crate::engine::Listening;
+use crate::engine::sys::local::{self as calls, Bound, SocketFile};
 use crate::engine::sys::{self, Switch};
-use crate::status::Failure;
+use crate::status::{Failure, INGEST_E_ADDRESS, ingest_status};
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
 
 /// One address that the server listens on.
 #[derive(Debug)]
 pub struct Listener {
-    pub address: Address,
+    address: Address,
     /// With the port that the kernel chose.
-    pub bound: SocketAddr,
-    /// The sockets of the I/O threads: one with one thread, one each with `shards`.
+    bound: Bound,
+    /// The sockets of the I/O threads: one of each thread's own, or one that all accept from.
     sockets: Vec<OwnedFd>,
+    file: Option<Arc<SocketFile>>,
 }
 
 impl Listener {
-    /// Binds `count` sockets to the same address.
+    /// Listens on an address, with `count` sockets where each thread can have one of its own.
     pub fn bind(address: Address, backlog: u64, count: usize) -> Result<Listener, Failure> {
         let backlog = i32::try_from(backlog).unwrap_or(i32::MAX);
-        let wanted = address.socket;
-        if count > 1 && wanted.port() != 0 {
-            // With SO_REUSEPORT a second server would silently share the port: a socket without it finds out.
-            open(&address, wanted, backlog, false).map_err(|error| explain(wanted, &error))?;
+        match &address.place {
+            Place::Internet { socket, v6_only } => {
+                let (sockets, bound) = bind_internet(*socket, *v6_only, backlog, count)?;
+                Ok(Listener { address, bound: Bound::Internet(bound), sockets, file: None })
+            }
+            Place::File { path, mode } => {
+                let (socket, file) = local::listen_file(&address.to_string(), path, *mode, backlog)?;
+                let bound = Bound::Path(path.clone());
+                Ok(Listener { address, bound, sockets: vec![socket], file: Some(Arc::new(file)) })
+            }
+            Place::Abstract { name } => {
+                let socket = local::listen_abstract(&address.to_string(), name, backlog)?;
+                let bound = Bound::Abstract(name.clone());
+                Ok(Listener { address, bound, sockets: vec![socket], file: None })
+            }
+            Place::Descriptor(number) => Listener::adopt(*number, INGEST_E_ADDRESS),
         }
-        let first = open(&address, wanted, backlog, count > 1).map_err(|error| explain(wanted, &error))?;
-        let bound = sys::local_address(first.as_raw_fd()).map_err(|error| explain(wanted, &error))?;
-        let mut sockets = vec![first];
-        while sockets.len() < count {
-            sockets.push(open(&address, bound, backlog, true).map_err(|error| explain(bound, &error))?);
-        }
-        Ok(Listener { address, bound, sockets })
     }
 
-    /// A second descriptor of each socket, one for each thread, so that a start that fails can be tried again.
-    pub fn lend_sockets(&self) -> io::Result<Vec<OwnedFd>> {
-        self.sockets.iter().map(OwnedFd::try_clone).collect()
+    /// Takes a socket of the host's that listens already; `status` is for a number that is none. It moves to a number of our own,
+    /// close-on-exec, so that a number that is given twice is noticed; until that has worked the host's is as it was.
+    pub fn adopt(number: RawFd, status: ingest_status) -> Result<Listener, Failure> {
+        let address = Address { scheme: "http", place: Place::Descriptor(number) };
+        let wrong = |what: &str, advice: &str| Failure::new(status, format!("cannot listen on {address}: {what} ({advice})"));
+        let failed = |error: io::Error| match calls::wrong_descriptor(&error) {
+            Some(what) => Failure { os_errno: error.raw_os_error().unwrap_or(0), ..wrong(what, "pass a stream socket that listens") },
+            None => Failure::system(&error, format!("cannot listen on {address}: {error} (raise the descriptor limit)")),
+        };
+        let (socket, traits) = calls::examine(number).map_err(failed)?;
+        if !traits.is_stream {
+            return Err(wrong("it is no stream socket", "pass a stream socket that listens"));
+        }
+        if !traits.is_listening {
+            return Err(wrong("the socket does not listen", "call listen on it before"));
+        }
+        let bound = calls::bound(socket.as_raw_fd()).map_err(failed)?;
+        calls::set_nonblocking(socket.as_raw_fd()).map_err(failed)?;
+        if let Bound::Internet(_) = bound {
+            // As for our own; a socket that is no TCP after all does without.
+            let _ = sys::set_switch(socket.as_raw_fd(), Switch::NoDelay, true);
+        }
+        calls::close_given(number);
+        Ok(Listener { address, bound, sockets: vec![socket], file: None })
+    }
+
+    /// Whether the descriptor is one of this listener's.
+    pub fn owns(&self, number: RawFd) -> bool {
+        self.sockets.iter().any(|socket| socket.as_raw_fd() == number)
+    }
+
+    /// 0 for a socket that has none.
+    pub fn port(&self) -> u16 {
+        match &self.bound {
+            Bound::Internet(socket) => socket.port(),
+            _ => 0,
+        }
+    }
+
+    /// A second descriptor for each of so many threads, so that a start that fails can be tried again.
+    pub fn lend_sockets(&self, threads: usize) -> io::Result<Vec<Listening>> {
+        let shared = threads > self.sockets.len();
+        let sockets = self.sockets.iter().cycle().take(threads);
+        sockets.map(|socket| Ok(Listening { file: self.file.clone(), socket: socket.try_clone()?, shared })).collect()
     }
 
     /// The threads have theirs: the address is free again when the last of them closes.
     pub fn let_go(&mut self) {
         self.sockets.clear();
+        self.file = None;
     }
 }
 
-fn open(address: &Address, socket: SocketAddr, backlog: i32, share: bool) -> io::Result<OwnedFd> {
+/// For people: where it listens, with the port that the kernel chose.
+impl fmt::Display for Listener {
+    fn fmt(&self, out: &mut fmt::Formatter) -> fmt::Result {
+        let scheme = self.address.scheme;
+        let adopted = matches!(self.address.place, Place::Descriptor(_));
+        if adopted {
+            write!(out, "{}", self.address)?;
+        }
+        let (before, after) = if adopted { (" (", ")") } else { ("", "") };
+        match &self.bound {
+            Bound::Internet(socket) => write!(out, "{before}{scheme}://{socket}{after}"),
+            Bound::Path(path) => write!(out, "{before}{scheme}+unix:{path}{after}"),
+            Bound::Abstract(name) => write!(out, "{before}{scheme}+unix:@{name}{after}"),
+            Bound::Unnamed => Ok(()),
+        }
+    }
+}
+
+/// One socket for each thread, all bound to the same address.
+fn bind_internet(wanted: SocketAddr, v6_only: bool, backlog: i32, count: usize) -> Result<(Vec<OwnedFd>, SocketAddr), Failure> {
+    if count > 1 && wanted.port() != 0 {
+        // With SO_REUSEPORT a second server would silently share the port: a socket without it finds out.
+        open(wanted, v6_only, backlog, false).map_err(|error| explain(wanted, &error))?;
+    }
+    let first = open(wanted, v6_only, backlog, count > 1).map_err(|error| explain(wanted, &error))?;
+    let bound = sys::local_address(first.as_raw_fd()).map_err(|error| explain(wanted, &error))?;
+    let mut sockets = vec![first];
+    while sockets.len() < count {
+        sockets.push(open(bound, v6_only, backlog, true).map_err(|error| explain(bound, &error))?);
+    }
+    Ok((sockets, bound))
+}
+
+fn open(socket: SocketAddr, v6_only: bool, backlog: i32, share: bool) -> io::Result<OwnedFd> {
     let listener = sys::stream_socket(&socket)?;
     let fd = listener.as_raw_fd();
     // A restart must not wait for connections of the last run to leave TIME_WAIT.
@@ -56,7 +142,7 @@ fn open(address: &Address, socket: SocketAddr, backlog: i32, share: bool) -> io:
         sys::set_switch(fd, Switch::ReusePort, true)?;
     }
     if socket.is_ipv6() {
-        sys::set_switch(fd, Switch::V6Only, address.v6_only)?;
+        sys::set_switch(fd, Switch::V6Only, v6_only)?;
     }
     // Inherited by accepted sockets, which saves a call for each.
     sys::set_switch(fd, Switch::NoDelay, true)?;

@@ -3,6 +3,7 @@
 
 pub mod address;
 pub mod listener;
+mod local;
 pub mod peer;
 
 pub use address::Address;

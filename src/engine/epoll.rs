@@ -8,7 +8,7 @@ use super::seats::{SeatId, Seats};
 use super::sys::{self, EventFd, Interest, PollEvent, Poller, TimerFd};
 use super::timers::TimerWheel;
 use super::transfer::{Pushed, push_out, receive};
-use super::{Engine, Event, Landing, Outgoing, Sending};
+use super::{Engine, Event, Landing, Listening, Outgoing, Sending};
 use crate::memory::waker::{Signal, Waker};
 use crate::memory::wire::Wire;
 use std::collections::VecDeque;
@@ -70,7 +70,7 @@ enum Look {
 #[derive(Debug)]
 struct Listener {
     number: u16,
-    socket: OwnedFd,
+    listening: Listening,
     registered: bool,
 }
 
@@ -176,8 +176,9 @@ impl<B> EpollEngine<B> {
         match result {
             Ok(0) => Some(Event::ReadClosed(id)),
             Ok(count) => {
-                // A short read empties the socket, unless the end was announced (then the end is still to be read).
-                if count < wanted && !seat.ending {
+                // A short read empties the socket, unless the end was announced (then the end is still to be read), or it is
+                // a unix socket, which also stops where a message with descriptors or credentials ends.
+                if count < wanted && !seat.ending && !seat.is_local {
                     seat.readable = false;
                 }
                 self.timed = false;
@@ -217,9 +218,10 @@ impl<B> Engine<B> for EpollEngine<B> {
         &mut self.seats
     }
 
-    fn listen(&mut self, listener: u16, socket: OwnedFd) -> io::Result<()> {
-        self.poller.add(socket.as_raw_fd(), Interest::Level, LISTENER | self.listeners.len() as u64)?;
-        self.listeners.push(Listener { number: listener, socket, registered: true });
+    fn listen(&mut self, listener: u16, listening: Listening) -> io::Result<()> {
+        let listener = Listener { number: listener, listening, registered: true };
+        self.poller.add(listener.descriptor(), listener.interest(), LISTENER | self.listeners.len() as u64)?;
+        self.listeners.push(listener);
         Ok(())
     }
 
@@ -241,9 +243,12 @@ impl<B> Engine<B> for EpollEngine<B> {
         }
     }
 
-    fn seat(&mut self, stream: OwnedFd, baton: Box<B>) -> Result<SeatId, (io::Error, Box<B>)> {
+    fn seat(&mut self, stream: OwnedFd, is_local: bool, baton: Box<B>) -> Result<SeatId, (io::Error, Box<B>)> {
         let fd = stream.as_raw_fd();
         let id = self.seats.sit(stream, baton);
+        if let Some(seat) = self.seats.get(id) {
+            seat.is_local = is_local;
+        }
         match self.poller.add(fd, Interest::Edge, id.word()) {
             Ok(()) => Ok(id),
             Err(error) => match self.seats.leave(id) {

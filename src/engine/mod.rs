@@ -16,12 +16,30 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{OwnedFd, RawFd};
 use std::sync::Arc;
+use sys::local::SocketFile;
 
 /// Something that has arrived at a listener.
 #[derive(Debug)]
 pub enum Arrival {
     /// An accepted stream socket, non-blocking, and its peer (none for a unix socket).
     Stream(OwnedFd, Option<SocketAddr>),
+}
+
+impl Arrival {
+    /// Whether the peer is a process of this machine, at the other end of a unix socket.
+    pub fn is_local(&self) -> bool {
+        matches!(self, Arrival::Stream(_, None))
+    }
+}
+
+/// A listening socket as a thread gets it.
+#[derive(Debug)]
+pub struct Listening {
+    /// Removed when the last thread that has the socket closes it: before the socket, so that nobody finds a file that is dead.
+    pub file: Option<Arc<SocketFile>>,
+    pub socket: OwnedFd,
+    /// Other threads accept from the same socket.
+    pub shared: bool,
 }
 
 /// Where the next octets of a seat should land.
@@ -109,14 +127,14 @@ pub trait Engine<B> {
     /// The seats of this thread.
     fn seats(&mut self) -> &mut Seats<B>;
     /// Accepts on a listening socket from now on.
-    fn listen(&mut self, listener: u16, socket: OwnedFd) -> io::Result<()>;
+    fn listen(&mut self, listener: u16, listening: Listening) -> io::Result<()>;
     /// Accepts no more, and closes the listening sockets.
     fn close_listeners(&mut self);
     /// Stops accepting until `resume_listeners`.
     fn pause_listeners(&mut self);
     fn resume_listeners(&mut self);
-    /// Gives a stream a seat and registers it, once for its whole life.
-    fn seat(&mut self, stream: OwnedFd, baton: Box<B>) -> Result<SeatId, (io::Error, Box<B>)>;
+    /// Gives a stream a seat and registers it, once for its whole life; `is_local` says that it is a unix socket.
+    fn seat(&mut self, stream: OwnedFd, is_local: bool, baton: Box<B>) -> Result<SeatId, (io::Error, Box<B>)>;
     /// Wants octets; completes with `Received`, `ReadClosed` or `Broken`. One at a time per seat.
     fn receive(&mut self, seat: SeatId, landing: Landing);
     /// While paused nothing is received, and TCP pushes back; broken connections are still reported.

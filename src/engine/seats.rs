@@ -51,6 +51,8 @@ pub struct Seat<B> {
     pub(super) finish_told: bool,
     /// The stream failed in both directions.
     pub(super) broken: bool,
+    /// A unix socket: a short read does not mean that it is empty.
+    pub(super) is_local: bool,
     /// Waits on the ready list.
     pub(super) listed: bool,
     /// Waits for its next share of sending.
@@ -209,6 +211,7 @@ impl<B> Seat<B> {
             finished: false,
             finish_told: false,
             broken: false,
+            is_local: false,
             listed: false,
             tired: false,
             landing: None,

@@ -1,6 +1,8 @@
 //! Every system call the library makes, each wrapped once and safe to call: sockets, epoll, eventfd, ppoll, clocks, limits.
 #![allow(unsafe_code)]
 
+pub mod local;
+
 use crate::memory::waker::Signal;
 use std::io;
 use std::mem::{MaybeUninit, size_of, zeroed};
@@ -218,6 +220,8 @@ pub struct Poller {
 pub enum Interest {
     /// Level-triggered, readable: listeners and wake-ups.
     Level,
+    /// As `Level`, for a listener that several threads accept from: one of those that wait is woken, not all.
+    Shared,
     /// Edge-triggered, both directions, with RDHUP and PRI: connections, once for their whole life.
     Edge,
 }
@@ -246,6 +250,7 @@ impl Poller {
     pub fn add(&self, fd: RawFd, interest: Interest, data: u64) -> io::Result<()> {
         let events = match interest {
             Interest::Level => libc::EPOLLIN,
+            Interest::Shared => libc::EPOLLIN | libc::EPOLLEXCLUSIVE,
             Interest::Edge => libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLRDHUP | libc::EPOLLPRI | libc::EPOLLET,
         };
         let mut event = libc::epoll_event { events: events as u32, u64: data };

@@ -12,6 +12,10 @@ pub mod options;
 
 pub mod server;
 
+pub mod listen;
+
+pub mod life;
+
 pub mod observe;
 
 pub mod queue;

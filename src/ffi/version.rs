@@ -10,7 +10,7 @@ pub const INGEST_ABI_VERSION: u32 = 1;
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "\0");
 
 /// What can be asked for, and whether this build has it.
-const FEATURES: [(&str, bool); 29] = [
+const FEATURES: [(&str, bool); 31] = [
     ("http1", true),
     ("http2", false),
     ("http3", false),
@@ -25,6 +25,8 @@ const FEATURES: [(&str, bool); 29] = [
     ("dispatch", false),
     ("pipeline", false),
     ("turn", true),
+    ("unix", true),
+    ("fd", true),
     ("queue", true),
     ("threads", true),
     ("packed", true),
@@ -68,9 +70,9 @@ pub unsafe extern "C" fn ingest_abi_version() -> u32 {
 }
 
 /// Whether this build can do something: a protocol ("http1", "http2", "tls"), a topology ("inline",
-/// "shards", ...), a delivery ("queue", "threads"), an engine ("epoll", "uring"), a content-coding
-/// ("gzip", "br", "zstd", "deflate") or a way of answering ("stream", "file", "lend", "packed"). A
-/// name that nobody knows yet is a feature that this build does not have.
+/// "shards", ...), a listener ("unix", "fd"), a delivery ("queue", "threads"), an engine ("epoll",
+/// "uring"), a content-coding ("gzip", "br", "zstd", "deflate") or a way of answering ("stream",
+/// "file", "lend", "packed"). A name that nobody knows yet is a feature that this build does not have.
 ///
 /// Ownership: the string stays the caller's.
 /// Thread: any.

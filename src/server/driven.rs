@@ -3,7 +3,7 @@
 
 use super::{Post, Server};
 use crate::engine::epoll::EpollEngine;
-use crate::engine::{Engine, sys};
+use crate::engine::{Engine, Listening, sys};
 use crate::handoff::HostQueue;
 use crate::handoff::outlet::Way;
 use crate::options::{Delivery, Spin};
@@ -123,7 +123,7 @@ impl Server {
     pub(super) fn engine(
         &self,
         number: usize,
-        sockets: Vec<(u16, std::os::fd::OwnedFd)>,
+        sockets: Vec<(u16, Listening)>,
     ) -> Result<EpollEngine<crate::connection::Connection>, Failure> {
         let failed =
             |error: std::io::Error| Failure::system(&error, format!("cannot start: {error} (check the limits on descriptors and threads)"));

@@ -40,7 +40,7 @@ pub fn listening(log: &Log, addresses: &[String]) {
 
 /// The addresses of all listeners with the ports that the kernel chose.
 pub fn addresses(listeners: &[Listener]) -> Vec<String> {
-    listeners.iter().map(|listener| format!("{}://{}", listener.address.scheme, listener.bound)).collect()
+    listeners.iter().map(Listener::to_string).collect()
 }
 
 /// The first thread that begins says it for all; true for that one.

@@ -1,4 +1,5 @@
 /* Calls every function with what it must refuse, and those that are not built with what they would take. No server is started. */
+#include <errno.h>
 #include <ingest.h>
 #include <stdio.h>
 #include <string.h>
@@ -201,17 +202,34 @@ static void unbuilt_calls_say_so(ingest_server *server) {
   ingest_trace trace = {.size = sizeof trace};
   ingest_queue *queue = ingest_server_queue(server, 0);
   ingest_token token = 1;
-  UNBUILT(ingest_server_listen_fd(server, 0, "http", NULL, &error));
-  EXPECT(strlen(error.text) > 0, 1);
-  REFUSED(ingest_server_listen_fd(server, -1, "http", NULL, &error));
   REFUSED(ingest_server_turn(server, -2));
   UNBUILT(ingest_server_set(server, "keepalive_timeout", "30s", &error));
+  EXPECT(strlen(error.text) > 0, 1);
   EXPECT(ingest_server_set(server, "keepalive_timeout", "30", &error), INGEST_E_OPTION);
   UNBUILT(ingest_server_reload_tls(server, &error));
   UNBUILT(ingest_server_trace_next(server, &trace));
   EXPECT(queue != NULL, 1);
   EXPECT(ingest_queue_return(queue, &token, 1), 0);
   UNBUILT(ingest_request_credit(server, token, 1));
+}
+
+static void listeners_are_checked(ingest_server *server, const ingest_options *not_a_listeners) {
+  ingest_error error;
+  REFUSED(ingest_server_listen(server, NULL, NULL, &error));
+  EXPECT(ingest_server_listen(server, "gopher", NULL, &error), INGEST_E_ADDRESS);
+  EXPECT(ingest_server_listen(server, "http://127.0.0.1:0", not_a_listeners, &error), INGEST_E_OPTION);
+  EXPECT(ingest_server_listen(server, "http+unix:", NULL, &error), INGEST_E_ADDRESS);
+  EXPECT(ingest_server_listen(server, "http+fd:1048575", NULL, &error), INGEST_E_ADDRESS);
+  UNBUILT(ingest_server_listen(server, "https+fd:3", NULL, &error));
+  REFUSED(ingest_server_listen_fd(server, -1, "http", NULL, &error));
+  REFUSED(ingest_server_listen_fd(server, 1048575, "http", NULL, &error));
+  EXPECT(error.os_errno, EBADF);
+  REFUSED(ingest_server_listen_fd(server, 1, NULL, NULL, &error));
+  REFUSED(ingest_server_listen_fd(server, 1, "gopher", NULL, &error));
+  UNBUILT(ingest_server_listen_fd(server, 1, "https", NULL, &error));
+  EXPECT(ingest_server_listen_fd(server, 1, "http", not_a_listeners, &error), INGEST_E_OPTION);
+  REFUSED(ingest_server_port(server, -1));
+  REFUSED(ingest_server_port(server, 99));
 }
 
 static void streams_are_checked(ingest_server *server) {
@@ -248,16 +266,10 @@ static void streams_are_checked(ingest_server *server) {
 
 static void servers_are_checked(void) {
   ingest_options *options = ingest_options_new();
-  ingest_error error;
   ingest_event event;
   ingest_server *server = ingest_server_new(NULL);
   EXPECT(server != NULL, 1);
-  REFUSED(ingest_server_listen(server, NULL, NULL, &error));
-  EXPECT(ingest_server_listen(server, "gopher", NULL, &error), INGEST_E_ADDRESS);
   ingest_options_set(options, "io_threads", "1", NULL);
-  EXPECT(ingest_server_listen(server, "http://127.0.0.1:0", options, &error), INGEST_E_OPTION);
-  REFUSED(ingest_server_port(server, -1));
-  REFUSED(ingest_server_port(server, 99));
   REFUSED(ingest_server_drain(server, -2));
   REFUSED(ingest_server_join(server, -2));
   REFUSED(ingest_server_stats(server, NULL));
@@ -285,6 +297,7 @@ static void servers_are_checked(void) {
   REFUSED(ingest_server_log_next(server, NULL, text, sizeof text));
   record.size = 8;
   REFUSED(ingest_server_log_next(server, &record, text, sizeof text));
+  listeners_are_checked(server, options);
   answers_are_checked(server);
   streams_are_checked(server);
   blocks_are_checked(server);

@@ -2,7 +2,7 @@
 
 use crate::support::host::{Host, Server, blank_event, on_requests};
 use crate::support::request_view::RequestView;
-use ingest::ffi::server::{ingest_server_fd, ingest_server_turn};
+use ingest::ffi::life::{ingest_server_fd, ingest_server_turn};
 use ingest::status::*;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};

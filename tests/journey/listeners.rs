@@ -207,7 +207,7 @@ fn addresses_that_cannot_be_understood() {
 
 #[test]
 fn schemes_that_are_not_built_say_so() {
-    for address in ["https://127.0.0.1:0", "http+unix:@ingest-test", "http+fd:3"] {
+    for address in ["https://127.0.0.1:0", "https+unix:@ingest-test", "https+fd:3"] {
         assert_eq!(refused(address).status, INGEST_E_UNSUPPORTED, "{address}");
     }
 }

@@ -2,6 +2,9 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::Duration;
 
 pub struct Response {
@@ -21,6 +24,13 @@ impl Client {
         let stream = TcpStream::connect(("127.0.0.1", port)).expect("the server accepts");
         stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a timeout can be set");
         stream.set_nodelay(true).expect("the option can be set");
+        Client { stream, received: Vec::new() }
+    }
+
+    /// On a unix socket. All that is done with the stream here works on any socket, whatever its type is called.
+    pub fn connect_local(path: &Path) -> Client {
+        let stream = TcpStream::from(OwnedFd::from(UnixStream::connect(path).expect("the server accepts")));
+        stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a timeout can be set");
         Client { stream, received: Vec::new() }
     }
 

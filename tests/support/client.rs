@@ -2,7 +2,8 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpStream};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 /// One answer.
@@ -61,12 +62,20 @@ impl Client {
         Ok(Client { stream, buffer: Vec::new(), taken: 0 })
     }
 
-    /// Our own address, as the server sees it.
+    /// On a unix socket. All that is done with the stream here works on any socket, whatever its type is called.
+    pub fn connect_local(address: &std::os::unix::net::SocketAddr) -> std::io::Result<Client> {
+        let stream = TcpStream::from(OwnedFd::from(UnixStream::connect_addr(address)?));
+        stream.set_read_timeout(Some(super::PATIENCE))?;
+        stream.set_write_timeout(Some(super::PATIENCE))?;
+        Ok(Client { stream, buffer: Vec::new(), taken: 0 })
+    }
+
     /// A second handle for a thread that only sends.
     pub fn writer(&self) -> TcpStream {
         self.stream.try_clone().expect("a descriptor is to be had")
     }
 
+    /// Our own address, as the server sees it.
     pub fn local(&self) -> SocketAddr {
         self.stream.local_addr().expect("a connected socket has an address")
     }

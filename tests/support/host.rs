@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 
 /// The C functions and structs of all groups of the header.
 pub mod abi {
-    pub use ingest::ffi::{observe::*, options::*, queue::*, request::*, respond::*, server::*, stream::*, version::*};
+    pub use ingest::ffi::{life::*, listen::*, observe::*, options::*, queue::*, request::*, respond::*, server::*, stream::*, version::*};
 }
 
 /// The server as any host thread may use it.
@@ -339,13 +339,20 @@ impl Server {
 
     /// A server on 127.0.0.1 whose requests go to the handler.
     pub fn serve(options: &[(&str, &str)], delivery: Delivery, handler: Handler) -> Server {
+        Server::serve_on(&["http://127.0.0.1:0"], options, delivery, handler)
+    }
+
+    /// The same on other addresses.
+    pub fn serve_on(addresses: &[&str], options: &[(&str, &str)], delivery: Delivery, handler: Handler) -> Server {
         let mut all = vec![("delivery", delivery.option())];
         all.extend_from_slice(options);
         let mut server = Server::unstarted(&all);
         if !matches!(delivery, Delivery::Queue(_)) {
             server.call_back(handler.clone());
         }
-        server.listen("http://127.0.0.1:0").expect("loopback can be listened on");
+        for address in addresses {
+            server.listen(address).unwrap_or_else(|refused| panic!("{address}: {refused:?}"));
+        }
         server.start().expect("the server starts");
         if let Delivery::Queue(consumers) = delivery {
             for _ in 0..consumers {
@@ -438,6 +445,13 @@ pub fn listen(host: Host, address: &str) -> Result<i32, Refused> {
     let address = CString::new(address).expect("no NUL");
     // SAFETY: all pointers are good for the call.
     set_up(|error| unsafe { ingest_server_listen(host.0, address.as_ptr(), std::ptr::null(), error) })
+}
+
+/// `ingest_server_listen_fd`, without noting the port.
+pub fn listen_fd(host: Host, fd: i32, scheme: &str) -> Result<i32, Refused> {
+    let scheme = CString::new(scheme).expect("no NUL");
+    // SAFETY: all pointers are good for the call.
+    set_up(|error| unsafe { ingest_server_listen_fd(host.0, fd, scheme.as_ptr(), std::ptr::null(), error) })
 }
 
 fn consumer(host: Host, queue: Queue, handler: &Handler) {

@@ -1,11 +1,21 @@
 //! Accepting from the listeners: a bounded number a wake-up, and a pause when descriptors run out.
 #![forbid(unsafe_code)]
 
-use super::{EpollEngine, LISTENER, LISTENER_PAUSE_MS};
+use super::{EpollEngine, LISTENER, LISTENER_PAUSE_MS, Listener};
 use crate::engine::sys::{self, Interest};
 use crate::engine::{Arrival, Event};
 use std::io::ErrorKind;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, RawFd};
+
+impl Listener {
+    pub(super) fn descriptor(&self) -> RawFd {
+        self.listening.socket.as_raw_fd()
+    }
+
+    pub(super) fn interest(&self) -> Interest {
+        if self.listening.shared { Interest::Shared } else { Interest::Level }
+    }
+}
 
 impl<B> EpollEngine<B> {
     pub(super) fn accept_one(&mut self, now_ms: u64) -> Option<Event> {
@@ -16,7 +26,7 @@ impl<B> EpollEngine<B> {
             return None;
         };
         let number = listener.number;
-        match sys::accept(listener.socket.as_raw_fd()) {
+        match sys::accept(listener.descriptor()) {
             Ok((stream, peer)) => {
                 self.accepting = Some((index, left - 1));
                 Some(Event::Arrived(number, Arrival::Stream(stream, peer)))
@@ -29,7 +39,7 @@ impl<B> EpollEngine<B> {
             }
             Err(error) if sys::accept_broken(&error) => {
                 self.accepting = None;
-                let _ = self.poller.remove(self.listeners[index].socket.as_raw_fd());
+                let _ = self.poller.remove(self.listeners[index].descriptor());
                 self.listeners[index].registered = false;
                 Some(Event::ListenerFailed(number, error))
             }
@@ -46,8 +56,9 @@ impl<B> EpollEngine<B> {
             if listener.registered == on {
                 continue;
             }
-            let socket = listener.socket.as_raw_fd();
-            let changed = if on { self.poller.add(socket, Interest::Level, LISTENER | index as u64) } else { self.poller.remove(socket) };
+            let socket = listener.descriptor();
+            let word = LISTENER | index as u64;
+            let changed = if on { self.poller.add(socket, listener.interest(), word) } else { self.poller.remove(socket) };
             if changed.is_ok() {
                 listener.registered = on;
             }

@@ -71,9 +71,10 @@ impl Segment {
 
     fn arrived(&mut self, listener: u16, arrival: Arrival) {
         let began_ns = if self.serving.journeys() { sys::monotonic_ns() } else { 0 };
+        let is_local = arrival.is_local();
         let (stream, connection) = accept::admit(arrival, listener, self.clock.now_ms());
         // Without a place in epoll it cannot be served: dropping the stream closes it.
-        let id = match self.engine.seat(stream, connection) {
+        let id = match self.engine.seat(stream, is_local, connection) {
             Ok(id) => id,
             Err((error, _)) => return tell::unseated(&self.orders.log, &error),
         };

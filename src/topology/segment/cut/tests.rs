@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::connection::Memory;
+use crate::engine::Listening;
 use crate::engine::epoll::EpollEngine;
 use crate::engine::sys::{self, EventFd};
 use crate::handoff::outlet::Way;
@@ -51,7 +52,7 @@ fn stage() -> Stage {
     listener.set_nonblocking(true).unwrap();
     let address = listener.local_addr().unwrap();
     let mut engine = EpollEngine::new(Arc::clone(&waker), 16, now_ms).unwrap();
-    engine.listen(0, OwnedFd::from(listener)).unwrap();
+    engine.listen(0, Listening { file: None, socket: OwnedFd::from(listener), shared: false }).unwrap();
     let mut options = Options::default();
     options.journey = JourneyMode::Steps;
     let outlet = Outlet::new(Way::Queues(0), 16);
