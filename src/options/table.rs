@@ -93,7 +93,7 @@ const fn text(
     set: fn(&mut Options, &str) -> Result<(), String>,
     help: &'static str,
 ) -> Row {
-    Row { name, kind: Kind::Text, default, flags: 0, choices, help, store: Store::Text(set) }
+    Row { kind: Kind::Text, ..word(name, default, choices, set, help) }
 }
 
 const fn unbuilt(kind: Kind, name: &'static str, default: &'static str, choices: &'static str, help: &'static str) -> Row {
