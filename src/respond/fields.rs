@@ -25,9 +25,21 @@ pub fn check_field(name: &[u8], value: &[u8]) -> Result<(), Fault> {
     if is_value(value) { Ok(()) } else { Err(Fault::FieldValue) }
 }
 
+/// Whether every one of these can be sent.
+pub fn are_sendable<'a>(mut lines: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> bool {
+    lines.all(|(name, value)| check_field(name, value).is_ok())
+}
+
 /// Whether a value can stand in a field line as it is.
 pub fn is_value(value: &[u8]) -> bool {
     octets::all(value, octets::VALUE)
+}
+
+/// Appends the field lines, but for those that are the library's to write.
+pub fn flatten_all<'a>(reply: &mut Reply, lines: impl Iterator<Item = (&'a [u8], &'a [u8])>) {
+    for (name, value) in lines {
+        flatten(reply, name, value);
+    }
 }
 
 /// Appends one field line, unless it is about framing or the connection, which are the library's to write (RFC 9110

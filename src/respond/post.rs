@@ -28,8 +28,7 @@ pub fn post<'a>(
     lines: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone,
     body: Body<'_>,
 ) -> ingest_status {
-    let fields_ok = lines.clone().all(|(name, value)| fields::check_field(name, value).is_ok());
-    if fields::check_status(status).is_err() || !fields_ok {
+    if fields::check_status(status).is_err() || !fields::are_sendable(lines.clone()) {
         return INGEST_E_ARGUMENT;
     }
     answer(door, token, status, |reply| {
@@ -37,9 +36,7 @@ pub fn post<'a>(
         if let Body::Copied(octets) = &body {
             reply.block.reserve(octets.len() + 64);
         }
-        for (name, value) in lines {
-            fields::flatten(reply, name, value);
-        }
+        fields::flatten_all(reply, lines);
         match body {
             Body::Copied(octets) => end_head(reply, octets),
             Body::Apart(tail) => {

@@ -20,7 +20,7 @@ pub fn interim<'a>(
     status: u16,
     lines: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone,
 ) -> ingest_status {
-    if !(100..200).contains(&status) || status == SWITCHING_PROTOCOLS || !are_fields(lines.clone()) {
+    if !(100..200).contains(&status) || status == SWITCHING_PROTOCOLS || !fields::are_sendable(lines.clone()) {
         return INGEST_E_ARGUMENT;
     }
     let said = speak(door, token, |stream| {
@@ -29,9 +29,7 @@ pub fn interim<'a>(
         }
         let mut reply = Reply::default();
         encode::status_line(&mut reply.block, status);
-        for (name, value) in lines {
-            fields::flatten(&mut reply, name, value);
-        }
+        fields::flatten_all(&mut reply, lines);
         reply.block.extend_from_slice(b"\r\n");
         if stream.interim.len() + reply.block.len() > INTERIM_BYTES {
             return (INGEST_E_BUSY, false);
@@ -51,7 +49,7 @@ pub fn begin<'a>(
     lines: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone,
     length: Option<u64>,
 ) -> ingest_status {
-    if fields::check_status(status).is_err() || !are_fields(lines.clone()) {
+    if fields::check_status(status).is_err() || !fields::are_sendable(lines.clone()) {
         return INGEST_E_ARGUMENT;
     }
     let said = speak(door, token, |stream| {
@@ -59,9 +57,7 @@ pub fn begin<'a>(
             return (INGEST_E_STATE, false);
         }
         let mut head = Reply { kind: ReplyKind::Streamed, status, close, ..Reply::default() };
-        for (name, value) in lines {
-            fields::flatten(&mut head, name, value);
-        }
+        fields::flatten_all(&mut head, lines);
         head.block.extend_from_slice(b"\r\n");
         stream.head = Some(head);
         stream.length = length;
@@ -124,10 +120,12 @@ fn send_straight(stream: &mut Stream, octets: &[u8]) -> Option<usize> {
         framed.extend_from_slice(line_end);
         framed.drain(..sent);
         stream.unsent += framed.len();
-        stream.framed = framed;
     } else {
+        // Kept empty, for the size line of the next chunk.
+        framed.clear();
         stream.wire = Some(wire);
     }
+    stream.framed = framed;
     stream.straight += sent as u64;
     stream.allowance = stream.allowance.saturating_sub(sent as u64);
     stream.said += piece.len() as u64;
@@ -136,7 +134,7 @@ fn send_straight(stream: &mut Stream, octets: &[u8]) -> Option<usize> {
 
 /// Ends an answer that was begun.
 pub fn end<'a>(door: &Door, token: ingest_token, trailers: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone) -> ingest_status {
-    if !are_fields(trailers.clone()) {
+    if !fields::are_sendable(trailers.clone()) {
         return INGEST_E_ARGUMENT;
     }
     let said = speak(door, token, |stream| {
@@ -148,9 +146,7 @@ pub fn end<'a>(door: &Door, token: ingest_token, trailers: impl Iterator<Item = 
             return (INGEST_E_ARGUMENT, false);
         }
         let mut reply = Reply::default();
-        for (name, value) in trailers {
-            fields::flatten(&mut reply, name, value);
-        }
+        fields::flatten_all(&mut reply, trailers);
         stream.trailers = reply.block;
         stream.phase = Phase::Ended;
         (INGEST_OK, false)
@@ -175,10 +171,6 @@ pub fn end<'a>(door: &Door, token: ingest_token, trailers: impl Iterator<Item = 
         }
         Err(Unspoken::Gone) => INGEST_E_GONE,
     }
-}
-
-fn are_fields<'a>(mut lines: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> bool {
-    lines.all(|(name, value)| fields::check_field(name, value).is_ok())
 }
 
 /// Says it, and posts the slot if something is to be carried home.

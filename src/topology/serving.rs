@@ -203,6 +203,9 @@ impl Serving {
             connection.outbox.first = self.spare.pop().unwrap_or_default();
         }
         let settled = respond::write_ready(connection, &mut self.desk());
+        if connection.sent_straight > 0 {
+            counters.bytes_sent.add(std::mem::take(&mut connection.sent_straight));
+        }
         if settled.answered + settled.refused + settled.abandoned > 0 {
             counters.requests_answered.add(settled.answered);
             counters.requests_refused.add(settled.refused);
@@ -250,7 +253,6 @@ impl Serving {
             }
         }
         if connection.protocol.oldest().is_some_and(|oldest| oldest.speaking) {
-            counters.bytes_sent.add(std::mem::take(&mut connection.sent_straight));
             // Whoever writes on this very thread keeps it from the others meanwhile.
             let allowance = if self.shares_thread { SEND_PER_TICK_BYTES } else { UNLIMITED };
             streamed::lend_wire(connection, || engine.wire(id), allowance, &mut self.desk());
