@@ -36,9 +36,11 @@ pub enum Kind {
     Fault,
     /// As many connections are open as may be.
     Full,
+    /// One address has as many connections as it may.
+    Crowded,
 }
 
-const KINDS: usize = Kind::Full as usize + 1;
+const KINDS: usize = Kind::Crowded as usize + 1;
 
 /// One line of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]

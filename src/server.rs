@@ -9,7 +9,7 @@ pub use self::answers::Head;
 
 use self::driven::Driven;
 use crate::accept::address::Place;
-use crate::accept::{Address, Listener};
+use crate::accept::{Address, Listener, PerAddress};
 use crate::connection::Memory;
 use crate::engine::Listening;
 use crate::engine::epoll::EpollEngine;
@@ -95,7 +95,8 @@ impl Server {
         let seed = RandomState::new().hash_one(number) as u32;
         let slots = Arc::new(SlotTable::new(number, seed));
         let door = Arc::new(Door::new(slots, homes, queues, limits.in_flight_max, limits.queue_age_ms, options.events));
-        let orders = Orders { max_connections: connections_max(limits), ..Orders::default() };
+        let per_address = (limits.max_connections_per_ip != UNLIMITED).then(|| PerAddress::new(limits.max_connections_per_ip));
+        let orders = Orders { max_connections: connections_max(limits), per_address, ..Orders::default() };
         let orders = Arc::new(orders);
         let threads = Threads::new(Arc::clone(&orders));
         Ok(Server {
@@ -180,7 +181,9 @@ impl Server {
             let text = format!("cannot listen on descriptor {number}: this server listens on it already (pass one of the host's own)");
             return Err(Failure::new(status, text));
         }
-        life.listeners.push(make()?);
+        let listener = make()?;
+        listener.set_write_timeout(self.options.limits.write_timeout_ms);
+        life.listeners.push(listener);
         Ok(index)
     }
 

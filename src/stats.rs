@@ -31,6 +31,8 @@ impl Counter {
 pub struct Counters {
     pub connections_open: Counter,
     pub connections_accepted: Counter,
+    /// Reset at once, since their address had as many as it may.
+    pub connections_refused_per_ip: Counter,
     pub requests_delivered: Counter,
     pub requests_answered: Counter,
     pub requests_refused: Counter,

@@ -10,6 +10,7 @@ use crate::options::Delivery;
 use std::any::Any;
 use std::fmt::Write as _;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 
 /// The server runs: `delivery` is none when the host drives it.
@@ -81,6 +82,13 @@ pub fn unseated(log: &Log, error: &io::Error) {
 pub fn full(log: &Log, max_connections: u64) {
     log.say_seldom(Kind::Full, Level::Warn, || {
         format!("max_connections is reached: {max_connections} are open, new clients wait in the backlog until one closes (raise max_connections, or lower keepalive_timeout)")
+    });
+}
+
+/// One address has as many connections as it may.
+pub fn crowded(log: &Log, peer: SocketAddr) {
+    log.say_seldom(Kind::Crowded, Level::Warn, || {
+        format!("max_connections_per_ip is reached: a connection from {} was reset (raise it if that is a proxy)", peer.ip().to_canonical())
     });
 }
 

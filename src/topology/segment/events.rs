@@ -72,7 +72,14 @@ impl Segment {
     fn arrived(&mut self, listener: u16, arrival: Arrival) {
         let began_ns = if self.serving.journeys() { sys::monotonic_ns() } else { 0 };
         let is_local = arrival.is_local();
-        let (stream, connection) = accept::admit(arrival, listener, self.clock.now_ms());
+        let admitted = accept::admit(arrival, listener, self.orders.per_address.as_ref(), self.clock.now_ms());
+        let (stream, connection) = match admitted {
+            Ok(admitted) => admitted,
+            Err(peer) => {
+                self.home().counters.connections_refused_per_ip.add(1);
+                return tell::crowded(&self.orders.log, peer);
+            }
+        };
         // Without a place in epoll it cannot be served: dropping the stream closes it.
         let id = match self.engine.seat(stream, is_local, connection) {
             Ok(id) => id,
