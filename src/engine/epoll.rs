@@ -142,7 +142,9 @@ impl<B> EpollEngine<B> {
             }
             return self.go_on_sending(id).map_or(Look::Nothing, Look::Report);
         }
-        if seat.readable { Look::Serve(id) } else { Look::Nothing }
+        // What stands on the ready list is served from there: once a tick, whatever the kernel announces meanwhile. While receives
+        // are paused that list waits, and only the end of a stream is news.
+        if seat.readable && (!seat.listed || self.receives_paused) { Look::Serve(id) } else { Look::Nothing }
     }
 
     /// Serves a readable seat that wants octets.
