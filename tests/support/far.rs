@@ -2,7 +2,7 @@
 
 use crate::support::client::Client;
 use crate::support::host::abi::{ingest_log_record, ingest_server, ingest_server_on_log};
-use crate::support::host::{Delivery, Handler, Host, Server, on_requests};
+use crate::support::host::{Handler, Host, Server, on_requests};
 use crate::support::{checksum, eventually};
 use ingest::request::ingest_token;
 use ingest::status::*;
