@@ -12,10 +12,14 @@ mod proxy;
 #[path = "support/survival.rs"]
 mod survival;
 
+#[path = "faults_peers/addresses.rs"]
+mod addresses;
 #[path = "faults_peers/burdens.rs"]
 mod burdens;
 #[path = "faults_peers/endings.rs"]
 mod endings;
+#[path = "faults_peers/network.rs"]
+mod network;
 #[path = "faults_peers/turns.rs"]
 mod turns;
 #[path = "faults_peers/slow.rs"]

@@ -25,13 +25,17 @@ pub struct Survival<'a> {
 }
 
 impl<'a> Survival<'a> {
-    /// `crowd` is how many connections the fault will bring at once: as many ordinary ones come and go before the base is measured, since
-    /// a server's tables keep the size of its largest crowd.
+    /// `crowd` is how many connections the fault will bring at once. Before the base is measured as many ordinary ones come and go, with
+    /// bodies in two pieces: a server's tables keep the size of its largest crowd, and its pools keep some of the buffers that these
+    /// needed, as far as they are bounded (2 MiB of letters and 4 MiB of bodies a thread).
     pub fn begin(server: &'a FarServer, crowd: usize) -> Survival<'a> {
         let open = server.report().open;
         let mut ordinary: Vec<Client> = (0..crowd).map(|_| server.connect()).collect();
         for client in &mut ordinary {
-            client.send("GET /witness/crowd HTTP/1.1\r\nHost: x\r\n\r\n");
+            client.send("POST /witness/crowd HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n");
+        }
+        for client in &mut ordinary {
+            client.send("3\r\nend\r\n0\r\n\r\n");
         }
         for client in &mut ordinary {
             assert_eq!(client.answer().status, 200);
