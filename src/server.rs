@@ -4,6 +4,7 @@
 mod answers;
 mod driven;
 mod far;
+mod live;
 
 pub use self::answers::Head;
 
@@ -17,7 +18,7 @@ use crate::engine::sys::{self, EventFd};
 use crate::handoff::host_queue::about_server;
 use crate::handoff::outlet::Way;
 use crate::handoff::{Door, EventSink, Home, HostQueue, Outlet};
-use crate::limits::{Limits, UNLIMITED};
+use crate::limits::Limits;
 use crate::log::{LogSink, Record};
 use crate::memory::fork_mark;
 use crate::memory::mailbox::Mailbox;
@@ -26,7 +27,7 @@ use crate::memory::slots::{SlotOwner, SlotTable};
 use crate::memory::waker::Waker;
 use crate::options::{Delivery, Options, PipelineUnsafe};
 use crate::request::{INGEST_EVENT_STOPPED, ingest_request, ingest_token};
-use crate::stats::{Counters, Totals};
+use crate::stats::Counters;
 use crate::status::{
     Failure, INGEST_E_ADDRESS, INGEST_E_ARGUMENT, INGEST_E_BUSY, INGEST_E_GONE, INGEST_E_OPTION, INGEST_E_STATE, INGEST_E_UNSUPPORTED,
     INGEST_OK, ingest_status,
@@ -43,7 +44,7 @@ use parking_lot::Mutex;
 use std::hash::{BuildHasher, RandomState};
 use std::os::fd::RawFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Tells the tokens of one server from those of the others in this process: eleven bits, never zero.
@@ -53,6 +54,10 @@ const NUMBER_MAX: u16 = 2047;
 /// See the file's first line.
 pub struct Server {
     options: Options,
+    /// The same with what was changed since.
+    live: Mutex<Options>,
+    /// How many connections the conveyors of a plan with a cut can carry; zero without one.
+    carried: AtomicU64,
     door: Arc<Door>,
     queues: Arc<Vec<HostQueue>>,
     orders: Arc<Orders>,
@@ -86,20 +91,22 @@ impl Server {
         fork_mark::set();
         let event = || EventFd::new().map_err(|error| Failure::system(&error, "cannot make an eventfd (raise the descriptor limit)"));
         let limits = &options.limits;
-        let bounds = Bounds { entries: usize::try_from(limits.queue_max).unwrap_or(usize::MAX), bytes: limits.queue_bytes };
         let count = options.queues as usize;
-        let queues = (0..count).map(|_| Ok(Queue::new(bounds, event()?))).collect::<Result<Vec<_>, Failure>>()?;
+        let queues = (0..count).map(|_| Ok(Queue::new(Bounds::of(limits), event()?))).collect::<Result<Vec<_>, Failure>>()?;
         let home = || Ok(Home { mailbox: Mailbox::new(), waker: Arc::new(Waker::new(event()?)), counters: Counters::default() });
         let homes = (0..options.io_threads).map(|_| home()).collect::<Result<Vec<_>, Failure>>()?;
         let number = NUMBERS.fetch_add(1, Ordering::Relaxed) % NUMBER_MAX + 1;
         let seed = RandomState::new().hash_one(number) as u32;
         let slots = Arc::new(SlotTable::new(number, seed));
-        let door = Arc::new(Door::new(slots, homes, queues, limits.in_flight_max, limits.queue_age_ms, options.events));
-        let orders = Orders { max_connections: connections_max(limits), ..Orders::default() };
-        let orders = Arc::new(orders);
+        let door = Arc::new(Door::new(slots, homes, queues, limits, options.events));
+        let orders = Arc::new(Orders::default());
+        orders.change_limits(limits.clone());
+        orders.max_connections.store(connections_max(limits), Ordering::Relaxed);
         let threads = Threads::new(Arc::clone(&orders));
         Ok(Server {
             queues: Arc::new((0..count).map(|index| HostQueue::new(Arc::clone(&door), index, options.packed_inline_max)).collect()),
+            live: Mutex::new(options.clone()),
+            carried: AtomicU64::new(0),
             options,
             door,
             orders,
@@ -304,10 +311,7 @@ impl Server {
 
     /// The whole rope for one thread, made on the thread that will hold it.
     fn segment(options: Options, door: Arc<Door>, orders: Arc<Orders>, post: Post) -> Segment {
-        let limits = options.limits.clone();
-        let threads = u64::from(options.io_threads.max(1));
-        let share = if limits.memory_max == UNLIMITED { UNLIMITED } else { limits.memory_max / threads };
-        let memory = Memory { used: 0, most: share };
+        let memory = Memory::new(Arc::clone(door.budget()), u64::from(options.io_threads));
         let slots = SlotOwner::new(Arc::clone(door.slots()), post.number as u16).wanting(options.events.marks());
         let spinner = Spinner::new(options.spin);
         let batch = match post.way {
@@ -316,9 +320,8 @@ impl Server {
         };
         let outlet = Outlet::new(post.way, batch);
         let serial = options.pipeline_unsafe == PipelineUnsafe::Serial;
-        let drain_ms = limits.drain_timeout_ms;
-        let serving = Serving::new(limits, outlet, memory, slots, serial, options.journey, options.journey_sample);
-        let mut segment = Segment::new(post.engine, door, orders, post.number, serving, spinner, drain_ms);
+        let serving = Serving::new(options.limits, outlet, memory, slots, serial, options.journey, options.journey_sample);
+        let mut segment = Segment::new(post.engine, door, orders, post.number, serving, spinner);
         if let Some(pass) = post.pass {
             segment.cut(pass);
         }
@@ -421,15 +424,6 @@ impl Server {
 
     pub fn token_alive(&self, token: ingest_token) -> i32 {
         self.door.slots().alive(token)
-    }
-
-    pub fn stats(&self) -> Totals {
-        let mut totals = Totals { in_flight: self.door.in_flight(), wakeups_sent: self.door.wakeups(), ..Totals::default() };
-        for home in self.door.homes() {
-            totals.add(&home.counters);
-        }
-        totals.queued = self.door.queues().iter().map(|queue| queue.depth() as u64).sum();
-        totals
     }
 }
 
