@@ -2,6 +2,7 @@
 #![deny(unsafe_code)]
 
 pub mod clock;
+mod deadlines;
 pub mod epoll;
 pub mod seats;
 pub mod sys;

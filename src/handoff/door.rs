@@ -1,6 +1,7 @@
 //! What every thread at the door shares: the token table, the queues, and the way home for answers.
 #![forbid(unsafe_code)]
 
+use crate::engine::clock::Source;
 use crate::engine::sys::EventFd;
 use crate::memory::mailbox::Mailbox;
 use crate::memory::queue::Queue;
@@ -34,6 +35,7 @@ pub struct Door {
     /// The host runs the I/O in turns, so nobody may sleep in a queue.
     driven: AtomicBool,
     events: Events,
+    clock: Source,
 }
 
 impl Door {
@@ -44,6 +46,7 @@ impl Door {
         in_flight_max: u64,
         queue_age_ms: u64,
         events: Events,
+        clock: Source,
     ) -> Self {
         Door {
             slots,
@@ -55,6 +58,7 @@ impl Door {
             wakeups: AtomicU64::new(0),
             driven: AtomicBool::new(false),
             events,
+            clock,
         }
     }
 
@@ -68,6 +72,11 @@ impl Door {
 
     pub fn queues(&self) -> &[Queue<EventFd>] {
         &self.queues
+    }
+
+    /// What every thread of the server reads the time from.
+    pub fn clock(&self) -> Source {
+        self.clock
     }
 
     pub fn drive_by_host(&self) {

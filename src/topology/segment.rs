@@ -10,8 +10,7 @@ use super::spinner::Spinner;
 use super::tell;
 use crate::connection::{Connection, Ending};
 use crate::engine::clock::Clock;
-use crate::engine::epoll::EpollEngine;
-use crate::engine::{Engine, Event, SeatId, sys};
+use crate::engine::{Engine, Event, SeatId};
 use crate::handoff::outlet::Way;
 use crate::handoff::{Door, Home};
 use crate::limits::SLAB_BYTES;
@@ -26,9 +25,9 @@ use std::sync::atomic::Ordering;
 /// Connections whose answers are gathered before they are sent, though the tick goes on.
 const BURST: usize = 32;
 
-/// See the file's first line.
-pub struct Segment {
-    engine: EpollEngine<Connection>,
+/// See the file's first line. `E` is the kernel's engine, or a simulation of it.
+pub struct Segment<E> {
+    engine: E,
     door: Arc<Door>,
     orders: Arc<Orders>,
     number: usize,
@@ -67,18 +66,18 @@ pub enum Turned {
     Over,
 }
 
-impl Segment {
+impl<E: Engine<Connection>> Segment<E> {
     pub fn new(
-        engine: EpollEngine<Connection>,
+        engine: E,
         door: Arc<Door>,
         orders: Arc<Orders>,
         number: usize,
-        serving: Serving,
+        mut serving: Serving,
         spinner: Spinner,
         drain_timeout_ms: u64,
     ) -> Self {
-        let mut clock = Clock::default();
-        clock.read();
+        let clock = Clock::new(door.clock());
+        serving.clock = door.clock();
         Segment {
             engine,
             door,
@@ -235,14 +234,14 @@ impl Segment {
         if limit_ns == 0 {
             return -1;
         }
-        let until_ns = sys::monotonic_ns() + limit_ns;
+        let until_ns = self.clock.fresh_ns() + limit_ns;
         loop {
             let found = !self.home().mailbox.is_empty() || self.has_arrivals() || self.engine.peek();
             if found {
                 self.spinner.found();
                 return 0;
             }
-            if sys::monotonic_ns() >= until_ns {
+            if self.clock.fresh_ns() >= until_ns {
                 self.spinner.missed();
                 return -1;
             }

@@ -8,6 +8,7 @@ pub use packing::Landed;
 use super::stations::{self, Exit, Handoff, Work};
 use crate::connection::{Connection, Ending, Memory, Tools};
 use crate::decrypt;
+use crate::engine::clock::Source;
 use crate::engine::{Engine, Outgoing, SeatId, Sending, Window, sys};
 use crate::handoff::{Door, Outlet};
 use crate::journey::{Sampler, Timing};
@@ -40,6 +41,8 @@ pub struct Serving {
     pub draining: bool,
     /// The host answers on the thread that serves connections.
     pub shares_thread: bool,
+    /// What the steps are timed with.
+    pub clock: Source,
     slots: SlotOwner,
     pool: Pool,
     sketch: Sketch,
@@ -60,6 +63,7 @@ impl Serving {
         Serving {
             limits,
             shares_thread: outlet.is_inline(),
+            clock: sys::monotonic_ns,
             outlet,
             memory,
             draining: false,
@@ -142,7 +146,7 @@ impl Serving {
     /// What the octets of a connection are worked on with; the receive took `read_ns`, if it was timed.
     #[inline(always)]
     fn work(&mut self, seat: SeatId, read_ns: u64) -> Work<'_> {
-        let timing = Timing { mode: self.mode, clock: sys::monotonic_ns, exact: false, read_ns };
+        let timing = Timing { mode: self.mode, clock: self.clock, exact: false, read_ns };
         let tools = Tools {
             limits: &self.limits,
             sketch: &mut self.sketch,

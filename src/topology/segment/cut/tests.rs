@@ -31,7 +31,7 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(10);
 
 struct Stage {
-    home: Segment,
+    home: Segment<EpollEngine<Connection>>,
     far: Beyond,
     door: Arc<Door>,
     orders: Arc<Orders>,
@@ -46,7 +46,7 @@ fn stage() -> Stage {
     let homes = vec![Home { mailbox: Mailbox::new(), waker: Arc::clone(&waker), counters: Default::default() }];
     let queues = vec![Queue::new(Bounds { entries: 64, bytes: 1 << 20 }, event())];
     let slots = Arc::new(SlotTable::new(1, 7));
-    let door = Arc::new(Door::new(Arc::clone(&slots), homes, queues, 64, 60_000, crate::options::Events::default()));
+    let door = Arc::new(Door::new(Arc::clone(&slots), homes, queues, 64, 60_000, crate::options::Events::default(), sys::monotonic_ns));
     let orders = Arc::new(Orders { max_connections: 64, ..Orders::default() });
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
