@@ -5,6 +5,8 @@ pub mod clock;
 mod deadlines;
 pub mod epoll;
 pub mod seats;
+#[doc(hidden)]
+pub mod sim;
 pub mod sys;
 pub mod timers;
 mod transfer;

@@ -112,6 +112,13 @@ impl<E: Engine<Connection>> Segment<E> {
         self.serving.outlet.way()
     }
 
+    /// Seats, slots and octets of lent blocks that are taken now, for tests that want to see them all come back.
+    #[doc(hidden)]
+    pub fn holdings(&mut self) -> (usize, usize, isize) {
+        let (slots, blocks) = self.serving.holdings();
+        (self.engine.seats().taken(), slots, blocks)
+    }
+
     /// One tick on a thread of the host's, which waits at most so long (-1: for ever). Between turns nothing runs: what is
     /// posted, due, or left over makes the descriptor readable.
     pub fn turn(&mut self, timeout_ms: i32) -> Turned {

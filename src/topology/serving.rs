@@ -374,6 +374,11 @@ impl Serving {
         self.recycle(outgoing);
     }
 
+    /// Slots that are not free, and octets of blocks that are lent.
+    pub fn holdings(&self) -> (usize, isize) {
+        (self.slots.taken(), self.pool.lent())
+    }
+
     /// A connection was lost in a fault of the library: ends whatever is known of it.
     pub fn abandon_seat(&mut self, id: SeatId) {
         let charge = self.slots.abandon_seat(id.word(), &mut self.pool);
