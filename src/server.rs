@@ -11,10 +11,10 @@ pub use self::answers::Head;
 use self::driven::Driven;
 use crate::accept::address::Place;
 use crate::accept::{Address, Listener};
-use crate::connection::Memory;
-use crate::engine::Listening;
-use crate::engine::epoll::EpollEngine;
+use crate::connection::{Connection, Memory};
+use crate::engine::clock::Source;
 use crate::engine::sys::{self, EventFd};
+use crate::engine::{Engine, Listening};
 use crate::handoff::host_queue::about_server;
 use crate::handoff::outlet::Way;
 use crate::handoff::{Door, EventSink, Home, HostQueue, Outlet};
@@ -77,8 +77,8 @@ struct Life {
 }
 
 /// What one I/O thread is given when it starts.
-struct Post {
-    engine: EpollEngine<crate::connection::Connection>,
+struct Post<E> {
+    engine: E,
     way: Way,
     number: usize,
     /// Where batons go when the rope is cut.
@@ -88,6 +88,11 @@ struct Post {
 impl Server {
     /// Makes everything that needs no thread: descriptors of the queues and of the wake-ups come first, so they are small.
     pub fn new(options: Options) -> Result<Server, Failure> {
+        Server::with_clock(options, sys::monotonic_ns)
+    }
+
+    /// As `new`; the time of its deadlines is what this clock says.
+    pub fn with_clock(options: Options, clock: Source) -> Result<Server, Failure> {
         fork_mark::set();
         let event = || EventFd::new().map_err(|error| Failure::system(&error, "cannot make an eventfd (raise the descriptor limit)"));
         let limits = &options.limits;
@@ -98,7 +103,7 @@ impl Server {
         let number = NUMBERS.fetch_add(1, Ordering::Relaxed) % NUMBER_MAX + 1;
         let seed = RandomState::new().hash_one(number) as u32;
         let slots = Arc::new(SlotTable::new(number, seed));
-        let door = Arc::new(Door::new(slots, homes, queues, limits, options.events));
+        let door = Arc::new(Door::new(slots, homes, queues, limits, options.events, clock));
         let orders = Arc::new(Orders::default());
         orders.change_limits(limits.clone());
         orders.max_connections.store(connections_max(limits), Ordering::Relaxed);
@@ -276,7 +281,7 @@ impl Server {
         }
     }
 
-    fn start_io(&self, life: &mut Life, post: Post) -> std::io::Result<()> {
+    fn start_io<E: Engine<Connection> + Send + 'static>(&self, life: &mut Life, post: Post<E>) -> std::io::Result<()> {
         let options = self.options.clone();
         let (door, orders) = (Arc::clone(&self.door), Arc::clone(&self.orders));
         let number = post.number;
@@ -310,7 +315,7 @@ impl Server {
     }
 
     /// The whole rope for one thread, made on the thread that will hold it.
-    fn segment(options: Options, door: Arc<Door>, orders: Arc<Orders>, post: Post) -> Segment {
+    fn segment<E: Engine<Connection>>(options: Options, door: Arc<Door>, orders: Arc<Orders>, post: Post<E>) -> Segment<E> {
         let memory = Memory::new(Arc::clone(door.budget()), u64::from(options.io_threads));
         let slots = SlotOwner::new(Arc::clone(door.slots()), post.number as u16).wanting(options.events.marks());
         let spinner = Spinner::new(options.spin);
@@ -341,7 +346,7 @@ impl Server {
             return INGEST_E_STATE;
         }
         if let Ok(grace_ms) = u64::try_from(grace_ms) {
-            let until_ms = sys::monotonic_ns() / 1_000_000 + grace_ms;
+            let until_ms = self.door.clock()() / 1_000_000 + grace_ms;
             self.orders.drain_until_ms.store(until_ms.max(1), Ordering::Relaxed);
         }
         self.orders.drain.store(true, Ordering::Release);

@@ -2,8 +2,11 @@
 #![deny(unsafe_code)]
 
 pub mod clock;
+mod deadlines;
 pub mod epoll;
 pub mod seats;
+#[doc(hidden)]
+pub mod sim;
 pub mod sys;
 pub mod timers;
 mod transfer;

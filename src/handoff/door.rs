@@ -1,6 +1,7 @@
 //! What every thread at the door shares: the token table, the queues, and the way home for answers.
 #![forbid(unsafe_code)]
 
+use crate::engine::clock::Source;
 use crate::engine::sys::EventFd;
 use crate::limits::Limits;
 use crate::memory::budget::Budget;
@@ -39,10 +40,18 @@ pub struct Door {
     driven: AtomicBool,
     events: Events,
     budget: Arc<Budget>,
+    clock: Source,
 }
 
 impl Door {
-    pub fn new(slots: Arc<SlotTable>, homes: Vec<Home>, queues: Vec<Queue<EventFd>>, limits: &Limits, events: Events) -> Self {
+    pub fn new(
+        slots: Arc<SlotTable>,
+        homes: Vec<Home>,
+        queues: Vec<Queue<EventFd>>,
+        limits: &Limits,
+        events: Events,
+        clock: Source,
+    ) -> Self {
         Door {
             slots,
             homes,
@@ -55,6 +64,7 @@ impl Door {
             driven: AtomicBool::new(false),
             events,
             budget: Arc::new(Budget::new(limits.memory_max)),
+            clock,
         }
     }
 
@@ -73,6 +83,11 @@ impl Door {
     /// What all threads may hold together.
     pub fn budget(&self) -> &Arc<Budget> {
         &self.budget
+    }
+
+    /// What every thread of the server reads the time from.
+    pub fn clock(&self) -> Source {
+        self.clock
     }
 
     pub fn drive_by_host(&self) {

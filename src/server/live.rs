@@ -2,7 +2,6 @@
 #![forbid(unsafe_code)]
 
 use super::{Server, connections_max};
-use crate::engine::sys;
 use crate::memory::queue::Queue;
 use crate::stats::Totals;
 use crate::status::{Failure, INGEST_E_OPTION};
@@ -42,7 +41,7 @@ impl Server {
         };
         door.homes().iter().for_each(|home| totals.add(&home.counters));
         let oldest_at_ns = door.queues().iter().filter_map(Queue::oldest_at_ns).min();
-        totals.queue_oldest_ns = oldest_at_ns.map_or(0, |at_ns| sys::monotonic_ns().saturating_sub(at_ns));
+        totals.queue_oldest_ns = oldest_at_ns.map_or(0, |at_ns| (door.clock())().saturating_sub(at_ns));
         totals
     }
 }

@@ -9,6 +9,7 @@ use super::stations::{self, Exit, Handoff, Work};
 use crate::connection::http1::NO_MEMORY;
 use crate::connection::{Connection, Ending, Memory, Tools};
 use crate::decrypt;
+use crate::engine::clock::Source;
 use crate::engine::{Engine, Outgoing, SeatId, Sending, Window, sys};
 use crate::handoff::{Door, Outlet};
 use crate::journey::{Sampler, Timing};
@@ -41,6 +42,8 @@ pub struct Serving {
     pub draining: bool,
     /// The host answers on the thread that serves connections.
     pub shares_thread: bool,
+    /// What the steps are timed with.
+    pub clock: Source,
     slots: SlotOwner,
     pool: Pool,
     sketch: Sketch,
@@ -61,6 +64,7 @@ impl Serving {
         Serving {
             limits,
             shares_thread: outlet.is_inline(),
+            clock: sys::monotonic_ns,
             outlet,
             memory,
             draining: false,
@@ -145,7 +149,7 @@ impl Serving {
     /// What the octets of a connection are worked on with; the receive took `read_ns`, if it was timed.
     #[inline(always)]
     fn work(&mut self, seat: SeatId, read_ns: u64) -> Work<'_> {
-        let timing = Timing { mode: self.mode, clock: sys::monotonic_ns, exact: false, read_ns };
+        let timing = Timing { mode: self.mode, clock: self.clock, exact: false, read_ns };
         let tools = Tools {
             limits: &self.limits,
             sketch: &mut self.sketch,
@@ -398,6 +402,11 @@ impl Serving {
         settle::drop_pending(connection, &mut self.desk());
         let outgoing = std::mem::take(&mut connection.outbox);
         self.recycle(outgoing);
+    }
+
+    /// Slots that are not free, and octets of blocks that are lent.
+    pub fn holdings(&self) -> (usize, isize) {
+        (self.slots.taken(), self.pool.lent())
     }
 
     /// A connection was lost in a fault of the library: ends whatever is known of it.

@@ -70,7 +70,7 @@ fn seat_of(event: &Event) -> Option<SeatId> {
     }
 }
 
-impl Segment {
+impl<E: Engine<Connection>> Segment<E> {
     /// Cuts the rope behind this segment's stations.
     pub fn cut(&mut self, pass: Pass) {
         self.cut = Some(Box::new(Cut::new(pass)));

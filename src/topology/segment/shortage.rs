@@ -7,7 +7,7 @@ use crate::engine::Engine;
 use crate::limits::{MEMORY_WAIT_MS, SLAB_BYTES};
 use crate::topology::tell;
 
-impl Segment {
+impl<E: Engine<Connection>> Segment<E> {
     /// Octets have come: at the bound nothing more is received, not even in this tick.
     #[inline]
     pub(super) fn watch_memory(&mut self) {

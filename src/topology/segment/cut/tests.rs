@@ -33,7 +33,7 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(10);
 
 struct Stage {
-    home: Segment,
+    home: Segment<EpollEngine<Connection>>,
     far: Beyond,
     door: Arc<Door>,
     orders: Arc<Orders>,
@@ -49,7 +49,7 @@ fn stage() -> Stage {
     let limits = Limits { in_flight_max: 64, queue_age_ms: 60_000, ..Limits::default() };
     let queues = vec![Queue::new(Bounds { entries: 64, bytes: 1 << 20 }, event())];
     let slots = Arc::new(SlotTable::new(1, 7));
-    let door = Arc::new(Door::new(Arc::clone(&slots), homes, queues, &limits, crate::options::Events::default()));
+    let door = Arc::new(Door::new(Arc::clone(&slots), homes, queues, &limits, crate::options::Events::default(), sys::monotonic_ns));
     let orders = Arc::new(Orders { max_connections: AtomicU64::new(64), ..Orders::default() });
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
