@@ -36,6 +36,8 @@ pub enum Kind {
     Fault,
     /// As many connections are open as may be.
     Full,
+    /// As much memory is in use as may be.
+    Memory,
     /// One address has as many connections as it may.
     Crowded,
 }
