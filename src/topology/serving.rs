@@ -257,6 +257,7 @@ impl Serving {
                     connection.sending = true;
                     connection.sending_since_ms = self.now_ms();
                     connection.sent = 0;
+                    connection.unacknowledged = 0;
                     connection.since_ms = self.now_ms();
                 }
                 Sending::Failed(outgoing) => {

@@ -140,8 +140,13 @@ impl<E: Engine<Connection>> Segment<E> {
         self.flush_first(id, &mut connection);
         let now_ms = self.clock.now_ms();
         let due = connection.deadline(&self.serving.limits).filter(|&(at_ms, _)| at_ms <= now_ms);
-        if let Some((_, overdue)) = due {
-            self.overdue(&mut connection, overdue);
+        match due {
+            Some((_, Overdue::Look)) => {
+                let waiting = self.engine.unacknowledged(id);
+                connection.looked(waiting, now_ms);
+            }
+            Some((_, overdue)) => self.overdue(&mut connection, overdue),
+            None => {}
         }
         self.go_on(id, connection);
     }
@@ -151,6 +156,7 @@ impl<E: Engine<Connection>> Segment<E> {
         // Whoever had to wait for memory is not blamed for it.
         let short = self.short_since_ms != 0 || connection.protocol.is_starved();
         let refusal = match overdue {
+            Overdue::Look => return,
             Overdue::Write => {
                 counters.limit_write.add(1);
                 connection.ending = Ending::Abort;
