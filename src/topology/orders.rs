@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::log::Log;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// What the server asks of its I/O threads; they look once a tick.
 #[derive(Debug, Default)]
@@ -22,4 +22,16 @@ pub struct Orders {
     pub failed: AtomicBool,
     /// The log has the line about the drain.
     pub drain_told: AtomicBool,
+}
+
+impl Orders {
+    /// Whether another connection may be accepted.
+    pub fn has_room(&self) -> bool {
+        self.connections.load(Ordering::Relaxed) < self.max_connections
+    }
+
+    /// A connection is over. True when that makes room where there was none.
+    pub fn one_less(&self) -> bool {
+        self.connections.fetch_sub(1, Ordering::Relaxed) == self.max_connections
+    }
 }

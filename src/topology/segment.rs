@@ -3,6 +3,7 @@
 
 mod cut;
 mod events;
+mod newcomers;
 
 use super::orders::Orders;
 use super::serving::Serving;
@@ -55,6 +56,8 @@ pub struct Segment {
     interrupted: bool,
     /// Present when other threads parse.
     cut: Option<Box<cut::Cut>>,
+    /// Present when another thread accepts.
+    intake: Option<Box<newcomers::Intake>>,
 }
 
 /// How a turn came out.
@@ -100,6 +103,7 @@ impl Segment {
             patience_ms: -1,
             interrupted: false,
             cut: None,
+            intake: None,
         }
     }
 
@@ -159,6 +163,9 @@ impl Segment {
         if self.cut.is_some() {
             self.let_in();
         }
+        if self.intake.is_some() {
+            self.let_newcomers_in();
+        }
         self.resume_waiting();
         self.engine.time_next_receive(self.serving.wants_timed());
         while let Some(event) = self.next_event() {
@@ -178,7 +185,7 @@ impl Segment {
             self.hand_over();
         }
         self.go_on_touched();
-        if self.closes_idle {
+        if self.closes_idle && !self.expects_newcomers() {
             self.close_idle();
         }
         self.serving.tell(&self.door);
@@ -229,6 +236,11 @@ impl Segment {
         resumes || self.engine.has_ready() || self.serving.has_news() || self.has_arrivals()
     }
 
+    /// Somebody waits to be let in: a baton that is home again, or a newcomer.
+    fn has_arrivals(&self) -> bool {
+        self.has_batons_home() || self.has_newcomers()
+    }
+
     /// Looks for work for a few microseconds before sleeping. Returns how long to wait then.
     fn look_around(&mut self) -> i32 {
         let limit_ns = self.spinner.time_ns();
@@ -250,9 +262,9 @@ impl Segment {
         }
     }
 
-    /// Nobody is connected, and no request waits for room in a queue.
+    /// Nobody is connected or on the way here, and no request waits for room in a queue.
     fn is_drained(&mut self) -> bool {
-        self.engine.seats().taken() == 0 && self.serving.outlet.is_empty()
+        self.engine.seats().taken() == 0 && self.serving.outlet.is_empty() && !self.expects_newcomers()
     }
 
     /// Looks at the server's orders. False when the thread is to end.
@@ -270,7 +282,7 @@ impl Segment {
             let over = self.clock.now_ms() >= self.orders.drain_until_ms.load(Ordering::Relaxed);
             return !over && !self.is_drained();
         }
-        if self.paused && self.orders.connections.load(Ordering::Relaxed) < self.orders.max_connections {
+        if self.paused && self.orders.has_room() {
             self.paused = false;
             self.engine.resume_listeners();
         }
@@ -392,6 +404,7 @@ impl Segment {
             }
         }
         self.call_home();
+        self.turn_newcomers_away();
         self.serving.outlet.clear(&self.door);
         self.hand_over_all();
         // From here on the host's threads free what they give back; what was posted before is the last that comes home.
