@@ -236,9 +236,14 @@ impl Segment {
         resumes || self.engine.has_ready() || self.serving.has_news() || self.has_arrivals()
     }
 
-    /// Somebody waits to be let in: a baton that is home again, or a newcomer.
+    /// Somebody waits to be let in: a baton that is home again, a newcomer, or whoever connects now that there is room again.
     fn has_arrivals(&self) -> bool {
-        self.has_batons_home() || self.has_newcomers()
+        self.has_batons_home() || self.has_newcomers() || self.may_accept_again()
+    }
+
+    /// There is room again since this thread has stopped accepting. Whoever made it may have found this thread awake, or be it.
+    fn may_accept_again(&self) -> bool {
+        self.paused && !self.draining && self.orders.has_room()
     }
 
     /// Looks for work for a few microseconds before sleeping. Returns how long to wait then.
@@ -282,7 +287,7 @@ impl Segment {
             let over = self.clock.now_ms() >= self.orders.drain_until_ms.load(Ordering::Relaxed);
             return !over && !self.is_drained();
         }
-        if self.paused && self.orders.has_room() {
+        if self.may_accept_again() {
             self.paused = false;
             self.engine.resume_listeners();
         }
