@@ -28,6 +28,8 @@ mod order;
 mod sharing;
 #[path = "journey/socket_files.rs"]
 mod socket_files;
+#[path = "journey/spread.rs"]
+mod spread;
 #[path = "journey/streams.rs"]
 mod streams;
 #[path = "journey/times.rs"]

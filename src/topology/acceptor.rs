@@ -68,7 +68,7 @@ impl Acceptor {
         &self.door.homes()[self.number]
     }
 
-    /// One round: wait, accept, tell. False when the thread is to end.
+    /// One round: tell, wait, accept. False when the thread is to end.
     fn tick(&mut self) -> bool {
         self.sleep();
         self.clock.read();
@@ -87,12 +87,11 @@ impl Acceptor {
                 _ => debug_assert!(false, "it has no seats, so nothing else can happen"),
             }
         }
-        self.gate.tell();
         true
     }
 
     fn sleep(&mut self) {
-        // A tick that ended by a panic may not have told them.
+        // Here, since it is done after a tick that ended by a panic, too.
         self.gate.tell();
         self.home().waker.announce_sleep();
         // The last look: whoever makes room after it sees that we sleep.
