@@ -125,3 +125,106 @@ impl Acceptor {
         self.home().counters.panics.add(1);
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::engine::Listening;
+    use crate::engine::sys::EventFd;
+    use crate::log::{LogSink, Record};
+    use crate::memory::mailbox::Mailbox;
+    use crate::memory::queue::{Bounds, Queue};
+    use crate::memory::slots::SlotTable;
+    use crate::memory::waker::Waker;
+    use std::collections::VecDeque;
+    use std::net::{SocketAddr, TcpListener, TcpStream};
+    use std::os::fd::OwnedFd;
+    use std::time::{Duration, Instant};
+
+    /// One that takes one connection, and one thread that serves.
+    fn acceptor() -> (Acceptor, SocketAddr) {
+        let waker = || Arc::new(Waker::new(EventFd::new().unwrap()));
+        let home = || Home { mailbox: Mailbox::new(), waker: waker(), counters: Default::default() };
+        let queues = vec![Queue::new(Bounds { entries: 64, bytes: 1 << 20 }, EventFd::new().unwrap())];
+        let door = Door::new(Arc::new(SlotTable::new(1, 7)), vec![home(), home()], queues, 64, 60_000, Default::default());
+        let door = Arc::new(door);
+        let orders = Arc::new(Orders { max_connections: 1, ..Orders::default() });
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut engine = EpollEngine::new(Arc::clone(&door.homes()[1].waker), 16, sys::monotonic_ns() / 1_000_000).unwrap();
+        engine.listen(0, Listening { file: None, socket: OwnedFd::from(listener), shared: false }).unwrap();
+        let gate = Gate::open(1, [Arc::clone(&door.homes()[0].waker)].into_iter(), 1).unwrap();
+        (Acceptor::new(engine, gate, door, orders, 1, JourneyMode::Steps), address)
+    }
+
+    fn taken(lanes: &Lanes) -> VecDeque<Newcomer> {
+        let mut newcomers = VecDeque::new();
+        lanes.take(0, &mut newcomers, 16);
+        newcomers
+    }
+
+    #[test]
+    fn it_does_not_sleep_when_room_was_made_while_it_stopped_accepting() {
+        let (mut acceptor, address) = acceptor();
+        let lanes = acceptor.lanes();
+        let _first = TcpStream::connect(address).unwrap();
+        assert!(acceptor.tick());
+        let newcomers = taken(&lanes);
+        assert!(newcomers.len() == 1 && newcomers[0].baton.accept_ns > 0 && acceptor.paused);
+        // Nobody is woken, since nobody sleeps.
+        assert!(acceptor.orders.one_less());
+        let _second = TcpStream::connect(address).unwrap();
+        let (door, start) = (Arc::clone(&acceptor.door), Instant::now());
+        let rescue = std::thread::spawn(move || {
+            std::thread::park_timeout(Duration::from_secs(5));
+            door.homes()[1].waker.wake_always();
+        });
+        assert!(acceptor.tick(), "goes on, and accepts again");
+        assert!(start.elapsed() < Duration::from_secs(4), "it slept although there was room");
+        rescue.thread().unpark();
+        assert!(acceptor.tick());
+        assert_eq!(taken(&lanes).len(), 1);
+        rescue.join().unwrap();
+    }
+
+    /// Fails when it is told that the cap is reached, as no host's function can.
+    struct Failing;
+
+    impl LogSink for Failing {
+        fn take(&self, record: &Record) {
+            assert!(!record.text.starts_with("max_connections"), "for the test");
+        }
+    }
+
+    #[test]
+    fn a_panic_is_told_and_it_goes_on() {
+        let (acceptor, address) = acceptor();
+        acceptor.orders.log.set_sink(Some(Arc::new(Failing)));
+        let (lanes, door, orders) = (acceptor.lanes(), Arc::clone(&acceptor.door), Arc::clone(&acceptor.orders));
+        let thread = std::thread::spawn(move || acceptor.run());
+        let _first = TcpStream::connect(address).unwrap();
+        let start = Instant::now();
+        while door.homes()[1].counters.panics.get() == 0 && start.elapsed() < Duration::from_secs(10) {
+            std::thread::yield_now();
+        }
+        // It had been sent, and is neither lost nor counted twice.
+        while !lanes.is_awaited(0) && start.elapsed() < Duration::from_secs(10) {
+            std::thread::yield_now();
+        }
+        assert_eq!((taken(&lanes).len(), orders.connections.load(Ordering::Relaxed)), (1, 1));
+        assert!(orders.one_less());
+        door.wake_homes();
+        let _second = TcpStream::connect(address).unwrap();
+        while !lanes.is_awaited(0) && start.elapsed() < Duration::from_secs(10) {
+            std::thread::yield_now();
+        }
+        assert_eq!((taken(&lanes).len(), orders.connections.load(Ordering::Relaxed)), (1, 1));
+        assert!(!lanes.is_over(0));
+        orders.drain.store(true, Ordering::Release);
+        door.homes()[1].waker.wake_always();
+        thread.join().unwrap();
+        assert!(lanes.is_over(0));
+        assert!(TcpStream::connect(address).is_err(), "its listeners are closed");
+    }
+}

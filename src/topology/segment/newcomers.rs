@@ -109,3 +109,6 @@ impl Segment {
         }
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests;
