@@ -9,6 +9,7 @@ pub const UNLIMITED: u64 = u64::MAX;
 pub struct Limits {
     /// Zero until the server starts, then worked out from RLIMIT_NOFILE unless set.
     pub max_connections: u64,
+    pub max_connections_per_ip: u64,
     pub listen_backlog: u64,
     pub accepts_per_wake: u64,
     pub header_timeout_ms: u64,
@@ -42,6 +43,7 @@ impl Default for Limits {
     fn default() -> Self {
         Limits {
             max_connections: 0,
+            max_connections_per_ip: UNLIMITED,
             listen_backlog: 1024,
             accepts_per_wake: 64,
             header_timeout_ms: 10_000,
