@@ -20,10 +20,10 @@ mod burdens;
 mod endings;
 #[path = "faults_peers/network.rs"]
 mod network;
-#[path = "faults_peers/turns.rs"]
-mod turns;
 #[path = "faults_peers/slow.rs"]
 mod slow;
+#[path = "faults_peers/turns.rs"]
+mod turns;
 
 use far::FarServer;
 
