@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -148,14 +149,16 @@ static void limit_memory(const char *more) {
 
 /* The host's own loop; after a jump it goes on as if nothing had been. */
 static void take_turns(void) {
-  int32_t waiting = 0;
   if (setjmp(out_of_the_callback) != 0) {
     const int32_t fd = ingest_server_fd(server);
     printf("jumped: fd %d, turn %d, join %d\n", fd, ingest_server_turn(server, 0), ingest_server_join(server, 0));
     printf("free %d\n", ingest_server_free(server));
     exit(0);
   }
-  while (!asked_to_stop && (waiting >= 0 || waiting == INGEST_E_INTERRUPTED)) waiting = ingest_server_turn(server, 100);
+  while (!asked_to_stop) {
+    const int32_t waiting = ingest_server_turn(server, 100);
+    if (waiting < 0 && waiting != INGEST_E_INTERRUPTED) return;
+  }
 }
 
 int main(int argc, char **argv) {

@@ -6,24 +6,24 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-/// The program, built once.
+/// The host, built once.
 pub fn host() -> Command {
     static HOST: OnceLock<PathBuf> = OnceLock::new();
-    Command::new(HOST.get_or_init(build))
+    Command::new(HOST.get_or_init(|| build("host", &["tests/faults/host.c"])))
 }
 
-fn build() -> PathBuf {
+/// Compiles a program in a folder of its own, with a copy of the library beside it so that no build in between can exchange it.
+pub fn build(name: &str, sources: &[&str]) -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("faults_hosts");
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("faults_hosts").join(name);
     std::fs::create_dir_all(&folder).expect("the folder can be made");
-    // A copy, so that no build in between can exchange it.
     let copy = folder.join(library::soname());
     std::fs::copy(library::find(), &copy).expect("the library can be copied");
-    let program = folder.join("host");
+    let program = folder.join(name);
     let output = Command::new("cc")
         .args(["-std=gnu11", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-pthread"])
         .arg(format!("-I{}", root.join("include").display()))
-        .arg(root.join("tests/faults/host.c"))
+        .args(sources.iter().map(|source| root.join(source)))
         .arg(&copy)
         .arg(format!("-Wl,-rpath,{}", folder.display()))
         .arg("-o")
