@@ -216,6 +216,9 @@ impl Server {
         if life.started {
             return Err(Failure::new(INGEST_E_STATE, "the server was started before (make a new one)"));
         }
+        if life.listeners.is_empty() {
+            return Err(Failure::new(INGEST_E_STATE, "the server has no listener (call ingest_server_listen before)"));
+        }
         self.options.check()?;
         let chosen = plans::choose(&self.options)?;
         let delivery = plans::delivery(&self.options, life.sink.is_some())?;
