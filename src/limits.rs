@@ -111,6 +111,8 @@ pub const INTERIM_BYTES: usize = 16 * 1024;
 pub const SEND_PER_TICK_BYTES: u64 = MIB;
 /// Octets of a file that one system call sends.
 pub const FILE_STEP_BYTES: usize = 256 * 1024;
+/// Most octets that the field lines of one answer hold together; no client takes as much, and what is copied has to be bounded.
+pub const RESPONSE_FIELDS_BYTES: usize = 1 << 20;
 /// A slot keeps a reply buffer up to this size for its next answer.
 pub const REPLY_KEPT_BYTES: usize = 4 * 1024;
 /// The most that `pipeline_max` may be configured to be.

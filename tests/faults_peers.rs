@@ -24,10 +24,10 @@ mod limits;
 mod limits_time;
 #[path = "faults_peers/network.rs"]
 mod network;
-#[path = "faults_peers/turns.rs"]
-mod turns;
 #[path = "faults_peers/slow.rs"]
 mod slow;
+#[path = "faults_peers/turns.rs"]
+mod turns;
 
 use far::FarServer;
 

@@ -39,6 +39,16 @@ impl Orders {
         self.max_connections.load(Ordering::Relaxed)
     }
 
+    /// Whether another connection may be accepted.
+    pub fn has_room(&self) -> bool {
+        self.connections.load(Ordering::Relaxed) < self.max_connections()
+    }
+
+    /// A connection is over. True when that makes room where there was none.
+    pub fn one_less(&self) -> bool {
+        self.connections.fetch_sub(1, Ordering::Relaxed) >= self.max_connections()
+    }
+
     /// Has every thread take these limits on in its next tick. They still have to be woken.
     pub fn change_limits(&self, limits: Limits) {
         *self.limits.lock() = Arc::new(limits);

@@ -18,6 +18,9 @@ pub fn started(log: &Log, chosen: Chosen, delivery: Option<Delivery>, handlers: 
     let threads = chosen.io_threads;
     let mut text = format!("started: topology {}, {threads} i/o thread{}", chosen.plan.name, if threads == 1 { "" } else { "s" });
     // A string takes everything that is written to it.
+    if chosen.ahead_threads > 0 {
+        let _ = write!(text, " behind {} that accepts", chosen.ahead_threads);
+    }
     if chosen.far_threads > 0 {
         let _ = write!(text, ", {} beyond the cut", chosen.far_threads);
     }

@@ -21,10 +21,7 @@ fn n10_idle_connections_cost_little() {
     let idle = idle(&server, count);
     let with = server.report();
     let each = (with.heap - before.heap) / count as i64;
-    println!(
-        "{count} idle connections: {each} octets each; the process grew by {} each",
-        (with.resident - before.resident) / count as i64
-    );
+    println!("{count} idle connections: {each} octets each; the process grew by {} each", (with.resident - before.resident) / count as i64);
     assert!(each <= IDLE_BYTES, "an idle connection costs {each} octets");
     assert_eq!(with.charged, before.charged, "an idle connection owns no buffer");
     drop(idle);
@@ -63,7 +60,10 @@ fn n10_idle_connections_do_not_slow_an_active_one() {
     println!("p99 without {without:?}, with {count} idle connections {with:?}");
     let (least, most) = (without.iter().min().expect("rounds"), without.iter().max().expect("rounds"));
     let quietest = with.iter().min().expect("rounds");
-    assert!(*quietest <= *least * 6 / 5 + (*most - *least), "p99 was {least:?} to {most:?}, and {quietest:?} at best with idle connections");
+    assert!(
+        *quietest <= *least * 6 / 5 + (*most - *least),
+        "p99 was {least:?} to {most:?}, and {quietest:?} at best with idle connections"
+    );
     server.finish();
 }
 

@@ -9,7 +9,8 @@ use std::io::Write;
 use std::time::Instant;
 
 /// Deadlines that no test here may have to wait for: what ends, ends because of the peer.
-const PATIENT: [(&str, &str); 4] = [("header_timeout", "1h"), ("keepalive_timeout", "1h"), ("body_timeout", "1h"), ("events", "gone,fault")];
+const PATIENT: [(&str, &str); 4] =
+    [("header_timeout", "1h"), ("keepalive_timeout", "1h"), ("body_timeout", "1h"), ("events", "gone,fault")];
 
 #[test]
 fn n01_a_reset_right_after_accept_is_nobodys_business() {
@@ -82,10 +83,7 @@ fn n02_a_half_close_after_the_request_gets_its_answer() {
 #[test]
 fn n03_what_a_fin_cuts_short_is_not_delivered() {
     let server = FarServer::start(&PATIENT);
-    let whole = [
-        "",
-        "GET /witness/before HTTP/1.1\r\nHost: x\r\n\r\n",
-    ];
+    let whole = ["", "GET /witness/before HTTP/1.1\r\nHost: x\r\n\r\n"];
     let cut = [
         "G",
         "GET /cut HTTP/1.1\r\n",

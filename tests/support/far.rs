@@ -278,7 +278,7 @@ fn handler() -> Handler {
         match target.split('/').nth(1) {
             Some("big") => {
                 let _ = host.bytes(token, 200, "application/octet-stream", &vec![b'x'; number]);
-            },
+            }
             Some("late") => drop(std::thread::spawn(move || {
                 std::thread::sleep(Duration::from_millis(number as u64));
                 host.text(token, target.as_bytes());

@@ -231,11 +231,7 @@ impl<E: Engine<Connection>> Segment<E> {
     }
 
     pub(super) fn one_less(&mut self) {
-        let before = self.orders.connections.fetch_sub(1, Ordering::Relaxed);
-        if before >= self.orders.max_connections() {
-            // Threads that stopped accepting at the cap may be asleep.
-            self.door.wake_homes();
-        }
+        self.make_room();
         let counters = &self.home().counters;
         counters.connections_open.set(counters.connections_open.get().saturating_sub(1));
     }
