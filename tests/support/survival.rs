@@ -27,8 +27,7 @@ pub struct Survival<'a> {
 
 impl<'a> Survival<'a> {
     /// `crowd` is how many connections the fault will bring at once. Before the base is measured as many ordinary ones come and go, with
-    /// bodies in three pieces: a server's tables keep the size of its largest crowd, and its pools keep some of the buffers that these
-    /// needed, as far as they are bounded (2 MiB of letters and 4 MiB of bodies a thread).
+    /// bodies in three pieces: a server's tables keep the size of its largest crowd.
     pub fn begin(server: &'a FarServer, crowd: usize) -> Survival<'a> {
         let open = server.report().open;
         let mut ordinary: Vec<Client> = (0..crowd).map(|_| server.connect()).collect();
@@ -91,9 +90,12 @@ impl<'a> Survival<'a> {
 }
 
 /// What is allocated now and was not before is less than a tenth of what the process has in memory. Pages that were freed may stay
-/// with the process for a while, which is for malloc to decide, so they are not what is compared.
+/// with the process for a while, which is for malloc to decide, so they are not what is compared; nor are buffers that the pools keep for
+/// later, 2 MiB of letters and 4 MiB of bodies a thread at most.
 fn is_back(now: &Report, base: &Report) -> bool {
-    (now.heap - base.heap) * 10 <= base.resident
+    const POOLED_MOST: i64 = 6 << 20;
+    let grown = (now.heap - now.pooled) - (base.heap - base.pooled);
+    now.pooled <= POOLED_MOST && grown * 10 <= base.resident
 }
 
 /// The report once nothing is under way any more: the witness asks meanwhile, so a look may find its request.
