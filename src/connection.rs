@@ -11,9 +11,11 @@ use crate::decrypt::Session;
 use crate::engine::{Landing, Outgoing};
 use crate::journey::Timing;
 use crate::limits::{Limits, READ_AHEAD_BYTES};
+pub use crate::memory::budget::Memory;
 use crate::memory::pool::Pool;
 use crate::parse::sketch::Sketch;
 use crate::read::Inbox;
+use crate::stats::Phase;
 
 /// What a connection is about to do with its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +70,10 @@ pub struct Connection {
     pub lingered: u64,
     /// What accepting it cost, for the journey of its first request.
     pub accept_ns: u64,
+    /// The octets of the inbox that are charged to the thread's memory.
+    pub read_ahead: u32,
+    /// What it is counted as among the thread's connections.
+    pub counted: Phase,
 }
 
 /// What a step needs from the thread that runs it.
@@ -81,27 +87,6 @@ pub struct Tools<'a> {
     pub now_ns: u64,
     /// Requests with unsafe methods wait for earlier answers (`pipeline_unsafe=serial`).
     pub serial: bool,
-}
-
-/// What one thread may hold of `memory_max`: letters, bodies, partial heads and read-ahead.
-#[derive(Debug)]
-pub struct Memory {
-    pub used: u64,
-    pub most: u64,
-}
-
-impl Memory {
-    pub fn has_room(&self, octets: usize) -> bool {
-        self.used.saturating_add(octets as u64) <= self.most
-    }
-
-    pub fn charge(&mut self, octets: usize) {
-        self.used += octets as u64;
-    }
-
-    pub fn release(&mut self, octets: usize) {
-        self.used = self.used.saturating_sub(octets as u64);
-    }
 }
 
 impl Connection {
@@ -128,6 +113,8 @@ impl Connection {
             sent: 0,
             lingered: 0,
             accept_ns: 0,
+            read_ahead: 0,
+            counted: Phase::Nowhere,
         }
     }
 
@@ -153,6 +140,19 @@ impl Connection {
     /// Nothing is under way: no octet of a request, no answer owed.
     pub fn is_idle(&self) -> bool {
         self.protocol.is_idle() && self.inbox.is_empty() && self.outbox.is_empty() && !self.sending
+    }
+
+    /// What it is about, for the gauges.
+    #[inline]
+    pub fn phase(&self) -> Phase {
+        match () {
+            () if self.ending == Ending::Lingering => Phase::Lingering,
+            () if self.sending => Phase::Sending,
+            () if self.protocol.owed() > 0 => Phase::Exchange,
+            () if self.protocol.in_body() => Phase::Body,
+            () if self.protocol.head_began_ms().is_some() => Phase::Head,
+            () => Phase::Idle,
+        }
     }
 
     /// Something may have to be written, or its end decided: mostly not, when a request has just come in.

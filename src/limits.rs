@@ -77,6 +77,8 @@ const MIB: u64 = 1024 * 1024;
 
 /// Bodies and answers may take this long before their least rate counts.
 pub const RATE_GRACE_MS: u64 = 5_000;
+/// At `memory_max` reading stops; what waited for room so long is answered 503.
+pub const MEMORY_WAIT_MS: u64 = 5_000;
 /// Heads and targets are addressed with 32-bit offsets, so nothing may be configured to reach this.
 pub const HEADERS_CEILING: u64 = 16 * MIB;
 /// The most field lines a head or a trailer section may be configured to have.

@@ -9,7 +9,7 @@ pub use self::events::Events;
 
 use crate::limits::{self, Limits};
 use crate::status::{Failure, INGEST_E_OPTION, INGEST_E_UNSUPPORTED};
-use table::{LISTENER, TABLE, UNBUILT};
+use table::{LISTENER, LIVE, TABLE, UNBUILT};
 
 /// Where the route from accept to handoff is cut (design, section 5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,6 +139,17 @@ impl Options {
         }
         self.named |= 1 << index;
         Ok(())
+    }
+
+    /// As `set`, for an option of a server that runs.
+    pub fn set_live(&mut self, name: &str, value: &str) -> Result<(), Failure> {
+        self.set(name, value)?;
+        let is_live = TABLE.iter().any(|row| row.name == name && row.flags & LIVE != 0);
+        if is_live {
+            return Ok(());
+        }
+        let text = format!("option {name} cannot change while a server runs (set it before ingest_server_new)");
+        Err(Failure::new(INGEST_E_OPTION, text))
     }
 
     /// True if `set` has named this option, also when it was set to its default.

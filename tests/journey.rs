@@ -6,6 +6,8 @@ mod support;
 mod answers;
 #[path = "journey/bodies.rs"]
 mod bodies;
+#[path = "journey/bounds.rs"]
+mod bounds;
 #[path = "journey/deadlines.rs"]
 mod deadlines;
 #[path = "journey/events.rs"]

@@ -7,8 +7,7 @@ use super::tell;
 use crate::accept;
 use crate::connection::Connection;
 use crate::engine::clock::Clock;
-use crate::engine::epoll::EpollEngine;
-use crate::engine::{Arrival, Engine, Event, sys};
+use crate::engine::{Arrival, Engine, Event};
 use crate::handoff::{Door, Home};
 use crate::options::JourneyMode;
 use crate::request::INGEST_EVENT_FAULT;
@@ -18,9 +17,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// See the file's first line.
-pub struct Acceptor {
+pub struct Acceptor<E> {
     /// It has listeners and no seats.
-    engine: EpollEngine<Connection>,
+    engine: E,
     gate: Gate,
     door: Arc<Door>,
     orders: Arc<Orders>,
@@ -32,17 +31,10 @@ pub struct Acceptor {
     paused: bool,
 }
 
-impl Acceptor {
-    pub fn new(
-        engine: EpollEngine<Connection>,
-        gate: Gate,
-        door: Arc<Door>,
-        orders: Arc<Orders>,
-        number: usize,
-        journey: JourneyMode,
-    ) -> Self {
-        let journeys = journey != JourneyMode::Off;
-        Acceptor { engine, gate, door, orders, number, clock: Clock::default(), journeys, paused: false }
+impl<E: Engine<Connection>> Acceptor<E> {
+    pub fn new(engine: E, gate: Gate, door: Arc<Door>, orders: Arc<Orders>, number: usize, journey: JourneyMode) -> Self {
+        let clock = Clock::new(door.clock());
+        Acceptor { engine, gate, door, orders, number, clock, journeys: journey != JourneyMode::Off, paused: false }
     }
 
     /// The ways to the threads that serve.
@@ -52,7 +44,6 @@ impl Acceptor {
 
     /// Runs until the server drains or stops. A panic in a tick costs the connection that was being accepted, no more.
     pub fn run(mut self) {
-        self.clock.read();
         loop {
             match catch_unwind(AssertUnwindSafe(|| self.tick())) {
                 Ok(true) => {}
@@ -83,7 +74,10 @@ impl Acceptor {
             match event {
                 Event::Arrived(listener, arrival) => self.arrived(listener, arrival),
                 // The engine pauses an exhausted listener by itself and tries again.
-                Event::ListenerFailed(listener, error) => tell::listener_failed(&self.orders.log, listener, &error),
+                Event::ListenerFailed(listener, error) => {
+                    self.home().counters.accepts_failed.add(1);
+                    tell::listener_failed(&self.orders.log, listener, &error);
+                }
                 _ => debug_assert!(false, "it has no seats, so nothing else can happen"),
             }
         }
@@ -102,20 +96,21 @@ impl Acceptor {
     }
 
     fn arrived(&mut self, listener: u16, arrival: Arrival) {
-        let began_ns = if self.journeys { sys::monotonic_ns() } else { 0 };
+        let began_ns = if self.journeys { self.clock.fresh_ns() } else { 0 };
         let is_local = arrival.is_local();
         let (stream, mut baton) = accept::admit(arrival, listener, self.clock.now_ms());
         // From here on it is the gate's, then a thread's that serves, which counts it out again.
         let open = self.orders.connections.fetch_add(1, Ordering::Relaxed) + 1;
         self.home().counters.connections_accepted.add(1);
         if began_ns > 0 {
-            baton.accept_ns = sys::monotonic_ns() - began_ns;
+            baton.accept_ns = self.clock.fresh_ns() - began_ns;
         }
         self.gate.send(Newcomer { stream, is_local, baton });
-        if open >= self.orders.max_connections && !self.paused {
+        if open >= self.orders.max_connections() && !self.paused {
             self.paused = true;
             self.engine.pause_listeners();
-            tell::full(&self.orders.log, self.orders.max_connections);
+            self.home().counters.limit_max_connections.add(1);
+            tell::full(&self.orders.log, self.orders.max_connections());
         }
     }
 
@@ -130,7 +125,9 @@ impl Acceptor {
 mod tests {
     use super::*;
     use crate::engine::Listening;
-    use crate::engine::sys::EventFd;
+    use crate::engine::epoll::EpollEngine;
+    use crate::engine::sys::{self, EventFd};
+    use crate::limits::Limits;
     use crate::log::{LogSink, Record};
     use crate::memory::mailbox::Mailbox;
     use crate::memory::queue::{Bounds, Queue};
@@ -139,16 +136,17 @@ mod tests {
     use std::collections::VecDeque;
     use std::net::{SocketAddr, TcpListener, TcpStream};
     use std::os::fd::OwnedFd;
+    use std::sync::atomic::AtomicU64;
     use std::time::{Duration, Instant};
 
     /// One that takes one connection, and one thread that serves.
-    fn acceptor() -> (Acceptor, SocketAddr) {
+    fn acceptor() -> (Acceptor<EpollEngine<Connection>>, SocketAddr) {
         let waker = || Arc::new(Waker::new(EventFd::new().unwrap()));
         let home = || Home { mailbox: Mailbox::new(), waker: waker(), counters: Default::default() };
         let queues = vec![Queue::new(Bounds { entries: 64, bytes: 1 << 20 }, EventFd::new().unwrap())];
-        let door = Door::new(Arc::new(SlotTable::new(1, 7)), vec![home(), home()], queues, 64, 60_000, Default::default());
-        let door = Arc::new(door);
-        let orders = Arc::new(Orders { max_connections: 1, ..Orders::default() });
+        let (slots, homes) = (Arc::new(SlotTable::new(1, 7)), vec![home(), home()]);
+        let door = Arc::new(Door::new(slots, homes, queues, &Limits::default(), Default::default(), sys::monotonic_ns));
+        let orders = Arc::new(Orders { max_connections: AtomicU64::new(1), ..Orders::default() });
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();

@@ -87,6 +87,12 @@ pub fn full(log: &Log, max_connections: u64) {
     });
 }
 
+pub fn short_of_memory(log: &Log, memory_max: u64) {
+    log.say_seldom(Kind::Memory, Level::Warn, || {
+        format!("memory_max is reached: no more is read within {memory_max} octets until some are given back (raise memory_max, or lower body_max or in_flight_max)")
+    });
+}
+
 /// A panic was caught at the root of a tick or of a thread.
 pub fn fault(log: &Log, place: &str, payload: &(dyn Any + Send)) {
     let text = payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref::<String>().map(String::as_str));

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::Segment;
+use crate::connection::Connection;
 use crate::engine::{Engine, SeatId};
 use crate::topology::lanes::{Lanes, Newcomer};
 use crate::topology::tell;
@@ -25,7 +26,7 @@ impl Intake {
     }
 }
 
-impl Segment {
+impl<E: Engine<Connection>> Segment<E> {
     /// Has another thread accept.
     pub fn take_in(&mut self, lanes: Arc<Lanes>) {
         self.intake = Some(Box::new(Intake { lanes, round: VecDeque::new(), fresh: false }));
