@@ -11,7 +11,7 @@ pub use self::answers::Head;
 
 use self::driven::Driven;
 use crate::accept::address::Place;
-use crate::accept::{Address, Listener};
+use crate::accept::{Address, Listener, PerAddress};
 use crate::connection::{Connection, Memory};
 use crate::engine::clock::Source;
 use crate::engine::sys::{self, EventFd};
@@ -19,7 +19,7 @@ use crate::engine::{Engine, Listening};
 use crate::handoff::host_queue::about_server;
 use crate::handoff::outlet::Way;
 use crate::handoff::{Door, EventSink, Home, HostQueue, Outlet};
-use crate::limits::Limits;
+use crate::limits::{Limits, UNLIMITED};
 use crate::log::{LogSink, Record};
 use crate::memory::fork_mark;
 use crate::memory::mailbox::Mailbox;
@@ -109,7 +109,8 @@ impl Server {
         let seed = RandomState::new().hash_one(number) as u32;
         let slots = Arc::new(SlotTable::new(number, seed));
         let door = Arc::new(Door::new(slots, homes, queues, limits, options.events, clock));
-        let orders = Arc::new(Orders::default());
+        let per_address = (limits.max_connections_per_ip != UNLIMITED).then(|| PerAddress::new(limits.max_connections_per_ip));
+        let orders = Arc::new(Orders { per_address, ..Orders::default() });
         orders.change_limits(limits.clone());
         orders.max_connections.store(connections_max(limits), Ordering::Relaxed);
         let threads = Threads::new(Arc::clone(&orders));
@@ -197,7 +198,9 @@ impl Server {
             let text = format!("cannot listen on descriptor {number}: this server listens on it already (pass one of the host's own)");
             return Err(Failure::new(status, text));
         }
-        life.listeners.push(make()?);
+        let listener = make()?;
+        listener.set_write_timeout(self.options.limits.write_timeout_ms);
+        life.listeners.push(listener);
         Ok(index)
     }
 
@@ -212,6 +215,9 @@ impl Server {
         let mut life = self.life.lock();
         if life.started {
             return Err(Failure::new(INGEST_E_STATE, "the server was started before (make a new one)"));
+        }
+        if life.listeners.is_empty() {
+            return Err(Failure::new(INGEST_E_STATE, "the server has no listener (call ingest_server_listen before)"));
         }
         self.options.check()?;
         let chosen = plans::choose(&self.options)?;

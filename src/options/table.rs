@@ -261,7 +261,13 @@ pub const TABLE: &[Row] = &[
         |o, n| o.limits.max_connections = n,
         "most connections; at it listeners pause; auto is worked out from the descriptor limit, at most 16384",
     )),
-    unbuilt(Kind::Count, "max_connections_per_ip", "unlimited", "unlimited", "most connections from one address; more are reset"),
+    count(
+        "max_connections_per_ip",
+        "unlimited",
+        (1, limits::SLOTS_MAX as u64, NO_LIMIT),
+        |o, n| o.limits.max_connections_per_ip = n,
+        "most connections from one IPv4 address or one /64 of IPv6; more are reset; unix sockets do not count",
+    ),
     of_listener(count(
         "listen_backlog",
         "1024",

@@ -98,7 +98,14 @@ impl<E: Engine<Connection>> Acceptor<E> {
     fn arrived(&mut self, listener: u16, arrival: Arrival) {
         let began_ns = if self.journeys { self.clock.fresh_ns() } else { 0 };
         let is_local = arrival.is_local();
-        let (stream, mut baton) = accept::admit(arrival, listener, self.clock.now_ms());
+        let admitted = accept::admit(arrival, listener, self.orders.per_address.as_ref(), self.clock.now_ms());
+        let (stream, mut baton) = match admitted {
+            Ok(admitted) => admitted,
+            Err(peer) => {
+                self.home().counters.limit_connections_per_ip.add(1);
+                return tell::crowded(&self.orders.log, peer);
+            }
+        };
         // From here on it is the gate's, then a thread's that serves, which counts it out again.
         let open = self.orders.connections.fetch_add(1, Ordering::Relaxed) + 1;
         self.home().counters.connections_accepted.add(1);

@@ -1,6 +1,7 @@
 //! What a server asks of its I/O threads, and what they share about connections.
 #![forbid(unsafe_code)]
 
+use crate::accept::PerAddress;
 use crate::limits::Limits;
 use crate::log::Log;
 use parking_lot::Mutex;
@@ -19,6 +20,8 @@ pub struct Orders {
     /// Connections that all threads together may have.
     pub max_connections: AtomicU64,
     pub connections: AtomicU64,
+    /// Counts the connections of each address; none while these are unlimited.
+    pub per_address: Option<Arc<PerAddress>>,
     /// The limits as they are now, and how often they have changed: the threads look once a tick.
     pub limits: Mutex<Arc<Limits>>,
     pub limits_changes: AtomicU64,

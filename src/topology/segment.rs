@@ -329,6 +329,9 @@ impl<E: Engine<Connection>> Segment<E> {
     /// The limits have changed. What is waited for already ends by the new ones.
     #[cold]
     fn take_on(&mut self, limits: &Limits) {
+        if self.serving.limits.write_timeout_ms != limits.write_timeout_ms {
+            self.engine.change_write_timeout(limits.write_timeout_ms);
+        }
         self.serving.limits = limits.clone();
         for id in self.engine.seats().ids() {
             let deadline = self.engine.seats().baton(id).map(|connection| connection.deadline(limits));

@@ -76,7 +76,14 @@ impl<E: Engine<Connection>> Segment<E> {
     fn arrived(&mut self, listener: u16, arrival: Arrival) {
         let began_ns = if self.serving.journeys() { self.clock.fresh_ns() } else { 0 };
         let is_local = arrival.is_local();
-        let (stream, connection) = accept::admit(arrival, listener, self.clock.now_ms());
+        let admitted = accept::admit(arrival, listener, self.orders.per_address.as_ref(), self.clock.now_ms());
+        let (stream, connection) = match admitted {
+            Ok(admitted) => admitted,
+            Err(peer) => {
+                self.home().counters.limit_connections_per_ip.add(1);
+                return tell::crowded(&self.orders.log, peer);
+            }
+        };
         // Without a place in epoll it cannot be served: dropping the stream closes it.
         let id = match self.engine.seat(stream, is_local, connection) {
             Ok(id) => id,
