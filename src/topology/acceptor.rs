@@ -86,7 +86,10 @@ impl<E: Engine<Connection>> Acceptor<E> {
 
     fn sleep(&mut self) {
         // Here, since it is done after a tick that ended by a panic, too.
-        self.gate.tell();
+        let woken = self.gate.tell();
+        if woken > 0 {
+            self.door.woke(woken);
+        }
         self.home().waker.announce_sleep();
         // The last look: whoever makes room after it sees that we sleep.
         let timeout_ms = if self.paused && self.orders.has_room() { 0 } else { -1 };

@@ -29,7 +29,7 @@ fn counts(threads: &BTreeMap<String, Vec<Client>>) -> Vec<usize> {
 #[test]
 fn an_acceptor_gives_each_thread_its_share() {
     let (_hold, handler) = holding();
-    let server = Server::serve(&[ACCEPTOR, ("io_threads", "4")], Delivery::Inline, handler);
+    let server = Server::serve(&[ACCEPTOR, ("io_threads", "4"), ("spin", "off")], Delivery::Inline, handler);
     let threads = by_thread((0..80).map(|_| server.connect()));
     let counts = counts(&threads);
     assert_eq!(counts.len(), 4, "a thread has none: {counts:?}");
@@ -37,6 +37,8 @@ fn an_acceptor_gives_each_thread_its_share() {
     assert!(counts.iter().all(|count| (17..=23).contains(count)), "{counts:?}");
     let stats = server.stats();
     assert_eq!((stats.connections_accepted, stats.connections_open), (80, 80));
+    // Whoever asks twice before the next one comes leaves the other threads asleep.
+    assert!(stats.wakeups_sent > 0, "nobody slept, or nobody was counted");
     drop(threads);
     assert!(eventually(|| server.stats().connections_open == 0));
     server.finish();
