@@ -2,7 +2,9 @@
 #![forbid(unsafe_code)]
 
 pub mod beyond;
+pub mod coming;
 pub mod conveyor;
+pub mod faults;
 pub mod orders;
 pub mod plans;
 pub mod segment;
