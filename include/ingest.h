@@ -656,7 +656,7 @@ const char *ingest_version(void);
 uint32_t ingest_abi_version(void);
 
 // Whether this build can do something: a protocol ("http1", "http2", "tls"), a topology ("inline",
-// "shards", ...), a listener ("unix", "fd"), a delivery ("queue", "threads"), an engine ("epoll",
+// "shards", "shared", "acceptor"), a listener ("unix", "fd"), a delivery ("queue", "threads"), an engine ("epoll",
 // "uring"), a content-coding ("gzip", "br", "zstd", "deflate") or a way of answering ("stream",
 // "file", "lend", "packed"). A name that nobody knows yet is a feature that this build does not have.
 //
@@ -782,8 +782,9 @@ ingest_status ingest_server_on_events(struct ingest_server *server,
 ingest_status ingest_server_on_log(struct ingest_server *server, ingest_on_log callback, void *userdata);
 
 // Sets a function that is called on each library thread, after it started (1) and before it ends (0).
-// Threads that take part in I/O are named ingest-io-0, ingest-io-1 and so on, those that run the
-// callback of delivery=threads ingest-run-0 and so on. Whatever started also ends, before
+// Threads that take part in I/O are named ingest-io-0, ingest-io-1 and so on, the one that only accepts
+// with topology=acceptor ingest-accept-0, those that run the callback of delivery=threads ingest-run-0
+// and so on. Whatever started also ends, before
 // ingest_server_join returns. The function must return normally, and may call any function but
 // ingest_server_free and ingest_server_join. NULL takes it away again.
 //

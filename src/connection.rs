@@ -6,6 +6,7 @@ pub mod http1;
 pub mod overdue;
 
 use crate::accept::Peer;
+use crate::accept::per_address::Place;
 use crate::connection::http1::Http1;
 use crate::decrypt::Session;
 use crate::engine::{Landing, Outgoing};
@@ -36,6 +37,8 @@ pub struct Connection {
     /// Which listener it came in by.
     pub listener: u16,
     pub peer: Peer,
+    /// Its place among the connections of its address, where these are counted.
+    pub place: Option<Box<Place>>,
     pub session: Session,
     pub inbox: Inbox,
     /// The protocol spoken here, with its open exchanges.
@@ -94,6 +97,7 @@ impl Connection {
         Connection {
             listener,
             peer,
+            place: None,
             session,
             inbox: Inbox::default(),
             protocol: Http1::default(),

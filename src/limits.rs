@@ -9,6 +9,7 @@ pub const UNLIMITED: u64 = u64::MAX;
 pub struct Limits {
     /// Zero until the server starts, then worked out from RLIMIT_NOFILE unless set.
     pub max_connections: u64,
+    pub max_connections_per_ip: u64,
     pub listen_backlog: u64,
     pub accepts_per_wake: u64,
     pub header_timeout_ms: u64,
@@ -42,6 +43,7 @@ impl Default for Limits {
     fn default() -> Self {
         Limits {
             max_connections: 0,
+            max_connections_per_ip: UNLIMITED,
             listen_backlog: 1024,
             accepts_per_wake: 64,
             header_timeout_ms: 10_000,
@@ -113,7 +115,8 @@ pub const FILE_STEP_BYTES: usize = 256 * 1024;
 pub const UNHEALTHY_FAULTS: usize = 100;
 pub const UNHEALTHY_MS: u64 = 60_000;
 /// How long a thread of ours sleeps at most: a host that closes our descriptors takes the wake-up away with them (H16).
-pub const LOOK_UP_MS: i32 = 1000;
+/// Not in unit tests, where a wake-up that is lost has to show.
+pub const LOOK_UP_MS: i32 = if cfg!(test) { 60_000 } else { 1000 };
 /// And a consumer in a queue, of which there are more.
 pub const CONSUMER_LOOK_UP_MS: i64 = 5000;
 /// Most octets that the field lines of one answer hold together; no client takes as much, and what is copied has to be bounded.

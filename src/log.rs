@@ -38,9 +38,11 @@ pub enum Kind {
     Full,
     /// As much memory is in use as may be.
     Memory,
+    /// One address has as many connections as it may.
+    Crowded,
 }
 
-const KINDS: usize = Kind::Memory as usize + 1;
+const KINDS: usize = Kind::Crowded as usize + 1;
 
 /// One line of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]

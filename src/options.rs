@@ -185,9 +185,13 @@ impl Options {
             return refuse("queue_max must be 1 or more and io_threads 256 or less".to_owned());
         }
         match self.topology {
-            Topology::Auto | Topology::Inline | Topology::Shards | Topology::Cut | Topology::CutEach => {}
-            Topology::Shared | Topology::Acceptor | Topology::Dispatch | Topology::Pipeline => {
-                return unsupported(format!("topology {:?} is not built yet (set topology to auto, inline or shards)", self.topology));
+            Topology::Auto | Topology::Inline | Topology::Shards | Topology::Shared | Topology::Acceptor => {}
+            Topology::Cut | Topology::CutEach => {}
+            Topology::Dispatch | Topology::Pipeline => {
+                return unsupported(format!(
+                    "topology {:?} is not built yet (set topology to auto, inline, shards, shared or acceptor)",
+                    self.topology
+                ));
             }
         }
         if self.engine == EngineChoice::Uring {

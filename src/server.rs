@@ -1,6 +1,7 @@
 //! A server's life: new, listen, start, drain, stop, join.
 #![forbid(unsafe_code)]
 
+mod ahead;
 mod answers;
 mod driven;
 mod far;
@@ -10,7 +11,7 @@ pub use self::answers::Head;
 
 use self::driven::Driven;
 use crate::accept::address::Place;
-use crate::accept::{Address, Listener};
+use crate::accept::{Address, Listener, PerAddress};
 use crate::connection::{Connection, Memory};
 use crate::engine::clock::Source;
 use crate::engine::sys::{self, EventFd};
@@ -18,7 +19,7 @@ use crate::engine::{Engine, Listening};
 use crate::handoff::host_queue::about_server;
 use crate::handoff::outlet::Way;
 use crate::handoff::{Door, EventSink, Home, HostQueue, Outlet};
-use crate::limits::Limits;
+use crate::limits::{Limits, UNLIMITED};
 use crate::log::{LogSink, Record};
 use crate::memory::fork_mark;
 use crate::memory::mailbox::Mailbox;
@@ -32,6 +33,8 @@ use crate::status::{
     Failure, INGEST_E_ADDRESS, INGEST_E_ARGUMENT, INGEST_E_BUSY, INGEST_E_GONE, INGEST_E_OPTION, INGEST_E_STATE, INGEST_E_UNSUPPORTED,
     INGEST_OK, ingest_status,
 };
+use crate::topology::acceptor::Acceptor;
+use crate::topology::lanes::Lanes;
 use crate::topology::orders::Orders;
 use crate::topology::plans::{self, Chosen};
 use crate::topology::segment::Segment;
@@ -83,6 +86,8 @@ struct Post<E> {
     number: usize,
     /// Where batons go when the rope is cut.
     pass: Option<Pass>,
+    /// Where newcomers come from when another thread accepts.
+    lanes: Option<Arc<Lanes>>,
 }
 
 impl Server {
@@ -99,12 +104,13 @@ impl Server {
         let count = options.queues as usize;
         let queues = (0..count).map(|_| Ok(Queue::new(Bounds::of(limits), event()?))).collect::<Result<Vec<_>, Failure>>()?;
         let home = || Ok(Home { mailbox: Mailbox::new(), waker: Arc::new(Waker::new(event()?)), counters: Counters::default() });
-        let homes = (0..options.io_threads).map(|_| home()).collect::<Result<Vec<_>, Failure>>()?;
+        let homes = (0..plans::reachable(&options)).map(|_| home()).collect::<Result<Vec<_>, Failure>>()?;
         let number = NUMBERS.fetch_add(1, Ordering::Relaxed) % NUMBER_MAX + 1;
         let seed = RandomState::new().hash_one(number) as u32;
         let slots = Arc::new(SlotTable::new(number, seed));
         let door = Arc::new(Door::new(slots, homes, queues, limits, options.events, clock));
-        let orders = Arc::new(Orders::default());
+        let per_address = (limits.max_connections_per_ip != UNLIMITED).then(|| PerAddress::new(limits.max_connections_per_ip));
+        let orders = Arc::new(Orders { per_address, ..Orders::default() });
         orders.change_limits(limits.clone());
         orders.max_connections.store(connections_max(limits), Ordering::Relaxed);
         let threads = Threads::new(Arc::clone(&orders));
@@ -165,7 +171,7 @@ impl Server {
             Place::Descriptor(number) => Some((number, INGEST_E_ADDRESS)),
             _ => None,
         };
-        self.add_listener(number, || Listener::bind(address, backlog, self.options.io_threads as usize))
+        self.add_listener(number, || Listener::bind(address, backlog, plans::sockets(&self.options)))
     }
 
     /// As `listen`, on a socket of the host's that listens already; it is ours if this succeeds.
@@ -192,7 +198,9 @@ impl Server {
             let text = format!("cannot listen on descriptor {number}: this server listens on it already (pass one of the host's own)");
             return Err(Failure::new(status, text));
         }
-        life.listeners.push(make()?);
+        let listener = make()?;
+        listener.set_write_timeout(self.options.limits.write_timeout_ms);
+        life.listeners.push(listener);
         Ok(index)
     }
 
@@ -218,8 +226,8 @@ impl Server {
             let text = format!("{} queues need as many handler_threads at least (set handler_threads)", self.options.queues);
             return Err(Failure::new(INGEST_E_OPTION, text));
         }
-        let started =
-            hand_out(&life.listeners, chosen.io_threads).and_then(|sockets| self.start_threads(&mut life, chosen, delivery, sockets));
+        let started = hand_out(&life.listeners, chosen.accepting_threads())
+            .and_then(|sockets| self.start_threads(&mut life, chosen, delivery, sockets));
         if started.is_err() {
             self.orders.failed.store(true, Ordering::Relaxed);
             self.orders.stop.store(true, Ordering::Release);
@@ -255,18 +263,23 @@ impl Server {
         let failed =
             |error: std::io::Error| Failure::system(&error, format!("cannot start: {error} (check the limits on descriptors and threads)"));
         let pass = self.start_far(life, chosen)?;
+        let mut sockets = sockets.into_iter();
+        let acceptor = self.acceptor(chosen, &mut sockets)?;
+        let lanes = acceptor.as_ref().map(Acceptor::lanes);
         let mut posts = Vec::new();
-        for (number, sockets) in sockets.into_iter().enumerate() {
-            let engine = self.engine(number, sockets)?;
+        for number in 0..chosen.io_threads {
+            let engine = self.engine(number, sockets.next().unwrap_or_default())?;
             let way = match (&life.sink, delivery) {
                 (Some(sink), Delivery::Inline) => Way::Inline(Arc::clone(sink)),
                 _ => Way::Queues(number),
             };
-            posts.push(Post { engine, way, number, pass: pass.clone() });
+            posts.push(Post { engine, way, number, pass: pass.clone(), lanes: lanes.clone() });
         }
-        debug_assert_eq!(posts.len(), chosen.io_threads);
         for post in posts {
             self.start_io(life, post).map_err(failed)?;
+        }
+        if let Some(acceptor) = acceptor {
+            self.start_ahead(life, acceptor).map_err(failed)?;
         }
         if let (Delivery::Threads, Some(sink)) = (delivery, life.sink.clone()) {
             for number in 0..self.handlers() {
@@ -332,6 +345,9 @@ impl Server {
         let mut segment = Segment::new(post.engine, door, orders, post.number, serving, spinner);
         if let Some(pass) = post.pass {
             segment.cut(pass);
+        }
+        if let Some(lanes) = post.lanes {
+            segment.take_in(lanes);
         }
         segment
     }

@@ -178,6 +178,11 @@ fn h22_a_panic_at_each_step_costs_one_connection_beyond_a_cut() {
     panic_at_each_step(Delivery::Threads, "cut");
 }
 
+#[test]
+fn h22_a_panic_at_each_step_costs_one_connection_behind_an_acceptor() {
+    panic_at_each_step(Delivery::Threads, "acceptor");
+}
+
 /// Answers that come home in one batch, of which the first meets a panic: the others are sent.
 #[test]
 fn h22_a_panic_over_one_answer_spares_those_that_came_with_it() {

@@ -140,7 +140,9 @@ impl<B> EpollEngine<B> {
             }
             return self.go_on_sending(id).map_or(Look::Nothing, Look::Report);
         }
-        if seat.readable { Look::Serve(id) } else { Look::Nothing }
+        // What stands on the ready list is served from there: once a tick, whatever the kernel announces meanwhile. While receives
+        // are paused that list waits, and only the end of a stream is news.
+        if seat.readable && (!seat.listed || self.receives_paused) { Look::Serve(id) } else { Look::Nothing }
     }
 
     /// Serves a readable seat that wants octets.
@@ -295,6 +297,14 @@ impl<B> Engine<B> for EpollEngine<B> {
 
     fn avoid_sendfile(&mut self) {
         self.piecemeal = Some(Vec::new());
+    }
+
+    fn change_write_timeout(&mut self, timeout_ms: u64) {
+        let listeners = self.listeners.iter().map(Listener::descriptor);
+        for socket in listeners.chain(self.seats.descriptors()) {
+            // Unix sockets have nothing of the kind.
+            let _ = sys::set_user_timeout(socket, timeout_ms);
+        }
     }
 
     fn shutdown_write(&mut self, id: SeatId) {

@@ -156,6 +156,9 @@ pub trait Engine<B> {
     fn close(&mut self, seat: SeatId, abort: bool);
     /// `Expired` comes once the time is reached, unless it is moved before.
     fn set_deadline(&mut self, seat: SeatId, at_ms: u64);
+    /// What a kernel has taken and the peer does not acknowledge ends the connection after so long from now on; what an engine without
+    /// one sends is always acknowledged.
+    fn change_write_timeout(&mut self, _timeout_ms: u64) {}
     /// The descriptor that a host polls between turns; from now on `rest` keeps it honest about deadlines.
     fn outside(&mut self) -> io::Result<RawFd>;
     /// Before a host goes back to its own loop: the descriptor becomes readable when the next deadline is due, or at `alarm_ms`.

@@ -145,14 +145,15 @@ pub const TABLE: &[Row] = &[
         "auto",
         "auto,inline,shards,shared,acceptor,dispatch,pipeline",
         |o, v| values::choose(v, &TESTED).or_else(|_| values::choose(v, &TOPOLOGIES)).map(|choice| o.topology = choice),
-        "where the route of a request is cut into threads; auto is inline with one I/O thread, else shards",
+        "where the route of a request is cut into threads; auto is inline with one I/O thread, else shards; with shards each thread \
+         accepts from a socket of its own, with shared all from the same one, with acceptor one thread more accepts for all",
     ),
     count(
         "io_threads",
         "1",
         (1, limits::IO_THREADS_MAX, None),
         |o, n| o.io_threads = narrow(n),
-        "threads that do the library's input and output",
+        "threads that do the library's input and output; the one that only accepts with topology=acceptor comes on top",
     ),
     unbuilt(Kind::Text, "io_threads.cpus", "", "", "processors to pin the I/O threads to, as in 0-3,8; empty does not pin"),
     word(
@@ -260,7 +261,13 @@ pub const TABLE: &[Row] = &[
         |o, n| o.limits.max_connections = n,
         "most connections; at it listeners pause; auto is worked out from the descriptor limit, at most 16384",
     )),
-    unbuilt(Kind::Count, "max_connections_per_ip", "unlimited", "unlimited", "most connections from one address; more are reset"),
+    count(
+        "max_connections_per_ip",
+        "unlimited",
+        (1, limits::SLOTS_MAX as u64, NO_LIMIT),
+        |o, n| o.limits.max_connections_per_ip = n,
+        "most connections from one IPv4 address or one /64 of IPv6; more are reset; unix sockets do not count",
+    ),
     of_listener(count(
         "listen_backlog",
         "1024",

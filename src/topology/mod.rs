@@ -1,10 +1,13 @@
 //! The rope and where it is cut: which thread does which step, as one table of plans.
 #![forbid(unsafe_code)]
 
+pub mod acceptor;
+pub mod balance;
 pub mod beyond;
 pub mod coming;
 pub mod conveyor;
 pub mod faults;
+pub mod lanes;
 pub mod orders;
 pub mod plans;
 pub mod segment;

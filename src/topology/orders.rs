@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::faults::Faults;
+use crate::accept::PerAddress;
 use crate::limits::Limits;
 use crate::log::Log;
 use parking_lot::Mutex;
@@ -20,6 +21,8 @@ pub struct Orders {
     /// Connections that all threads together may have.
     pub max_connections: AtomicU64,
     pub connections: AtomicU64,
+    /// Counts the connections of each address; none while these are unlimited.
+    pub per_address: Option<Arc<PerAddress>>,
     /// The limits as they are now, and how often they have changed: the threads look once a tick.
     pub limits: Mutex<Arc<Limits>>,
     pub limits_changes: AtomicU64,
@@ -37,6 +40,16 @@ impl Orders {
     /// The most connections that all threads together may have.
     pub fn max_connections(&self) -> u64 {
         self.max_connections.load(Ordering::Relaxed)
+    }
+
+    /// Whether another connection may be accepted.
+    pub fn has_room(&self) -> bool {
+        self.connections.load(Ordering::Relaxed) < self.max_connections()
+    }
+
+    /// A connection is over. True when there was no room before.
+    pub fn one_less(&self) -> bool {
+        self.connections.fetch_sub(1, Ordering::Relaxed) >= self.max_connections()
     }
 
     /// Has every thread take these limits on in its next tick. They still have to be woken.

@@ -4,6 +4,7 @@
 mod cut;
 mod events;
 mod faults;
+mod newcomers;
 mod shortage;
 
 use super::coming::Coming;
@@ -65,6 +66,8 @@ pub struct Segment<E> {
     census: Census,
     /// Present when other threads parse.
     cut: Option<Box<cut::Cut>>,
+    /// Present when another thread accepts.
+    intake: Option<Box<newcomers::Intake>>,
 }
 
 /// A connection that is being worked on, and what is known of it should its baton be lost.
@@ -123,6 +126,7 @@ impl<E: Engine<Connection>> Segment<E> {
             limits_known: 0,
             census: Census::default(),
             cut: None,
+            intake: None,
         }
     }
 
@@ -189,6 +193,9 @@ impl<E: Engine<Connection>> Segment<E> {
         if self.cut.is_some() {
             self.let_in();
         }
+        if self.intake.is_some() {
+            self.let_newcomers_in();
+        }
         self.resume_waiting();
         self.engine.time_next_receive(self.serving.wants_timed());
         while let Some(event) = self.next_event() {
@@ -208,7 +215,7 @@ impl<E: Engine<Connection>> Segment<E> {
             self.hand_over();
         }
         self.go_on_touched();
-        if self.closes_idle {
+        if self.closes_idle && !self.expects_newcomers() {
             self.close_idle();
         }
         self.serving.tell(&self.door);
@@ -275,6 +282,16 @@ impl<E: Engine<Connection>> Segment<E> {
         resumes || self.engine.has_ready() || self.serving.has_news() || self.has_arrivals()
     }
 
+    /// Somebody waits to be let in: a baton that is home again, a newcomer, or whoever connects now that there is room again.
+    fn has_arrivals(&self) -> bool {
+        self.has_batons_home() || self.has_newcomers() || self.may_accept_again()
+    }
+
+    /// There is room again since this thread has stopped accepting. Whoever made it may have found this thread awake, or be it.
+    fn may_accept_again(&self) -> bool {
+        self.paused && !self.draining && self.orders.has_room()
+    }
+
     /// Looks for work for a few microseconds before sleeping. Returns how long to wait then.
     fn look_around(&mut self) -> i32 {
         let limit_ns = self.spinner.time_ns();
@@ -296,9 +313,9 @@ impl<E: Engine<Connection>> Segment<E> {
         }
     }
 
-    /// Nobody is connected, and no request waits for room in a queue.
+    /// Nobody is connected or on the way here, and no request waits for room in a queue.
     fn is_drained(&mut self) -> bool {
-        self.engine.seats().taken() == 0 && self.serving.outlet.is_empty()
+        self.engine.seats().taken() == 0 && self.serving.outlet.is_empty() && !self.expects_newcomers()
     }
 
     /// Looks at the server's orders. False when the thread is to end.
@@ -322,7 +339,7 @@ impl<E: Engine<Connection>> Segment<E> {
             let over = self.clock.now_ms() >= self.orders.drain_until_ms.load(Ordering::Relaxed);
             return !over && !self.is_drained();
         }
-        if self.paused && self.orders.connections.load(Ordering::Relaxed) < self.orders.max_connections() {
+        if self.may_accept_again() {
             self.paused = false;
             self.engine.resume_listeners();
         }
@@ -332,6 +349,9 @@ impl<E: Engine<Connection>> Segment<E> {
     /// The limits have changed. What is waited for already ends by the new ones.
     #[cold]
     fn take_on(&mut self, limits: &Limits) {
+        if self.serving.limits.write_timeout_ms != limits.write_timeout_ms {
+            self.engine.change_write_timeout(limits.write_timeout_ms);
+        }
         self.serving.limits = limits.clone();
         for id in self.engine.seats().ids() {
             let deadline = self.engine.seats().baton(id).map(|connection| connection.deadline(limits));
@@ -439,6 +459,7 @@ impl<E: Engine<Connection>> Segment<E> {
             }
         }
         self.call_home();
+        self.turn_newcomers_away();
         self.serving.outlet.clear(&self.door);
         self.hand_over_all();
         // From here on the host's threads free what they give back; what was posted before is the last that comes home.

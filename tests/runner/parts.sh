@@ -92,7 +92,9 @@ part_corpus() {
     return 0
   fi
   make -C examples-c || return 1
-  for topology in inline shards; do
+  local topologies="inline shards"
+  [ "$profile" = full ] && topologies="$topologies shared acceptor"
+  for topology in $topologies; do
     for mode in whole bytes split; do
       echo "corpus, topology $topology, mode $mode"
       ask_corpus "$runner" $topology $mode || status=1
@@ -103,7 +105,7 @@ part_corpus() {
 
 ask_corpus() { # RUNNER TOPOLOGY MODE
   local log=$logs/inspect.out server port="" status threads=1 tries=0
-  [ "$2" = shards ] && threads=2
+  [ "$2" != inline ] && threads=2
   examples-c/build/inspect --listen http://127.0.0.1:0 --set "topology=$2" --set "io_threads=$threads" >"$log" &
   server=$!
   while [ -z "$port" ] && [ $tries -lt 100 ] && kill -0 $server 2>/dev/null; do

@@ -77,7 +77,7 @@ impl<E: Engine<Connection>> Segment<E> {
     }
 
     /// Whether batons wait to be let in.
-    pub(super) fn has_arrivals(&self) -> bool {
+    pub(super) fn has_batons_home(&self) -> bool {
         self.cut.as_ref().is_some_and(|cut| cut.has_arrivals(self.number))
     }
 

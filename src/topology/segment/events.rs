@@ -77,7 +77,14 @@ impl<E: Engine<Connection>> Segment<E> {
         let began_ns = if self.serving.journeys() { self.clock.fresh_ns() } else { 0 };
         fail_point!("accept");
         let is_local = arrival.is_local();
-        let (stream, connection) = accept::admit(arrival, listener, self.clock.now_ms());
+        let admitted = accept::admit(arrival, listener, self.orders.per_address.as_ref(), self.clock.now_ms());
+        let (stream, connection) = match admitted {
+            Ok(admitted) => admitted,
+            Err(peer) => {
+                self.home().counters.limit_connections_per_ip.add(1);
+                return tell::crowded(&self.orders.log, peer);
+            }
+        };
         // Without a place in epoll it cannot be served: dropping the stream closes it.
         let id = match self.engine.seat(stream, is_local, connection) {
             Ok(id) => id,
@@ -223,11 +230,7 @@ impl<E: Engine<Connection>> Segment<E> {
     }
 
     pub(super) fn one_less(&mut self) {
-        let before = self.orders.connections.fetch_sub(1, Ordering::Relaxed);
-        if before >= self.orders.max_connections() {
-            // Threads that stopped accepting at the cap may be asleep.
-            self.door.wake_homes();
-        }
+        self.make_room();
         let counters = &self.home().counters;
         counters.connections_open.set(counters.connections_open.get().saturating_sub(1));
     }
