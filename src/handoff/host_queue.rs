@@ -30,13 +30,15 @@ pub struct HostQueue {
     /// Threads inside `poll` or `wait`; the queue must outlive their stay.
     inside: AtomicUsize,
     packed_inline_max: u64,
+    /// What sleepers are woken by lies at or above this number.
+    fd_floor: RawFd,
     /// When it was closed, in milliseconds of the monotonic clock; zero before.
     closed_ms: AtomicU64,
 }
 
 impl HostQueue {
-    pub fn new(door: Arc<Door>, index: usize, packed_inline_max: u64) -> Self {
-        HostQueue { door, index, inside: AtomicUsize::new(0), packed_inline_max, closed_ms: AtomicU64::new(0) }
+    pub fn new(door: Arc<Door>, index: usize, packed_inline_max: u64, fd_floor: RawFd) -> Self {
+        HostQueue { door, index, inside: AtomicUsize::new(0), packed_inline_max, fd_floor, closed_ms: AtomicU64::new(0) }
     }
 
     fn queue(&self) -> &Queue<EventFd> {
@@ -102,7 +104,7 @@ impl HostQueue {
                 return found;
             }
             let sated = self.door.in_flight_room() == 0;
-            let (signal, nudges) = match self.queue().fall_asleep(sated, announced, || EventFd::new().ok()) {
+            let (signal, nudges) = match self.queue().fall_asleep(sated, announced, || EventFd::above(self.fd_floor).ok()) {
                 None => return INGEST_E_SYSTEM,
                 Some(Sleep::Work) => continue,
                 Some(Sleep::Nudged) => return 0,

@@ -21,7 +21,7 @@ impl Server {
         // Each I/O thread may accept one more before it sees that the cap is reached.
         let connections = usize::try_from(self.orders.max_connections).unwrap_or(usize::MAX).saturating_add(chosen.io_threads);
         let wakers: Vec<_> = self.door.homes().iter().map(|home| Arc::clone(&home.waker)).collect();
-        let pass = Belts::lay(connections, chosen.far_threads, &wakers).map_err(failed)?;
+        let pass = Belts::lay(connections, chosen.far_threads, &wakers, self.options.descriptor_floor()).map_err(failed)?;
         for number in 0..chosen.far_threads {
             let far = Beyond::new(&self.options, Arc::clone(pass.belts()), Arc::clone(&self.orders), number);
             life.threads.start(&self.roll, format!("ingest-parse-{number}"), false, move || far.run(), |_| {}).map_err(failed)?;

@@ -386,6 +386,7 @@ impl Segment {
 
     /// The last tick: whoever is still connected is let go, and no request is left open.
     pub fn end(mut self) {
+        self.engine.close_listeners();
         for id in self.engine.seats().ids() {
             if let Some(mut connection) = self.engine.seats().take_baton(id) {
                 self.close(id, &mut connection);

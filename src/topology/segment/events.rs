@@ -7,8 +7,10 @@ use crate::connection::overdue::Overdue;
 use crate::connection::{Connection, Ending};
 use crate::engine::{Arrival, Engine, Event, SeatId, Window, sys};
 use crate::parse::refusal::Refusal;
+use crate::request::INGEST_EVENT_FAULT;
 use crate::respond;
 use crate::topology::tell;
+use std::io;
 use std::sync::atomic::Ordering;
 
 const HEAD_TIMEOUT: Refusal = Refusal::new(408, "the request did not arrive in time");
@@ -54,8 +56,19 @@ impl Segment {
                 });
             }
             Event::Expired(seat) => self.expired(seat),
-            // The engine pauses an exhausted listener by itself and tries again.
-            Event::ListenerFailed(listener, error) => tell::listener_failed(&self.orders.log, listener, &error),
+            Event::ListenerFailed(listener, error) => self.listener_failed(listener, &error),
+        }
+    }
+
+    /// The engine pauses an exhausted listener by itself and tries again; one that is broken was given up.
+    fn listener_failed(&mut self, listener: u16, error: &io::Error) {
+        if self.orders.drain.load(Ordering::Acquire) || self.orders.stop.load(Ordering::Acquire) {
+            // Another thread has shut the socket that both accept from.
+            return;
+        }
+        tell::listener_failed(&self.orders.log, listener, error);
+        if sys::accept_broken(error) {
+            self.serving.outlet.say(&self.door, INGEST_EVENT_FAULT);
         }
     }
 
