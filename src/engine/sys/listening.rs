@@ -106,11 +106,11 @@ pub fn accept(listener: RawFd, floor: RawFd) -> io::Result<(OwnedFd, Option<Sock
     Ok((raise(stream, floor)?, address_of(&raw)))
 }
 
-/// Whether this process may accept at all: a filter (seccomp) that forbids the call is better heard of at the start (limits, S24).
+/// Whether there is such a call: a filter (seccomp) that takes it away is better heard of at the start (limits, S24).
 pub fn may_accept() -> io::Result<()> {
     // SAFETY: no pointers are passed, and there is no descriptor -1, which is what the kernel says if it gets as far as looking.
     match own(unsafe { libc::accept4(-1, std::ptr::null_mut(), std::ptr::null_mut(), libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC) }) {
-        Err(error) if error.raw_os_error() != Some(libc::EBADF) => Err(error),
+        Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => Err(error),
         _ => Ok(()),
     }
 }
