@@ -338,7 +338,8 @@ impl Server {
     fn start_handler(&self, life: &mut Life, number: usize, sink: Arc<dyn EventSink>) -> std::io::Result<()> {
         let queues = Arc::clone(&self.queues);
         let batch_max = self.options.batch_max as usize;
-        let work = move || threads::handle(&queues[number % queues.len()], &*sink, batch_max);
+        let sleeper = queues[number % queues.len()].sleeper()?;
+        let work = move || threads::handle(&queues[number % queues.len()], &*sink, batch_max, sleeper);
         life.threads.start(&self.roll, format!("ingest-run-{number}"), false, work, |_| {})
     }
 

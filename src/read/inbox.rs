@@ -10,6 +10,8 @@ const STEP_BYTES: usize = 4 * 1024;
 #[derive(Debug, Default)]
 pub struct Inbox {
     carried: Vec<u8>,
+    /// There was no memory for octets that had come: they are lost, so the connection has to end.
+    starved: bool,
 }
 
 impl Inbox {
@@ -32,7 +34,7 @@ impl Inbox {
         }
         let mut buffer = std::mem::take(&mut self.carried);
         if buffer.capacity() - buffer.len() < STEP_BYTES && buffer.try_reserve(STEP_BYTES).is_err() {
-            // Without memory the window stays full, nothing can be received, and the head's deadline ends it.
+            // Without memory the window stays full; nothing can be received, which the caller sees.
             buffer.shrink_to_fit();
         }
         let most = buffer.capacity() - buffer.len();
@@ -44,9 +46,18 @@ impl Inbox {
         self.carried = buffer;
     }
 
-    /// Keeps octets for later.
+    /// Keeps octets for later, if there is memory for them.
     pub fn carry(&mut self, octets: &[u8]) {
+        if self.carried.try_reserve(octets.len()).is_err() {
+            self.starved = true;
+            return;
+        }
         self.carried.extend_from_slice(octets);
+    }
+
+    /// Whether octets were lost; said once.
+    pub fn take_starved(&mut self) -> bool {
+        std::mem::take(&mut self.starved)
     }
 
     /// Forgets the first octets; gives the memory back when nothing is left.

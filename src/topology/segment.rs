@@ -4,6 +4,8 @@
 mod cut;
 mod events;
 
+pub use events::NO_MEMORY;
+
 use super::orders::Orders;
 use super::serving::Serving;
 use super::spinner::Spinner;
@@ -386,7 +388,10 @@ impl Segment {
 
     /// The last tick: whoever is still connected is let go, and no request is left open.
     pub fn end(mut self) {
-        self.engine.close_listeners();
+        if !self.orders.failed.load(Ordering::Relaxed) {
+            // Else the next start has the same sockets.
+            self.engine.close_listeners();
+        }
         for id in self.engine.seats().ids() {
             if let Some(mut connection) = self.engine.seats().take_baton(id) {
                 self.close(id, &mut connection);

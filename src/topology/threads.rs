@@ -3,7 +3,7 @@
 
 use super::orders::Orders;
 use super::tell;
-use crate::engine::sys;
+use crate::engine::sys::{self, EventFd};
 use crate::handoff::{EventSink, HostQueue};
 use crate::request::ingest_event;
 use crate::status::INGEST_E_INTERRUPTED;
@@ -151,10 +151,11 @@ impl Threads {
 }
 
 /// What a handler thread does: exactly the loop of a host that polls.
-pub fn handle(queue: &HostQueue, sink: &dyn EventSink, batch_max: usize) {
+pub fn handle(queue: &HostQueue, sink: &dyn EventSink, batch_max: usize, sleeper: EventFd) {
+    let mut sleeper = Some(sleeper);
     let mut events: Vec<ingest_event> = Vec::with_capacity(batch_max);
     loop {
-        let count = queue.wait_into(&mut events);
+        let count = queue.wait_into(&mut events, &mut sleeper);
         if count < 0 && count != INGEST_E_INTERRUPTED {
             return;
         }

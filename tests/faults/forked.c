@@ -124,9 +124,10 @@ static int hold(ingest_server *server)
             if (child == 0)
                 _exit(read(0, &octet, 1) > 0);
         }
-        if (event.request->target.len == 5 && memcmp(event.request->target.ptr, "/stop", 5) == 0)
-            ingest_server_drain(server, 0);
+        int stops = event.request->target.len == 5 && memcmp(event.request->target.ptr, "/stop", 5) == 0;
         ingest_respond_bytes(server, event.token, 200, "text/plain", "ok", 2);
+        if (stops)
+            ingest_server_drain(server, -1);
     }
     ingest_server_join(server, -1);
     printf("freed %d\n", (int)ingest_server_free(server));

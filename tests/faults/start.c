@@ -134,7 +134,8 @@ int main(int count, char **arguments)
         /* The same server is asked again: what the failed start had must be free. */
         while (started < 0 && try++ < TRIES) {
             error.status = started;
-            failed("start", &error, made, tasks);
+            /* A server that is driven keeps its epoll instance from the first call on; only its end gives it back. */
+            failed("start", &error, turns ? descriptors() : made, tasks);
             started = turns ? ingest_server_fd(server) : ingest_server_start(server, &error);
         }
         if (started < 0)

@@ -5,7 +5,7 @@ use super::Segment;
 use crate::accept;
 use crate::connection::overdue::Overdue;
 use crate::connection::{Connection, Ending};
-use crate::engine::{Arrival, Engine, Event, SeatId, Window, sys};
+use crate::engine::{Arrival, Engine, Event, Landing, SeatId, Window, sys};
 use crate::parse::refusal::Refusal;
 use crate::request::INGEST_EVENT_FAULT;
 use crate::respond;
@@ -13,6 +13,7 @@ use crate::topology::tell;
 use std::io;
 use std::sync::atomic::Ordering;
 
+pub const NO_MEMORY: Refusal = Refusal::new(503, "no memory for the request, try again later");
 const HEAD_TIMEOUT: Refusal = Refusal::new(408, "the request did not arrive in time");
 const BODY_TIMEOUT: Refusal = Refusal::new(408, "the body did not arrive in time");
 const QUEUE_TIMEOUT: Refusal = Refusal::new(503, "waited too long in the queue, try again later");
@@ -172,6 +173,9 @@ impl Segment {
 
     /// Everything that may follow a change: write answers, send them, end, or ask for more octets. Brings the baton home.
     pub(super) fn go_on(&mut self, id: SeatId, mut connection: Box<Connection>) {
+        if connection.inbox.take_starved() {
+            connection.protocol.refuse(NO_MEMORY);
+        }
         let counters = &self.door.homes()[self.number].counters;
         self.serving.flush(id, &mut connection, &mut self.engine, counters);
         if connection.ending == Ending::AfterFlush && !connection.sending {
@@ -185,6 +189,11 @@ impl Segment {
             // What was carried over comes first; the kernel is asked for more once it has been looked at.
             self.resume.push(id);
         } else if let Some(landing) = connection.landing(&self.serving.limits) {
+            if matches!(landing, Landing::Buffer(_, 0)) {
+                // No memory for what comes next. Once it is refused nothing is wanted but what lingers, in the slab.
+                connection.protocol.refuse(NO_MEMORY);
+                return self.go_on(id, connection);
+            }
             connection.receiving = true;
             self.engine.receive(id, landing);
         }

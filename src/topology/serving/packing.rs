@@ -7,6 +7,7 @@ use crate::connection::{Connection, Ending, Memory};
 use crate::decrypt;
 use crate::engine::{SeatId, Window};
 use crate::read;
+use crate::topology::segment::NO_MEMORY;
 use crate::topology::trip::Luggage;
 
 /// What a receive brought: where it is, the slab, and what it took. `None` when there is only what was carried over.
@@ -30,6 +31,10 @@ impl Serving {
                 window => {
                     if let Some(count) = read::absorb(&mut connection.inbox, window, slab) {
                         let plain = decrypt::open(&mut connection.session, &slab[..count]);
+                        if luggage.octets.try_reserve(plain).is_err() {
+                            connection.protocol.refuse(NO_MEMORY);
+                            return false;
+                        }
                         luggage.octets.extend_from_slice(&slab[..plain]);
                     } else {
                         decrypt::open(&mut connection.session, connection.inbox.octets());
