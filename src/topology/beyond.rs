@@ -46,7 +46,7 @@ impl Beyond {
     pub fn new(options: &Options, belts: Arc<Belts>, orders: Arc<Orders>, number: usize) -> Self {
         let bench = Bench {
             limits: options.limits.clone(),
-            sketch: Sketch::default(),
+            sketch: Sketch::roomy(),
             pool: Pool::new(),
             mode: options.journey,
             serial: options.pipeline_unsafe == PipelineUnsafe::Serial,

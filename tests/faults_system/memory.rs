@@ -150,14 +150,18 @@ fn s09_memory_that_is_refused_costs_a_connection_at_most() {
         ];
         for (delivery, options) in shapes {
             let mut refused = 0;
+            // For whoever looks for more: other sizes, one number, and where it is refused (WHERE=1).
+            let size = std::env::var("SIZE").map_or(SIZE, |text| text.parse().expect("a number"));
             let step = if full() { 1 } else { 5 };
             let only = std::env::var("ONLY").ok().map(|text| text.parse::<i64>().expect("a number"));
             for chosen in only.map_or((0..300).step_by(step), |only| (only..only + 1).step_by(1)) {
                 // A fresh server each time, so that nothing is to be had from what an earlier round has left in its pools.
                 let server = serve(options, delivery);
+                // What a thread has from its start on is another matter: it runs once it has served.
+                assert_eq!(Client::connect(server.port()).get("/first").text(), "xx");
                 LEFT.store(chosen, Ordering::Relaxed);
                 REFUSED.store(0, Ordering::Relaxed);
-                LEAST.store(std::env::var("SIZE").map_or(SIZE, |s| s.parse().unwrap()), Ordering::Relaxed);
+                LEAST.store(size, Ordering::Relaxed);
                 eprintln!("refusing number {chosen} of {delivery:?} {options:?}");
                 everything_large(server.port());
                 LEAST.store(usize::MAX, Ordering::Relaxed);
