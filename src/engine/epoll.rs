@@ -5,9 +5,9 @@ mod listening;
 mod sending;
 
 use self::listening::Listeners;
+use super::deadlines::Deadlines;
 use super::seats::{SeatId, Seats};
 use super::sys::{self, EventFd, Interest, PollEvent, Poller, TimerFd};
-use super::timers::TimerWheel;
 use super::transfer::{Pushed, push_out, receive};
 use super::{Engine, Event, Landing, Listening, Outgoing, Sending};
 use crate::memory::waker::{Signal, Waker};
@@ -43,8 +43,7 @@ pub struct EpollEngine<B> {
     /// Where files are read to when the kernel may not send them by itself.
     piecemeal: Option<Vec<u8>>,
     listeners: Listeners,
-    timers: TimerWheel,
-    expired: Vec<u64>,
+    deadlines: Deadlines,
     timed: bool,
     receives_paused: bool,
     /// Only for hosts that poll us: the next deadline as a descriptor, and what it is set to.
@@ -81,8 +80,7 @@ impl<B> EpollEngine<B> {
             piecemeal: None,
             listeners: Listeners::new(accepts_per_wake, floor, now_ms),
             floor,
-            timers: TimerWheel::new(now_ms),
-            expired: Vec::with_capacity(EVENTS),
+            deadlines: Deadlines::new(now_ms),
             timed: false,
             receives_paused: false,
             alarm: None,
@@ -128,7 +126,9 @@ impl<B> EpollEngine<B> {
             }
             return self.go_on_sending(id).map_or(Look::Nothing, Look::Report);
         }
-        if seat.readable { Look::Serve(id) } else { Look::Nothing }
+        // What stands on the ready list is served from there: once a tick, whatever the kernel announces meanwhile. While receives
+        // are paused that list waits, and only the end of a stream is news.
+        if seat.readable && (!seat.listed || self.receives_paused) { Look::Serve(id) } else { Look::Nothing }
     }
 
     /// Serves a readable seat that wants octets.
@@ -279,6 +279,14 @@ impl<B> Engine<B> for EpollEngine<B> {
         self.piecemeal = Some(Vec::new());
     }
 
+    fn change_write_timeout(&mut self, timeout_ms: u64) {
+        let listeners = self.listeners.descriptors();
+        for socket in listeners.chain(self.seats.descriptors()) {
+            // Unix sockets have nothing of the kind.
+            let _ = sys::set_user_timeout(socket, timeout_ms);
+        }
+    }
+
     fn shutdown_write(&mut self, id: SeatId) {
         if let Some(stream) = self.seats.get(id).and_then(|seat| seat.stream.as_ref()) {
             sys::shutdown_write(stream.as_raw_fd());
@@ -300,13 +308,7 @@ impl<B> Engine<B> for EpollEngine<B> {
     }
 
     fn set_deadline(&mut self, id: SeatId, at_ms: u64) {
-        let Some(seat) = self.seats.get(id) else { return };
-        seat.deadline_ms = at_ms;
-        // An entry that is due earlier looks at the deadline again, so pushing it back costs nothing here.
-        if at_ms != 0 && (seat.armed_ms == 0 || at_ms < seat.armed_ms) {
-            seat.armed_ms = at_ms;
-            self.timers.insert(at_ms, id.word());
-        }
+        self.deadlines.set(&mut self.seats, id, at_ms);
     }
 
     fn wait(&mut self, now_ms: u64, timeout_ms: i32) -> io::Result<()> {
@@ -314,7 +316,7 @@ impl<B> Engine<B> for EpollEngine<B> {
         if self.has_ready() {
             limit = 0;
         }
-        if let Some(next) = self.timers.next_in_ms(now_ms) {
+        if let Some(next) = self.deadlines.next_in_ms(now_ms) {
             limit = limit.min(next.max(1));
         }
         limit = limit.min(self.listeners.patience_ms(now_ms));
@@ -337,10 +339,11 @@ impl<B> Engine<B> for EpollEngine<B> {
         Ok(self.poller.descriptor())
     }
 
-    fn rest(&mut self, now_ms: u64) {
+    fn rest(&mut self, now_ms: u64, alarm_ms: Option<u64>) {
         let until_ms = self.listeners.paused_until_ms;
         let paused = (until_ms != 0).then(|| until_ms.saturating_sub(now_ms));
-        let next = self.timers.next_in_ms(now_ms).into_iter().chain(paused).min();
+        let alarm = alarm_ms.map(|at_ms| at_ms.saturating_sub(now_ms));
+        let next = self.deadlines.next_in_ms(now_ms).into_iter().chain(paused).chain(alarm).min();
         let Some((timer, set)) = &mut self.alarm else { return };
         let at_ms = next.map_or(0, |left| now_ms + left.max(1));
         // Setting it is a system call; deadlines that only move back leave the wheel, and so this, as it is.
@@ -387,7 +390,7 @@ impl<B> Engine<B> for EpollEngine<B> {
             if self.listeners.accepting.is_some() {
                 continue;
             }
-            return self.next_expired(now_ms).or_else(|| self.next_lost_listener(now_ms));
+            return self.deadlines.next(&mut self.seats, now_ms).or_else(|| self.next_lost_listener(now_ms));
         }
     }
 }
@@ -428,30 +431,6 @@ impl<B> EpollEngine<B> {
                     return Some(event);
                 }
             }
-        }
-        None
-    }
-
-    fn next_expired(&mut self, now_ms: u64) -> Option<Event> {
-        let expired = &mut self.expired;
-        self.timers.advance(now_ms, |word| expired.push(word));
-        while let Some(word) = self.expired.pop() {
-            let id = SeatId::from_word(word);
-            let Some(seat) = self.seats.get(id) else { continue };
-            if seat.armed_ms > now_ms {
-                // A later entry of the same seat stands for it.
-                continue;
-            }
-            seat.armed_ms = 0;
-            if seat.deadline_ms == 0 {
-                continue;
-            }
-            if seat.deadline_ms <= now_ms {
-                seat.deadline_ms = 0;
-                return Some(Event::Expired(id));
-            }
-            let at_ms = seat.deadline_ms;
-            self.set_deadline(id, at_ms);
         }
         None
     }

@@ -2,8 +2,11 @@
 #![deny(unsafe_code)]
 
 pub mod clock;
+mod deadlines;
 pub mod epoll;
 pub mod seats;
+#[doc(hidden)]
+pub mod sim;
 pub mod sys;
 pub mod timers;
 mod transfer;
@@ -154,10 +157,13 @@ pub trait Engine<B> {
     fn close(&mut self, seat: SeatId, abort: bool);
     /// `Expired` comes once the time is reached, unless it is moved before.
     fn set_deadline(&mut self, seat: SeatId, at_ms: u64);
+    /// What a kernel has taken and the peer does not acknowledge ends the connection after so long from now on; what an engine without
+    /// one sends is always acknowledged.
+    fn change_write_timeout(&mut self, _timeout_ms: u64) {}
     /// The descriptor that a host polls between turns; from now on `rest` keeps it honest about deadlines.
     fn outside(&mut self) -> io::Result<RawFd>;
-    /// Before a host goes back to its own loop: the descriptor becomes readable when the next deadline is due.
-    fn rest(&mut self, now_ms: u64);
+    /// Before a host goes back to its own loop: the descriptor becomes readable when the next deadline is due, or at `alarm_ms`.
+    fn rest(&mut self, now_ms: u64, alarm_ms: Option<u64>);
     /// Waits for events, at most so long (-1: for ever), less when a deadline is due before. A signal ends it with an error.
     fn wait(&mut self, now_ms: u64, timeout_ms: i32) -> io::Result<()>;
     /// Looks for events without waiting; what is found is kept for `reap`, and the next `wait` adds nothing.

@@ -42,6 +42,14 @@ impl HostQueue {
         HostQueue { door, index, inside: AtomicUsize::new(0), packed_inline_max, fd_floor, closed_ms: AtomicU64::new(0) }
     }
 
+    fn now_ns(&self) -> u64 {
+        self.door.clock()()
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.now_ns() / 1_000_000
+    }
+
     fn queue(&self) -> &Queue<EventFd> {
         &self.door.queues()[self.index]
     }
@@ -110,7 +118,7 @@ impl HostQueue {
         own: &mut dyn FnMut() -> Option<EventFd>,
         put: &mut dyn FnMut(ingest_event),
     ) -> i32 {
-        let deadline_ms = (timeout_ms >= 0).then(|| now_ms() + timeout_ms as u64);
+        let deadline_ms = (timeout_ms >= 0).then(|| self.now_ms() + timeout_ms as u64);
         loop {
             let (found, announced) = self.grab(capacity, true, put);
             if found != 0 {
@@ -131,7 +139,7 @@ impl HostQueue {
                 }
                 continue;
             }
-            let mut left = deadline_ms.map_or(-1, |deadline| deadline.saturating_sub(now_ms()) as i64);
+            let mut left = deadline_ms.map_or(-1, |deadline| deadline.saturating_sub(self.now_ms()) as i64);
             // Nobody says when the thread of a busy consumer ends, or has become too slow to wait for after the end.
             let news_waits = !self.door.events().is_empty() && self.queue().notices() > 0;
             if news_waits || self.closed_ms.load(Ordering::Relaxed) != 0 {
@@ -144,7 +152,7 @@ impl HostQueue {
             if slept.is_err() {
                 return INGEST_E_INTERRUPTED;
             }
-            if deadline_ms.is_some_and(|deadline| now_ms() >= deadline) {
+            if deadline_ms.is_some_and(|deadline| self.now_ms() >= deadline) {
                 return self.grab(capacity, true, put).0;
             }
         }
@@ -153,7 +161,7 @@ impl HostQueue {
     /// Takes back what the host has not begun: to the front, in the old order, under new tokens. Returns how many were
     /// still open; the memory of the others is the library's again all the same.
     pub fn give_back(&self, tokens: &[ingest_token]) -> i32 {
-        let now_ns = sys::monotonic_ns();
+        let now_ns = self.now_ns();
         let mut back = 0;
         for &token in tokens.iter().rev() {
             let Ok((token, weight)) = self.door.slots().requeue(token, self.door.events().marks()) else {
@@ -188,7 +196,7 @@ impl HostQueue {
 
     /// Nothing comes any more; everyone who waits returns.
     pub fn close(&self) {
-        let _ = self.closed_ms.compare_exchange(0, now_ms().max(1), Ordering::Relaxed, Ordering::Relaxed);
+        let _ = self.closed_ms.compare_exchange(0, self.now_ms().max(1), Ordering::Relaxed, Ordering::Relaxed);
         self.queue().close(self.door.events().has(INGEST_EVENT_STOPPED).then_some(INGEST_EVENT_STOPPED));
     }
 
@@ -211,7 +219,7 @@ impl HostQueue {
             return Asked::default();
         }
         let closed_ms = self.closed_ms.load(Ordering::Relaxed);
-        let impatient = closed_ms != 0 && now_ms() >= closed_ms + LAST_NEWS_MS;
+        let impatient = closed_ms != 0 && self.now_ms() >= closed_ms + LAST_NEWS_MS;
         let asker = Asker { queue: self.index as u32, thread: sys::thread_number(), lives: sys::thread_lives, impatient };
         let slots = self.door.slots();
         let mut strays = Vec::new();
@@ -278,7 +286,7 @@ impl HostQueue {
                 }
             };
             if now_ns == 0 {
-                now_ns = sys::monotonic_ns();
+                now_ns = self.now_ns();
             }
             let mut opened = 0;
             for entry in &entries[..count] {
@@ -322,7 +330,7 @@ impl HostQueue {
                 return self.nothing_for(packer, filled, taken);
             };
             if now_ns == 0 {
-                now_ns = sys::monotonic_ns();
+                now_ns = self.now_ns();
             }
             let before = filled;
             let refused = entries[..count].iter().position(|entry| {
@@ -404,8 +412,4 @@ pub fn about_server(kind: u16) -> ingest_event {
 /// How many, as the C functions say it.
 fn count_of(events: usize) -> i32 {
     i32::try_from(events).unwrap_or(i32::MAX)
-}
-
-fn now_ms() -> u64 {
-    sys::monotonic_ns() / 1_000_000
 }

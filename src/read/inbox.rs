@@ -10,8 +10,6 @@ const STEP_BYTES: usize = 4 * 1024;
 #[derive(Debug, Default)]
 pub struct Inbox {
     carried: Vec<u8>,
-    /// There was no memory for octets that had come: they are lost, so the connection has to end.
-    starved: bool,
 }
 
 impl Inbox {
@@ -46,18 +44,14 @@ impl Inbox {
         self.carried = buffer;
     }
 
-    /// Keeps octets for later, if there is memory for them.
-    pub fn carry(&mut self, octets: &[u8]) {
-        if self.carried.try_reserve(octets.len()).is_err() {
-            self.starved = true;
-            return;
+    /// Keeps octets for later. False when the allocator has no memory: then they are lost, and nothing after them can be understood.
+    #[must_use]
+    pub fn carry(&mut self, octets: &[u8]) -> bool {
+        let has_room = self.carried.try_reserve(octets.len()).is_ok();
+        if has_room {
+            self.carried.extend_from_slice(octets);
         }
-        self.carried.extend_from_slice(octets);
-    }
-
-    /// Whether octets were lost; said once.
-    pub fn take_starved(&mut self) -> bool {
-        std::mem::take(&mut self.starved)
+        has_room
     }
 
     /// Forgets the first octets; gives the memory back when nothing is left.

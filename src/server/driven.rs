@@ -2,10 +2,13 @@
 #![forbid(unsafe_code)]
 
 use super::{Post, Server};
+use crate::connection::Connection;
 use crate::engine::epoll::EpollEngine;
-use crate::engine::{Engine, Listening, sys};
+use crate::engine::sys::EventFd;
+use crate::engine::{Engine, Listening};
 use crate::handoff::HostQueue;
 use crate::handoff::outlet::Way;
+use crate::memory::waker::Waker;
 use crate::options::{Delivery, Spin};
 use crate::status::{Failure, INGEST_E_INTERRUPTED, INGEST_E_STATE, INGEST_E_STOPPED, ingest_status};
 use crate::topology::plans::{self, Crew};
@@ -21,7 +24,7 @@ pub(super) enum Driven {
     #[default]
     Not,
     /// The host; a segment never leaves this place.
-    Running(Box<Segment>),
+    Running(Box<Segment<EpollEngine<Connection>>>),
     /// It was the host, and there is nothing left to run.
     Over,
 }
@@ -79,14 +82,24 @@ impl Server {
 
     fn driven_by_host<'a>(&self, driven: &'a mut Driven) -> Result<&'a mut Driven, ingest_status> {
         if matches!(driven, Driven::Not) {
-            let segment = self.first_turn().map_err(|failure| failure.status)?;
+            let segment = self.first_turn(|sockets| self.engine(0, sockets)).map_err(|failure| failure.status)?;
             *driven = Driven::Running(Box::new(segment));
         }
         Ok(driven)
     }
 
+    /// The segment of a server that is driven by turns, on an engine that is not the kernel's (`tests/simulate.rs`). Whoever has it
+    /// takes the turns, and ends it.
+    #[doc(hidden)]
+    pub fn segment_on<E: Engine<Connection>>(&self, make: impl FnOnce(Arc<Waker<EventFd>>) -> E) -> Result<Segment<E>, Failure> {
+        self.first_turn(|_| Ok(make(Arc::clone(&self.door.homes()[0].waker))))
+    }
+
     /// Everything that `start` does, but no thread.
-    fn first_turn(&self) -> Result<Segment, Failure> {
+    fn first_turn<E: Engine<Connection>>(
+        &self,
+        make: impl FnOnce(Vec<(u16, Listening)>) -> Result<E, Failure>,
+    ) -> Result<Segment<E>, Failure> {
         let wrong = |text: &str| Failure::new(INGEST_E_STATE, text);
         let mut life = self.life.lock();
         if life.started {
@@ -94,7 +107,7 @@ impl Server {
         }
         self.options.check()?;
         let chosen = plans::choose(&self.options)?;
-        if chosen.plan.crew != Crew::One || chosen.far_threads > 0 || self.options.delivery == Delivery::Threads {
+        if chosen.plan.home != Crew::One || chosen.ahead_threads + chosen.far_threads > 0 || self.options.delivery == Delivery::Threads {
             return Err(wrong("a server that is driven by turns has no threads (set topology=inline, and delivery to inline or queue)"));
         }
         let way = match (&life.sink, self.options.delivery) {
@@ -104,7 +117,7 @@ impl Server {
             _ => Way::Queues(0),
         };
         let mut sockets = super::hand_out(&life.listeners, 1)?;
-        let mut engine = self.engine(0, sockets.pop().unwrap_or_default())?;
+        let mut engine = make(sockets.pop().unwrap_or_default())?;
         engine.avoid_sendfile();
         self.door.drive_by_host();
         life.started = true;
@@ -116,21 +129,22 @@ impl Server {
         // Spinning would keep the host from its own loop.
         let mut options = self.options.clone();
         options.spin = Spin::Off;
-        Ok(Server::segment(options, Arc::clone(&self.door), Arc::clone(&self.orders), Post { engine, way, number: 0, pass: None }))
+        Ok(Server::segment(
+            options,
+            Arc::clone(&self.door),
+            Arc::clone(&self.orders),
+            Post { engine, way, number: 0, pass: None, lanes: None },
+        ))
     }
 
     /// The engine of one I/O thread, with its listeners.
-    pub(super) fn engine(
-        &self,
-        number: usize,
-        sockets: Vec<(u16, Listening)>,
-    ) -> Result<EpollEngine<crate::connection::Connection>, Failure> {
+    pub(super) fn engine(&self, number: usize, sockets: Vec<(u16, Listening)>) -> Result<EpollEngine<Connection>, Failure> {
         let failed =
             |error: std::io::Error| Failure::system(&error, format!("cannot start: {error} (check the limits on descriptors and threads)"));
         let waker = Arc::clone(&self.door.homes()[number].waker);
         let accepts = usize::try_from(self.options.limits.accepts_per_wake).unwrap_or(usize::MAX);
-        let mut engine =
-            EpollEngine::new(waker, accepts, self.options.descriptor_floor(), sys::monotonic_ns() / 1_000_000).map_err(failed)?;
+        let now_ms = self.door.clock()() / 1_000_000;
+        let mut engine = EpollEngine::new(waker, accepts, self.options.descriptor_floor(), now_ms).map_err(failed)?;
         for (listener, socket) in sockets {
             engine.listen(listener, socket).map_err(failed)?;
         }

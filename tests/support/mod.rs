@@ -4,6 +4,7 @@
 pub mod case_file;
 pub mod client;
 pub mod guest_process;
+pub mod hold;
 pub mod host;
 pub mod request_view;
 

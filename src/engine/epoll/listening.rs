@@ -68,6 +68,11 @@ impl Listeners {
         self.accepting = Some((index, self.per_wake));
     }
 
+    /// The sockets of those that are not lost.
+    pub(super) fn descriptors(&self) -> impl Iterator<Item = RawFd> {
+        self.all.iter().filter_map(|listener| Some(listener.listening.as_ref()?.descriptor()))
+    }
+
     /// How long a wait may take at most for their sake.
     pub(super) fn patience_ms(&self, now_ms: u64) -> u64 {
         if self.paused_until_ms != 0 {

@@ -166,6 +166,11 @@ impl SlotOwner {
         self.table.slot(index).is_some_and(|(slot, _)| slot.word.load(Ordering::Relaxed) & STATE_MASK == QUEUED)
     }
 
+    /// Slots that are not free, of a table that no other thread has slots in.
+    pub fn taken(&self) -> usize {
+        self.table.made.load(Ordering::Relaxed) as usize * CHUNK - self.free.len()
+    }
+
     fn own(&self, index: u32) -> Option<&Slot> {
         self.table.slot(index).filter(|(_, owner)| *owner == self.thread).map(|(slot, _)| slot)
     }
