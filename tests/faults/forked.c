@@ -2,10 +2,11 @@
  * goes on in the parent. With `forked hold` the child only stays for a while, with everything that it inherited. */
 #define _GNU_SOURCE
 #include <ingest.h>
-#include <stdatomic.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -121,7 +122,7 @@ static int hold(ingest_server *server)
             continue;
         if (event.request->target.len == 5 && memcmp(event.request->target.ptr, "/fork", 5) == 0) {
             child = fork();
-            if (child == 0)
+            if (child == 0 && prctl(PR_SET_PDEATHSIG, SIGKILL) == 0)
                 _exit(read(0, &octet, 1) > 0);
         }
         int stops = event.request->target.len == 5 && memcmp(event.request->target.ptr, "/stop", 5) == 0;
@@ -155,7 +156,7 @@ int main(int count, char **arguments)
     ingest_queue *queue = ingest_server_queue(server, 0);
     ingest_event held = next(queue);
     pid_t child = fork();
-    if (child == 0) {
+    if (child == 0 && prctl(PR_SET_PDEATHSIG, SIGKILL) == 0) { /* a call that does not return must not outlive the test */
         in_the_child_servers(server, options);
         in_the_child_requests(server, queue, &held);
         CALL("ingest_server_free", ingest_server_free(server));
