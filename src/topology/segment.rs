@@ -323,11 +323,7 @@ impl<E: Engine<Connection>> Segment<E> {
             self.paused = false;
             self.engine.resume_listeners();
         }
-        if self.orders.faults_unsaid.load(Ordering::Relaxed) > 0 {
-            for _ in 0..self.orders.faults_unsaid.swap(0, Ordering::Relaxed) {
-                self.serving.outlet.say(&self.door, INGEST_EVENT_FAULT);
-            }
-        }
+        self.say_faults();
         true
     }
 
@@ -462,10 +458,9 @@ impl<E: Engine<Connection>> Segment<E> {
         }
     }
 
-    /// The last tick: whoever is still connected is let go, and no request is left open.
+    /// The last tick: whoever is connected is let go, no request is left open. After a failed start the next has the same sockets.
     pub fn end(mut self) {
         if !self.orders.failed.load(Ordering::Relaxed) {
-            // Else the next start has the same sockets.
             self.engine.close_listeners();
         }
         for id in self.engine.seats().ids() {

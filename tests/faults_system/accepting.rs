@@ -91,6 +91,10 @@ fn listening_on(port: u16) -> RawFd {
 }
 
 fn two_listeners(first: &str) -> (Server, Arc<AtomicUsize>) {
+    two_listeners_of("inline", first)
+}
+
+fn two_listeners_of(topology: &str, first: &str) -> (Server, Arc<AtomicUsize>) {
     let faults = Arc::new(AtomicUsize::new(0));
     let seen = Arc::clone(&faults);
     let handler: crate::support::host::Handler = Arc::new(move |host: Host, event| match event.kind {
@@ -98,7 +102,8 @@ fn two_listeners(first: &str) -> (Server, Arc<AtomicUsize>) {
         INGEST_EVENT_REQUEST => drop(host.text(event.token, b"ok")),
         _ => {}
     });
-    let server = Server::serve_on(&[first, "http://127.0.0.1:0"], &[("events", "fault")], Delivery::Inline, handler);
+    let server =
+        Server::serve_on(&[first, "http://127.0.0.1:0"], &[("events", "fault"), ("topology", topology)], Delivery::Inline, handler);
     (server, faults)
 }
 
@@ -142,6 +147,13 @@ fn s04_a_listener_that_is_closed_under_us_ends_alone() {
         one_is_lost_and_one_goes_on(&server, &faults);
         server.finish();
         assert!(own.metadata().is_ok(), "the host's descriptor was closed");
+
+        // The thread that accepts has nobody to tell, and has another tell it.
+        let (server, faults) = two_listeners_of("acceptor", "http://127.0.0.1:0");
+        // SAFETY: what a careless host does.
+        assert_eq!(unsafe { libc::close(listening_on(server.ports[0])) }, 0);
+        one_is_lost_and_one_goes_on(&server, &faults);
+        server.finish();
 
         // The socket stops listening.
         let (server, faults) = two_listeners("http://127.0.0.1:0");

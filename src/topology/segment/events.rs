@@ -75,6 +75,15 @@ impl<E: Engine<Connection>> Segment<E> {
         }
     }
 
+    /// Says what a thread without an outlet, the one that accepts, owes the host.
+    pub(super) fn say_faults(&mut self) {
+        if self.orders.faults_unsaid.load(Ordering::Relaxed) > 0 {
+            for _ in 0..self.orders.faults_unsaid.swap(0, Ordering::Relaxed) {
+                self.serving.outlet.say(&self.door, INGEST_EVENT_FAULT);
+            }
+        }
+    }
+
     /// Takes the baton, changes it, and goes on with it.
     pub(super) fn with(&mut self, id: SeatId, change: impl FnOnce(&mut Self, &mut Connection)) {
         if let Some(mut connection) = self.engine.seats().take_baton(id) {
