@@ -140,8 +140,13 @@ impl Door {
     #[inline]
     fn wake(&self, home: &Home) {
         if home.waker.wake() {
-            self.wakeups.fetch_add(1, Ordering::Relaxed);
+            self.woke(1);
         }
+    }
+
+    /// So many I/O threads were woken by a system call each.
+    pub fn woke(&self, threads: u64) {
+        self.wakeups.fetch_add(threads, Ordering::Relaxed);
     }
 
     pub fn events(&self) -> Events {

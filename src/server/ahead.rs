@@ -2,7 +2,9 @@
 #![forbid(unsafe_code)]
 
 use super::{Life, Server};
+use crate::connection::Connection;
 use crate::engine::Listening;
+use crate::engine::epoll::EpollEngine;
 use crate::status::Failure;
 use crate::topology::acceptor::Acceptor;
 use crate::topology::lanes::Gate;
@@ -18,7 +20,7 @@ impl Server {
         &self,
         chosen: Chosen,
         sockets: &mut impl Iterator<Item = Vec<(u16, Listening)>>,
-    ) -> Result<Option<Acceptor>, Failure> {
+    ) -> Result<Option<Acceptor<EpollEngine<Connection>>>, Failure> {
         if chosen.ahead_threads == 0 {
             return Ok(None);
         }
@@ -35,7 +37,7 @@ impl Server {
     }
 
     /// It is no I/O thread by the count of those: the last of them to end has waited for it.
-    pub(super) fn start_ahead(&self, life: &mut Life, acceptor: Acceptor) -> io::Result<()> {
+    pub(super) fn start_ahead(&self, life: &mut Life, acceptor: Acceptor<EpollEngine<Connection>>) -> io::Result<()> {
         life.threads.start(&self.roll, "ingest-accept-0".to_owned(), false, move || acceptor.run(), |_| {})
     }
 }

@@ -7,8 +7,7 @@ use super::tell;
 use crate::accept;
 use crate::connection::Connection;
 use crate::engine::clock::Clock;
-use crate::engine::epoll::EpollEngine;
-use crate::engine::{Arrival, Engine, Event, sys};
+use crate::engine::{Arrival, Engine, Event};
 use crate::handoff::{Door, Home};
 use crate::options::JourneyMode;
 use crate::request::INGEST_EVENT_FAULT;
@@ -18,9 +17,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// See the file's first line.
-pub struct Acceptor {
+pub struct Acceptor<E> {
     /// It has listeners and no seats.
-    engine: EpollEngine<Connection>,
+    engine: E,
     gate: Gate,
     door: Arc<Door>,
     orders: Arc<Orders>,
@@ -32,17 +31,10 @@ pub struct Acceptor {
     paused: bool,
 }
 
-impl Acceptor {
-    pub fn new(
-        engine: EpollEngine<Connection>,
-        gate: Gate,
-        door: Arc<Door>,
-        orders: Arc<Orders>,
-        number: usize,
-        journey: JourneyMode,
-    ) -> Self {
-        let (journeys, clock) = (journey != JourneyMode::Off, Clock::new(door.clock()));
-        Acceptor { engine, gate, door, orders, number, clock, journeys, paused: false }
+impl<E: Engine<Connection>> Acceptor<E> {
+    pub fn new(engine: E, gate: Gate, door: Arc<Door>, orders: Arc<Orders>, number: usize, journey: JourneyMode) -> Self {
+        let clock = Clock::new(door.clock());
+        Acceptor { engine, gate, door, orders, number, clock, journeys: journey != JourneyMode::Off, paused: false }
     }
 
     /// The ways to the threads that serve.
@@ -52,7 +44,6 @@ impl Acceptor {
 
     /// Runs until the server drains or stops. A panic in a tick costs the connection that was being accepted, no more.
     pub fn run(mut self) {
-        self.clock.read();
         loop {
             match catch_unwind(AssertUnwindSafe(|| self.tick())) {
                 Ok(true) => {}
@@ -102,7 +93,10 @@ impl Acceptor {
 
     fn sleep(&mut self) {
         // Here, since it is done after a tick that ended by a panic, too.
-        self.gate.tell();
+        let woken = self.gate.tell();
+        if woken > 0 {
+            self.door.woke(woken);
+        }
         self.home().waker.announce_sleep();
         // The last look: whoever makes room after it sees that we sleep.
         let timeout_ms = if self.paused && self.orders.has_room() { 0 } else { -1 };
@@ -112,7 +106,7 @@ impl Acceptor {
     }
 
     fn arrived(&mut self, listener: u16, arrival: Arrival) {
-        let began_ns = if self.journeys { sys::monotonic_ns() } else { 0 };
+        let began_ns = if self.journeys { self.clock.fresh_ns() } else { 0 };
         let is_local = arrival.is_local();
         let admitted = accept::admit(arrival, listener, self.orders.per_address.as_ref(), self.clock.now_ms());
         let (stream, mut baton) = match admitted {
@@ -126,7 +120,7 @@ impl Acceptor {
         let open = self.orders.connections.fetch_add(1, Ordering::Relaxed) + 1;
         self.home().counters.connections_accepted.add(1);
         if began_ns > 0 {
-            baton.accept_ns = sys::monotonic_ns() - began_ns;
+            baton.accept_ns = self.clock.fresh_ns() - began_ns;
         }
         self.gate.send(Newcomer { stream, is_local, baton });
         if open >= self.orders.max_connections() && !self.paused {
@@ -148,7 +142,8 @@ impl Acceptor {
 mod tests {
     use super::*;
     use crate::engine::Listening;
-    use crate::engine::sys::EventFd;
+    use crate::engine::epoll::EpollEngine;
+    use crate::engine::sys::{self, EventFd};
     use crate::limits::Limits;
     use crate::log::{LogSink, Record};
     use crate::memory::mailbox::Mailbox;
@@ -162,19 +157,12 @@ mod tests {
     use std::time::{Duration, Instant};
 
     /// One that takes one connection, and one thread that serves.
-    fn acceptor() -> (Acceptor, SocketAddr) {
+    fn acceptor() -> (Acceptor<EpollEngine<Connection>>, SocketAddr) {
         let waker = || Arc::new(Waker::new(EventFd::new().unwrap()));
         let home = || Home { mailbox: Mailbox::new(), waker: waker(), counters: Default::default() };
         let queues = vec![Queue::new(Bounds { entries: 64, bytes: 1 << 20 }, EventFd::new().unwrap())];
-        let door = Door::new(
-            Arc::new(SlotTable::new(1, 7)),
-            vec![home(), home()],
-            queues,
-            &Limits::default(),
-            Default::default(),
-            sys::monotonic_ns,
-        );
-        let door = Arc::new(door);
+        let (slots, homes) = (Arc::new(SlotTable::new(1, 7)), vec![home(), home()]);
+        let door = Arc::new(Door::new(slots, homes, queues, &Limits::default(), Default::default(), sys::monotonic_ns));
         let orders = Arc::new(Orders { max_connections: AtomicU64::new(1), ..Orders::default() });
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();

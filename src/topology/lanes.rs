@@ -69,13 +69,10 @@ impl Gate {
         self.untold[chosen] = true;
     }
 
-    /// Tells the threads that were sent somebody: once a tick, and with a system call only those that sleep.
-    pub fn tell(&mut self) {
-        for (lane, untold) in self.lanes.lanes.iter().zip(&mut self.untold) {
-            if std::mem::take(untold) {
-                lane.belt.wake();
-            }
-        }
+    /// Tells the threads that were sent somebody: once a tick, and with a system call only those that sleep. Returns how many did.
+    pub fn tell(&mut self) -> u64 {
+        let lanes = self.lanes.lanes.iter().zip(&mut self.untold);
+        lanes.map(|(lane, untold)| u64::from(std::mem::take(untold) && lane.belt.wake())).sum()
     }
 }
 

@@ -46,7 +46,7 @@ impl Orders {
         self.connections.load(Ordering::Relaxed) < self.max_connections()
     }
 
-    /// A connection is over. True when that makes room where there was none.
+    /// A connection is over. True when there was no room before.
     pub fn one_less(&self) -> bool {
         self.connections.fetch_sub(1, Ordering::Relaxed) >= self.max_connections()
     }

@@ -4,6 +4,7 @@ use crate::support::client::Client;
 use crate::support::eventually;
 use crate::support::hold::holding;
 use crate::support::host::{Delivery, Server};
+use ingest::status::INGEST_E_OPTION;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -28,7 +29,7 @@ fn counts(threads: &BTreeMap<String, Vec<Client>>) -> Vec<usize> {
 #[test]
 fn an_acceptor_gives_each_thread_its_share() {
     let (_hold, handler) = holding();
-    let server = Server::serve(&[ACCEPTOR, ("io_threads", "4")], Delivery::Inline, handler);
+    let server = Server::serve(&[ACCEPTOR, ("io_threads", "4"), ("spin", "off")], Delivery::Inline, handler);
     let threads = by_thread((0..80).map(|_| server.connect()));
     let counts = counts(&threads);
     assert_eq!(counts.len(), 4, "a thread has none: {counts:?}");
@@ -36,6 +37,8 @@ fn an_acceptor_gives_each_thread_its_share() {
     assert!(counts.iter().all(|count| (17..=23).contains(count)), "{counts:?}");
     let stats = server.stats();
     assert_eq!((stats.connections_accepted, stats.connections_open), (80, 80));
+    // Whoever asks twice before the next one comes leaves the other threads asleep.
+    assert!(stats.wakeups_sent > 0, "nobody slept, or nobody was counted");
     drop(threads);
     assert!(eventually(|| server.stats().connections_open == 0));
     server.finish();
@@ -110,4 +113,31 @@ fn every_thread_accepts_from_the_shared_socket() {
     assert_eq!(server.stats().connections_accepted, 23);
     drop((held, free));
     server.finish();
+}
+
+/// There is room on the way to each thread for as many as may come, and no more.
+#[test]
+fn an_acceptor_cannot_take_more_than_it_began_with() {
+    let server = Server::queued(&[ACCEPTOR, ("io_threads", "2"), ("max_connections", "8")]);
+    assert_eq!(server.set("max_connections", "9").expect_err("above").status, INGEST_E_OPTION);
+    server.set("max_connections", "2").expect("it is live");
+    let (_first, _second) = (server.connect(), server.connect());
+    assert!(eventually(|| server.stats().limit_max_connections == 1));
+    let _third = server.connect();
+    assert!(!eventually_within(Duration::from_millis(100), || server.stats().connections_accepted > 2), "a third one was accepted");
+    server.set("max_connections", "8").expect("as many as at first");
+    assert!(eventually(|| server.stats().connections_accepted == 3));
+    server.finish();
+}
+
+/// Whether the answer becomes yes in so short a time; for what must not happen.
+fn eventually_within(time: Duration, mut question: impl FnMut() -> bool) -> bool {
+    let start = Instant::now();
+    while start.elapsed() < time {
+        if question() {
+            return true;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    false
 }

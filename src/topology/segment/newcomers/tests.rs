@@ -3,13 +3,14 @@
 
 use super::*;
 use crate::accept::Peer;
-use crate::connection::{Connection, Memory};
+use crate::connection::Memory;
 use crate::decrypt::Session;
 use crate::engine::epoll::EpollEngine;
 use crate::engine::sys::{self, EventFd};
 use crate::handoff::outlet::Way;
 use crate::handoff::{Door, Home, Outlet};
 use crate::limits::Limits;
+use crate::memory::budget::Budget;
 use crate::memory::mailbox::Mailbox;
 use crate::memory::queue::{Bounds, Queue};
 use crate::memory::slots::{SlotOwner, SlotTable};
@@ -21,7 +22,7 @@ use crate::topology::serving::Serving;
 use crate::topology::spinner::Spinner;
 use std::io::Read;
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 struct Stage {
@@ -36,15 +37,14 @@ fn stage() -> Stage {
     let homes = vec![Home { mailbox: Mailbox::new(), waker: Arc::clone(&waker), counters: Default::default() }];
     let queues = vec![Queue::new(Bounds { entries: 64, bytes: 1 << 20 }, event())];
     let slots = Arc::new(SlotTable::new(1, 7));
-    let door =
-        Arc::new(Door::new(Arc::clone(&slots), homes, queues, &Limits::default(), crate::options::Events::default(), sys::monotonic_ns));
-    let orders = Arc::new(Orders { max_connections: 64.into(), ..Orders::default() });
+    let door = Door::new(Arc::clone(&slots), homes, queues, &Limits::default(), Default::default(), sys::monotonic_ns);
+    let orders = Arc::new(Orders { max_connections: AtomicU64::new(64), ..Orders::default() });
     let engine = EpollEngine::new(Arc::clone(&waker), 16, 0, sys::monotonic_ns() / 1_000_000).unwrap();
     let options = Options::default();
-    let memory = Memory::new(Arc::clone(door.budget()), 1);
+    let memory = Memory::new(Arc::new(Budget::new(1 << 24)), 1);
     let outlet = Outlet::new(Way::Queues(0), 16);
     let serving = Serving::new(options.limits, outlet, memory, SlotOwner::new(slots, 0), true, options.journey, 1);
-    let mut home = Segment::new(engine, door, Arc::clone(&orders), 0, serving, Spinner::new(Spin::Off));
+    let mut home = Segment::new(engine, Arc::new(door), Arc::clone(&orders), 0, serving, Spinner::new(Spin::Off));
     home.patience_ms = 0;
     let gate = Gate::open(64, [waker].into_iter(), 1).unwrap();
     home.take_in(Arc::clone(gate.lanes()));
