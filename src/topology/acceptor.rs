@@ -7,7 +7,7 @@ use super::tell;
 use crate::accept;
 use crate::connection::Connection;
 use crate::engine::clock::Clock;
-use crate::engine::{Arrival, Engine, Event};
+use crate::engine::{Arrival, Engine, Event, sys};
 use crate::handoff::{Door, Home};
 use crate::options::JourneyMode;
 use crate::request::INGEST_EVENT_FAULT;
