@@ -127,6 +127,8 @@ pub const REPLY_KEPT_BYTES: usize = 4 * 1024;
 pub const PIPELINE_CEILING: u64 = 64;
 /// Exchanges one server can have open: twenty bits of the token.
 pub const SLOTS_MAX: usize = 1 << 20;
+/// The most that `fd_floor` may be: the kernel's own ceiling on descriptors (fs.nr_open) is 2^20 unless it was raised.
+pub const FD_FLOOR_CEILING: u64 = 1 << 20;
 /// I/O threads of one server.
 pub const IO_THREADS_MAX: u64 = 256;
 /// Queues of one server.

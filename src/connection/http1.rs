@@ -285,7 +285,7 @@ impl Http1 {
         let most = match open.rest {
             Rest::Length(left) => left.min(READ_PER_TICK_BYTES),
             Rest::Chunked(_) => {
-                // Doubling keeps the copying linear. Without memory nothing can be received, and the body's deadline ends it.
+                // Doubling keeps the copying linear. Without memory nothing can be received, which the caller sees.
                 if body.capacity() - body.len() < CHUNKED_STEP_BYTES {
                     let _ = body.try_reserve(CHUNKED_STEP_BYTES);
                 }

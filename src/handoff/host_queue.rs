@@ -13,6 +13,7 @@ use crate::request::{
 };
 use crate::respond;
 use crate::status::{INGEST_E_INTERRUPTED, INGEST_E_SPACE, INGEST_E_STATE, INGEST_E_STOPPED, INGEST_E_SYSTEM, INGEST_OK, ingest_status};
+use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::RawFd;
 use std::sync::Arc;
@@ -33,6 +34,8 @@ pub struct HostQueue {
     /// Threads inside `poll` or `wait`; the queue must outlive their stay.
     inside: AtomicUsize,
     packed_inline_max: u64,
+    /// What sleepers are woken by lies at or above this number.
+    fd_floor: RawFd,
     /// When it was closed, in milliseconds of the monotonic clock; zero before.
     closed_ms: AtomicU64,
 }
@@ -47,8 +50,8 @@ impl Drop for Stay<'_> {
 }
 
 impl HostQueue {
-    pub fn new(door: Arc<Door>, index: usize, packed_inline_max: u64) -> Self {
-        HostQueue { door, index, inside: AtomicUsize::new(0), packed_inline_max, closed_ms: AtomicU64::new(0) }
+    pub fn new(door: Arc<Door>, index: usize, packed_inline_max: u64, fd_floor: RawFd) -> Self {
+        HostQueue { door, index, inside: AtomicUsize::new(0), packed_inline_max, fd_floor, closed_ms: AtomicU64::new(0) }
     }
 
     fn now_ns(&self) -> u64 {
@@ -83,17 +86,23 @@ impl HostQueue {
         }
         let (capacity, mut next) = (out.len(), 0);
         self.visit(|| {
-            self.wait_for(capacity, timeout_ms, &mut |event| {
+            self.wait_for(capacity, timeout_ms, &mut || None, &mut |event| {
                 out[next].write(event);
                 next += 1;
             })
         })
     }
 
-    /// Waits for ever, and replaces what `events` holds, within its capacity.
-    pub fn wait_into(&self, events: &mut Vec<ingest_event>) -> i32 {
+    /// Waits for ever, and replaces what `events` holds, within its capacity. `own` is what the thread sleeps on if nothing else is
+    /// to be had, so that a thread of ours that has been started does not end because the host has used up all descriptors.
+    pub fn wait_into(&self, events: &mut Vec<ingest_event>, own: &mut Option<EventFd>) -> i32 {
         events.clear();
-        self.visit(|| self.wait_for(events.capacity(), -1, &mut |event| events.push(event)))
+        self.visit(|| self.wait_for(events.capacity(), -1, &mut || own.take(), &mut |event| events.push(event)))
+    }
+
+    /// What a thread of ours brings to its first sleep.
+    pub fn sleeper(&self) -> io::Result<EventFd> {
+        EventFd::above(self.fd_floor)
     }
 
     /// Like `poll`, for a consumer that packs requests into a block of limited size: what does not fit stays in the queue.
@@ -126,7 +135,13 @@ impl HostQueue {
         self.door.say(INGEST_EVENT_FAULT);
     }
 
-    fn wait_for(&self, capacity: usize, timeout_ms: i32, put: &mut dyn FnMut(ingest_event)) -> i32 {
+    fn wait_for(
+        &self,
+        capacity: usize,
+        timeout_ms: i32,
+        own: &mut dyn FnMut() -> Option<EventFd>,
+        put: &mut dyn FnMut(ingest_event),
+    ) -> i32 {
         let deadline_ms = (timeout_ms >= 0).then(|| self.now_ms() + timeout_ms as u64);
         loop {
             let (found, announced) = self.grab(capacity, true, put);
@@ -134,7 +149,7 @@ impl HostQueue {
                 return found;
             }
             let sated = self.door.in_flight_room() == 0;
-            let (signal, nudges) = match self.queue().fall_asleep(sated, announced, || EventFd::new().ok()) {
+            let (signal, nudges) = match self.queue().fall_asleep(sated, announced, || own().or_else(|| self.sleeper().ok())) {
                 None => return INGEST_E_SYSTEM,
                 Some(Sleep::Work) => continue,
                 Some(Sleep::Nudged) => return 0,

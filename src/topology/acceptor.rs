@@ -7,7 +7,7 @@ use super::tell;
 use crate::accept;
 use crate::connection::Connection;
 use crate::engine::clock::Clock;
-use crate::engine::{Arrival, Engine, Event};
+use crate::engine::{Arrival, Engine, Event, sys};
 use crate::handoff::{Door, Home};
 use crate::limits::LOOK_UP_MS;
 use crate::options::JourneyMode;
@@ -65,8 +65,11 @@ impl<E: Engine<Connection>> Acceptor<E> {
                 Err(payload) => self.recover(&*payload),
             }
         }
-        // Before the gate: when the threads that serve hear that nobody will come any more, nobody can.
-        self.engine.close_listeners();
+        if !self.orders.failed.load(Ordering::Relaxed) {
+            // Before the gate: when the threads that serve hear that nobody will come any more, nobody can. After a start that has
+            // failed the next one has the same sockets.
+            self.engine.close_listeners();
+        }
     }
 
     fn home(&self) -> &Home {
@@ -91,6 +94,10 @@ impl<E: Engine<Connection>> Acceptor<E> {
                 Event::ListenerFailed(listener, error) => {
                     self.home().counters.accepts_failed.add(1);
                     tell::listener_failed(&self.orders.log, listener, &error);
+                    if sys::accept_broken(&error) {
+                        self.orders.faults_unsaid.fetch_add(1, Ordering::Relaxed);
+                        self.door.wake_homes();
+                    }
                 }
                 _ => debug_assert!(false, "it has no seats, so nothing else can happen"),
             }
@@ -184,8 +191,8 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
-        let mut engine = EpollEngine::new(Arc::clone(&door.homes()[1].waker), 16, sys::monotonic_ns() / 1_000_000).unwrap();
-        engine.listen(0, Listening { file: None, socket: OwnedFd::from(listener), shared: false }).unwrap();
+        let mut engine = EpollEngine::new(Arc::clone(&door.homes()[1].waker), 16, 0, sys::monotonic_ns() / 1_000_000).unwrap();
+        engine.listen(0, Listening { file: None, socket: OwnedFd::from(listener).into(), shared: false }).unwrap();
         let gate = Gate::open(1, [Arc::clone(&door.homes()[0].waker)].into_iter(), 1).unwrap();
         (Acceptor::new(engine, gate, door, orders, 1, JourneyMode::Steps), address)
     }

@@ -48,7 +48,7 @@ impl Beyond {
         let bench = Bench {
             limits: options.limits.clone(),
             limits_known: 0,
-            sketch: Sketch::default(),
+            sketch: Sketch::roomy(),
             pool: Pool::new(),
             mode: options.journey,
             serial: options.pipeline_unsafe == PipelineUnsafe::Serial,

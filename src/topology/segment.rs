@@ -343,6 +343,7 @@ impl<E: Engine<Connection>> Segment<E> {
             self.paused = false;
             self.engine.resume_listeners();
         }
+        self.say_faults();
         true
     }
 
@@ -451,8 +452,11 @@ impl<E: Engine<Connection>> Segment<E> {
         self.touched = touched;
     }
 
-    /// The last tick: whoever is still connected is let go, and no request is left open.
+    /// The last tick: whoever is connected is let go, no request is left open. After a failed start the next has the same sockets.
     pub fn end(mut self) {
+        if !self.orders.failed.load(Ordering::Relaxed) {
+            self.engine.close_listeners();
+        }
         for id in self.engine.seats().ids() {
             if let Some(mut connection) = self.engine.seats().take_baton(id) {
                 self.close(id, &mut connection);

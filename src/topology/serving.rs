@@ -71,7 +71,7 @@ impl Serving {
             draining: false,
             slots,
             pool: Pool::new(),
-            sketch: Sketch::default(),
+            sketch: Sketch::roomy(),
             serial,
             mode,
             sampler: Sampler::new(mode, every),

@@ -67,6 +67,9 @@ pub fn listener_failed(log: &Log, listener: u16, error: &io::Error) {
         Some(advice) => log.say_seldom(Kind::Exhausted, Level::Warn, || {
             format!("cannot accept on listener {listener}: {error} ({advice}); new clients wait in the backlog until it is tried again")
         }),
+        None if !sys::accept_broken(error) => log.say_seldom(Kind::Exhausted, Level::Warn, || {
+            format!("cannot accept on listener {listener}: {error} (every try failed; is the call forbidden?); it is tried again")
+        }),
         None => log.say_seldom(Kind::Broken, Level::Error, || {
             format!(
                 "listener {listener} is broken and will not be used again: {error} (something closed its descriptor; make a new server)"

@@ -3,7 +3,7 @@
 
 use super::orders::Orders;
 use super::tell;
-use crate::engine::sys;
+use crate::engine::sys::{self, EventFd};
 use crate::handoff::{EventSink, HostQueue};
 use crate::request::ingest_event;
 use crate::status::INGEST_E_INTERRUPTED;
@@ -152,10 +152,11 @@ impl Threads {
 }
 
 /// What a handler thread does: exactly the loop of a host that polls. A panic costs what it had taken and not yet delivered.
-pub fn handle(queue: &HostQueue, sink: &dyn EventSink, batch_max: usize, orders: &Orders) {
+pub fn handle(queue: &HostQueue, sink: &dyn EventSink, batch_max: usize, sleeper: EventFd, orders: &Orders) {
+    let mut sleeper = Some(sleeper);
     let mut events: Vec<ingest_event> = Vec::with_capacity(batch_max);
     loop {
-        match catch_unwind(AssertUnwindSafe(|| handle_once(queue, sink, &mut events))) {
+        match catch_unwind(AssertUnwindSafe(|| handle_once(queue, sink, &mut events, &mut sleeper))) {
             Ok(true) => {}
             Ok(false) => return,
             Err(payload) => {
@@ -171,8 +172,8 @@ pub fn handle(queue: &HostQueue, sink: &dyn EventSink, batch_max: usize, orders:
 }
 
 /// One batch. False when nothing comes any more.
-fn handle_once(queue: &HostQueue, sink: &dyn EventSink, events: &mut Vec<ingest_event>) -> bool {
-    let count = queue.wait_into(events);
+fn handle_once(queue: &HostQueue, sink: &dyn EventSink, events: &mut Vec<ingest_event>, sleeper: &mut Option<EventFd>) -> bool {
+    let count = queue.wait_into(events, sleeper);
     if count < 0 && count != INGEST_E_INTERRUPTED {
         return false;
     }
