@@ -351,9 +351,10 @@ impl<B> Engine<B> for EpollEngine<B> {
         Ok(self.poller.descriptor())
     }
 
-    fn rest(&mut self, now_ms: u64) {
+    fn rest(&mut self, now_ms: u64, by_ms: Option<u64>) {
+        let by = by_ms.map(|at_ms| at_ms.saturating_sub(now_ms));
         let paused = (self.paused_until_ms != 0).then(|| self.paused_until_ms.saturating_sub(now_ms));
-        let next = self.deadlines.next_in_ms(now_ms).into_iter().chain(paused).min();
+        let next = self.deadlines.next_in_ms(now_ms).into_iter().chain(paused).chain(by).min();
         let Some((timer, set)) = &mut self.alarm else { return };
         let at_ms = next.map_or(0, |left| now_ms + left.max(1));
         // Setting it is a system call; deadlines that only move back leave the wheel, and so this, as it is.

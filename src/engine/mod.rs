@@ -158,8 +158,9 @@ pub trait Engine<B> {
     fn set_deadline(&mut self, seat: SeatId, at_ms: u64);
     /// The descriptor that a host polls between turns; from now on `rest` keeps it honest about deadlines.
     fn outside(&mut self) -> io::Result<RawFd>;
-    /// Before a host goes back to its own loop: the descriptor becomes readable when the next deadline is due.
-    fn rest(&mut self, now_ms: u64);
+    /// Before a host goes back to its own loop: the descriptor becomes readable when the next deadline is due, and at `by_ms` at
+    /// the latest.
+    fn rest(&mut self, now_ms: u64, by_ms: Option<u64>);
     /// Waits for events, at most so long (-1: for ever), less when a deadline is due before. A signal ends it with an error.
     fn wait(&mut self, now_ms: u64, timeout_ms: i32) -> io::Result<()>;
     /// Looks for events without waiting; what is found is kept for `reap`, and the next `wait` adds nothing.

@@ -5,7 +5,7 @@ mod network;
 mod random;
 mod seating;
 
-pub use network::{Chaos, Link, LinkId, Network};
+pub use network::{Chaos, Link, LinkId, Net, Network};
 pub use random::Random;
 
 use super::deadlines::Deadlines;
@@ -259,9 +259,10 @@ impl<B> Engine<B> for SimEngine<B> {
         Ok(self.waker.signal().descriptor())
     }
 
-    fn rest(&mut self, now_ms: u64) {
+    fn rest(&mut self, now_ms: u64, by_ms: Option<u64>) {
+        let by = by_ms.map(|at_ms| at_ms.saturating_sub(now_ms));
         let paused = (self.paused_until_ms != 0).then(|| self.paused_until_ms.saturating_sub(now_ms));
-        let next = self.deadlines.next_in_ms(now_ms).into_iter().chain(paused).min();
+        let next = self.deadlines.next_in_ms(now_ms).into_iter().chain(paused).chain(by).min();
         self.network.with(|net| net.alarm_ms = next.map(|left| now_ms + left.max(1)));
         self.publish();
     }

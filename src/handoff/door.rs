@@ -29,6 +29,8 @@ pub struct Door {
     /// Requests that the host holds.
     in_flight: AtomicI64,
     in_flight_max: i64,
+    /// Somebody found that the host may hold no more, and has to hear when it may.
+    turned_away: AtomicBool,
     queue_age_ns: u64,
     /// System calls made to wake an I/O thread.
     wakeups: AtomicU64,
@@ -54,6 +56,7 @@ impl Door {
             queues,
             in_flight: AtomicI64::new(0),
             in_flight_max: i64::try_from(in_flight_max).unwrap_or(i64::MAX),
+            turned_away: AtomicBool::new(false),
             queue_age_ns: queue_age_ms.saturating_mul(1_000_000),
             wakeups: AtomicU64::new(0),
             driven: AtomicBool::new(false),
@@ -157,14 +160,28 @@ impl Door {
         let mut held = self.in_flight.load(Ordering::Relaxed);
         loop {
             let count = usize::try_from(self.in_flight_max - held).unwrap_or(0).min(wanted);
-            if count == 0 {
+            if wanted == 0 {
                 return 0;
+            }
+            if count == 0 {
+                if self.is_full() {
+                    return 0;
+                }
+                held = self.in_flight.load(Ordering::Relaxed);
+                continue;
             }
             match self.in_flight.compare_exchange_weak(held, held + count as i64, Ordering::Relaxed, Ordering::Relaxed) {
                 Ok(_) => return count,
                 Err(found) => held = found,
             }
         }
+    }
+
+    /// Whether the host may hold no more. If so, whatever comes back next is told to everyone who may be waiting for it.
+    pub fn is_full(&self) -> bool {
+        // Said before it is looked at, so that either we see what comes back, or whoever brings it sees us.
+        self.turned_away.store(true, Ordering::SeqCst);
+        self.in_flight_room() == 0
     }
 
     /// How many more requests the host may hold.
@@ -178,7 +195,8 @@ impl Door {
             return;
         }
         let before = self.in_flight.fetch_sub(count as i64, Ordering::SeqCst);
-        if before >= self.in_flight_max {
+        // A place that was reserved and not used comes back here too: a consumer that finds nothing must not rouse itself.
+        if before >= self.in_flight_max && self.turned_away.swap(false, Ordering::SeqCst) {
             // Consumers that had their fill may take more now.
             self.queues.iter().for_each(Queue::rouse_all);
             // So may callbacks on I/O threads.

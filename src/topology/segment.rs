@@ -130,7 +130,9 @@ impl<E: Engine<Connection>> Segment<E> {
             Ok(false) => return Turned::Over,
             Err(payload) => self.recover(&*payload),
         }
-        self.engine.rest(self.clock.now_ms());
+        // The end of a drain is no seat's deadline.
+        let by_ms = self.draining.then(|| self.orders.drain_until_ms.load(Ordering::Relaxed));
+        self.engine.rest(self.clock.now_ms(), by_ms);
         self.home().waker.announce_sleep();
         if self.is_busy() || !self.home().mailbox.is_empty() {
             self.home().waker.wake_always();
@@ -232,7 +234,12 @@ impl<E: Engine<Connection>> Segment<E> {
     /// Work is waiting that no event will announce.
     fn is_busy(&self) -> bool {
         let resumes = !self.resume.is_empty() && !self.serving.outlet.is_stalled();
-        resumes || self.engine.has_ready() || self.serving.has_news() || self.has_arrivals()
+        resumes || self.engine.has_ready() || self.serving.has_news() || self.has_arrivals() || self.may_accept_again()
+    }
+
+    /// Accepting was paused at the cap, and there is room again: this thread may have made it itself, and then nobody wakes it.
+    fn may_accept_again(&self) -> bool {
+        self.paused && !self.draining && self.orders.connections.load(Ordering::Relaxed) < self.orders.max_connections
     }
 
     /// Looks for work for a few microseconds before sleeping. Returns how long to wait then.
@@ -276,7 +283,7 @@ impl<E: Engine<Connection>> Segment<E> {
             let over = self.clock.now_ms() >= self.orders.drain_until_ms.load(Ordering::Relaxed);
             return !over && !self.is_drained();
         }
-        if self.paused && self.orders.connections.load(Ordering::Relaxed) < self.orders.max_connections {
+        if self.may_accept_again() {
             self.paused = false;
             self.engine.resume_listeners();
         }
