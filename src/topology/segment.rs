@@ -130,7 +130,9 @@ impl<E: Engine<Connection>> Segment<E> {
             Ok(false) => return Turned::Over,
             Err(payload) => self.recover(&*payload),
         }
-        self.engine.rest(self.clock.now_ms());
+        // The end of a drain is no seat's deadline.
+        let by_ms = self.draining.then(|| self.orders.drain_until_ms.load(Ordering::Relaxed));
+        self.engine.rest(self.clock.now_ms(), by_ms);
         self.home().waker.announce_sleep();
         if self.is_busy() || !self.home().mailbox.is_empty() {
             self.home().waker.wake_always();
