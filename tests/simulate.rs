@@ -28,10 +28,16 @@ fn play(seed: u64, trace: bool) -> Result<(), String> {
     let first = world::run(Scenario::draw(seed, true), seed, trace)?;
     let second = world::run(Scenario::draw(seed, true), seed ^ (1 << 40), trace)?;
     if first.delivered != second.delivered {
-        return Err("split in another way, the same octets became other requests".into());
+        let ids: [Vec<&u32>; 2] = [&first, &second].map(|outcome| outcome.delivered.keys().collect());
+        return Err(format!("split in another way, the same octets became other requests: {ids:?}"));
     }
     if first.answers != second.answers {
-        return Err("split in another way, the same octets got other answers".into());
+        let mut pairs = first.answers.iter().zip(&second.answers).enumerate();
+        let other = pairs.find(|(_, (first, second))| first != second).map(|(client, (first, second))| {
+            let ids = [first, second].map(|answers| answers.iter().map(|answer| (answer.status, answer.id)).collect::<Vec<_>>());
+            format!("client {client}: {ids:?}")
+        });
+        return Err(format!("split in another way, the same octets got other answers: {other:?}"));
     }
     Ok(())
 }

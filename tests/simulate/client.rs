@@ -214,6 +214,8 @@ fn refused(answer: &Answer, id: u32, host: &Host, terms: Terms, turns: &[u64]) -
     let record = host.records.get(&id);
     match (answer.status, record) {
         (503 | 408, None) => Ok(()),
+        // It was in the queue again.
+        (503, Some(record)) if record.returned && record.answered.is_none() => Ok(()),
         (503 | 408, Some(_)) => Err("the host was given it all the same".into()),
         (504, None) => Ok(()),
         (504, Some(record)) => {

@@ -80,7 +80,8 @@ pub struct Record {
     stage: Stage,
     /// Still the host's memory.
     pub held: bool,
-    returned: bool,
+    /// Given back to the queue.
+    pub returned: bool,
     sent_told: u32,
     released_told: u32,
     gone_told: u32,
@@ -280,6 +281,12 @@ impl Host {
     /// It has begun answers that it does not mean to end.
     pub fn keeps_some(&self) -> bool {
         self.records.values().any(|record| record.held && record.stage == Stage::Done)
+    }
+
+    /// An answer for this client was begun, and not ended.
+    pub fn speaks_to(&self, script: &ClientScript) -> bool {
+        let mut records = script.messages.iter().filter_map(|message| self.records.get(&message.id));
+        records.any(|record| record.begun && record.answered.is_none())
     }
 
     /// Behind which turn an answer for this client was given last.

@@ -34,6 +34,8 @@ pub struct Message {
     /// `None` for what must be refused.
     pub expected: Option<Expected>,
     pub is_head: bool,
+    /// HTTP/1.0.
+    pub is_old: bool,
     /// Nothing that follows is served.
     pub closes: bool,
 }
@@ -178,7 +180,7 @@ fn good_message(random: &mut Random, id: u32) -> Message {
     let head_length = octets.len();
     octets.extend(coded);
     let expected = Expected { method: method.into(), target: target.into(), headers, body, trailers };
-    Message { id, octets, head_length, expected: Some(expected), is_head: method == "HEAD", closes }
+    Message { id, octets, head_length, expected: Some(expected), is_head: method == "HEAD", is_old: old, closes }
 }
 
 /// A body in chunks of many sizes, with extensions and trailers now and then.
@@ -224,5 +226,5 @@ fn bad_message(random: &mut Random, id: u32) -> Message {
         "X-Field: a\rb\r\n\r\n",
     ]);
     let octets = [start.as_bytes(), wrong.as_bytes()].concat();
-    Message { id, head_length: octets.len(), octets, expected: None, is_head: false, closes: true }
+    Message { id, head_length: octets.len(), octets, expected: None, is_head: false, is_old: false, closes: true }
 }

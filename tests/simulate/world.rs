@@ -295,7 +295,9 @@ impl World {
         if stats.in_flight > limits.in_flight_max {
             return Err(format!("{} requests are in flight, {} are allowed", stats.in_flight, limits.in_flight_max));
         }
-        if stats.queued > limits.queue_max {
+        // What the host gives back has its place, whatever came meanwhile.
+        let returned = self.host.lock().records.values().filter(|record| record.returned).count() as u64;
+        if stats.queued > limits.queue_max + returned {
             return Err(format!("{} requests are queued, {} are allowed", stats.queued, limits.queue_max));
         }
         if stats.memory_bytes > limits.memory_max.saturating_add(LETTER_SPARE + self.largest_body) {
@@ -327,9 +329,11 @@ impl World {
         // An answer that ends without an octet on the wire ends a wait all the same.
         let heard_ms = self.host.lock().last_answer_turn(&client.script).and_then(|turn| self.turns.get(turn + 1)).copied();
         let quiet_ms = quiet_ms.max(heard_ms.unwrap_or(0));
+        // A clock that has jumped may pass one deadline before another could be set: the turn after that has seen both.
+        let before_ms = self.turns.iter().rev().nth(1).copied().unwrap_or(0);
         let late = |limit_ms: u64, since_ms: u64, what: &str| {
             let due_ms = since_ms.saturating_add(limit_ms).saturating_add(LATE_MS);
-            if now_ms() > due_ms {
+            if before_ms > due_ms {
                 return Err(format!("client {at}: {what}, since {} ms, limit {limit_ms} ms", now_ms() - since_ms));
             }
             Ok(())
@@ -338,6 +342,10 @@ impl World {
             return late(limits.linger_timeout_ms, finished_ms.max(quiet_ms), "lingers");
         }
         if !silent {
+            return Ok(());
+        }
+        if self.host.lock().speaks_to(&client.script) {
+            // A stream lasts as long as the host wants.
             return Ok(());
         }
         // Where in the script the server is.
@@ -356,11 +364,10 @@ impl World {
             let limit_ms = if complete == 0 { limits.header_timeout_ms } else { limits.keepalive_timeout_ms };
             return late(limit_ms, quiet_ms, "is idle");
         }
-        let began_ms = *self.head_began.entry((at, complete)).or_insert_with(now_ms);
-        let host_busy = complete != answered;
-        if host_busy {
+        if complete != answered {
             return Ok(());
         }
+        let began_ms = *self.head_began.entry((at, complete)).or_insert_with(now_ms);
         if received - start < messages[complete].head_length {
             return late(limits.header_timeout_ms, began_ms, "sends a head");
         }
