@@ -176,7 +176,7 @@ impl Client {
             let taken = host.records.get(&message.id).is_some_and(|record| record.answered.is_some());
             let cut = self.script.messages[..at].iter().any(|earlier| host.plans.get(&earlier.id).is_some_and(|plan| plan.cuts()));
             let closed = self.reader.answers.last().is_some_and(|answer| answer.closes);
-            if taken && !closed && !net.links[link].reset {
+            if taken && !closed && !cut && !net.links[link].reset {
                 return Err(format!("client {}: request {} was answered, and the answer never came", self.number, message.id));
             }
             let abandons = host.plans.get(&message.id).is_some_and(|plan| plan.cuts() || plan.how == How::Abandons);

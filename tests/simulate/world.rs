@@ -323,17 +323,26 @@ impl World {
             let link = &net.links[link];
             let silent = link.outbound.is_empty() && !link.reset && !link.sending;
             let quiet_ms = link.received_ms.max(link.sent_ms);
-            (link.accepted_ms, link.closed, silent, link.outbound_finished, link.received as usize, quiet_ms, link.finished_ms)
+            (
+                link.accepted_ms,
+                link.closed,
+                silent,
+                link.outbound_finished,
+                link.received as usize,
+                (quiet_ms, link.sent_ms),
+                link.finished_ms,
+            )
         });
-        let (Some(_), false, silent, finished, received, quiet_ms, finished_ms) = facts else { return Ok(()) };
+        let (Some(_), false, silent, finished, received, (quiet_ms, sent_ms), finished_ms) = facts else { return Ok(()) };
         // An answer that ends without an octet on the wire ends a wait all the same.
         let heard_ms = self.host.lock().last_answer_turn(&client.script).and_then(|turn| self.turns.get(turn + 1)).copied();
         let quiet_ms = quiet_ms.max(heard_ms.unwrap_or(0));
-        // A clock that has jumped may pass one deadline before another could be set: the turn after that has seen both.
-        let before_ms = self.turns.iter().rev().nth(1).copied().unwrap_or(0);
         let late = |limit_ms: u64, since_ms: u64, what: &str| {
-            let due_ms = since_ms.saturating_add(limit_ms).saturating_add(LATE_MS);
-            if before_ms > due_ms {
+            // While an answer is being sent only that has a deadline.
+            let due_ms = since_ms.saturating_add(limit_ms).max(sent_ms).saturating_add(LATE_MS);
+            // A clock that has jumped may pass one deadline before another could be set: a turn a grain later has seen both.
+            let seen_ms = self.turns.get(self.turns.partition_point(|turn_ms| *turn_ms <= due_ms));
+            if seen_ms.is_some_and(|seen_ms| now_ms() > seen_ms + LATE_MS) {
                 return Err(format!("client {at}: {what}, since {} ms, limit {limit_ms} ms", now_ms() - since_ms));
             }
             Ok(())
@@ -364,7 +373,10 @@ impl World {
             let limit_ms = if complete == 0 { limits.header_timeout_ms } else { limits.keepalive_timeout_ms };
             return late(limit_ms, quiet_ms, "is idle");
         }
-        if complete != answered {
+        let stats = self.server.stats();
+        if complete != answered || stats.in_flight >= limits.in_flight_max || stats.queued >= limits.queue_max {
+            // Nothing is read while the host has no room: a head then begins when it has some again.
+            self.head_began.remove(&(at, complete));
             return Ok(());
         }
         let began_ms = *self.head_began.entry((at, complete)).or_insert_with(now_ms);
@@ -430,6 +442,9 @@ impl World {
         drop(host);
         self.check()?;
         let stats = self.server.stats();
+        if self.network.with(|net| net.wires_left()) > 0 {
+            return Err("a wire is still lent though its connection is closed".into());
+        }
         let left = (stats.memory_bytes, stats.in_flight, stats.queued, stats.connections_open);
         if left != (0, 0, 0, 0) {
             return Err(format!("at the end memory, requests in flight, queued, connections are {left:?}"));
