@@ -29,7 +29,7 @@ pub enum How {
     Streams {
         announced: bool,
     },
-    /// Begins and never ends it.
+    /// Begins and never ends it; every second one is given up in the middle of its body.
     Breaks {
         announced: bool,
     },
@@ -98,6 +98,10 @@ pub struct Host {
     pub faults: Vec<String>,
     pub trace: Vec<String>,
     pub turn: usize,
+    /// A turn is running: this is its callback.
+    pub in_turn: bool,
+    /// Something was said for good since the last turn.
+    pub posts: bool,
     pub in_flight_max: u64,
     /// Nothing waits any more: every request is given back at once.
     pub gives_up: bool,
@@ -146,6 +150,8 @@ impl Host {
             faults: Vec::new(),
             trace: Vec::new(),
             turn: 0,
+            in_turn: false,
+            posts: false,
             in_flight_max,
             gives_up: false,
             stopped_told: false,
@@ -315,7 +321,9 @@ impl Host {
             return false;
         }
         if self.gives_up {
-            return self.give_up(server, id, token);
+            // The end of the world: everything goes back.
+            self.abandon(server, id, token);
+            return true;
         }
         if self.due_ms(id, record).is_none_or(|due_ms| due_ms > now_ms()) {
             return false;
@@ -334,12 +342,7 @@ impl Host {
                 self.answer(server, id, token, plan);
                 self.use_up(server, id, token);
             }
-            How::Abandons => {
-                let alive = server.token_alive(token) != 0;
-                let status = server.abandon(token);
-                self.expect(id, "abandon", status, if alive { INGEST_OK } else { INGEST_E_GONE });
-                self.records.entry(id).and_modify(|record| (record.held, record.abandoned) = (false, true));
-            }
+            How::Abandons => self.abandon(server, id, token),
             How::Never => return false,
             How::Streams { announced } => return self.stream(server, id, token, plan, announced, true),
             How::Breaks { announced } => return self.stream(server, id, token, plan, announced, false),
@@ -381,6 +384,7 @@ impl Host {
 
     fn ended(&mut self, id: u32, answered: bool, lent: bool) {
         let turn = self.turn;
+        self.posts |= answered && !self.in_turn;
         self.records.entry(id).and_modify(|record| {
             record.held = false;
             record.lent = lent;
@@ -417,6 +421,10 @@ impl Host {
                     let next = if gone { stop } else { at + taken.max(0) as usize };
                     let written = at + taken.max(0) as usize;
                     self.records.entry(id).and_modify(|record| (record.stage, record.written) = (Stage::Begun(next), written));
+                    if !ends && next == stop && alive && id % 2 == 0 {
+                        // At once, so that what was written last is still on its way.
+                        self.abandon(server, id, token);
+                    }
                 } else if ends {
                     let status = server.respond_end(token, [(&b"X-End"[..], &b"1"[..])].into_iter());
                     self.expect(id, "respond_end", status, if alive { INGEST_OK } else { INGEST_E_GONE });
@@ -477,13 +485,12 @@ impl Host {
         self.records.entry(id).and_modify(|record| (record.held, record.returned) = (false, true));
     }
 
-    /// The end of the world: everything goes back.
-    fn give_up(&mut self, server: &Server, id: u32, token: u64) -> bool {
+    fn abandon(&mut self, server: &Server, id: u32, token: u64) {
         let alive = server.token_alive(token) != 0;
         let status = server.abandon(token);
         self.expect(id, "abandon", status, if alive { INGEST_OK } else { INGEST_E_GONE });
+        self.posts |= alive && !self.in_turn;
         self.records.entry(id).and_modify(|record| (record.held, record.abandoned) = (false, true));
-        true
     }
 
     /// Tokens of the past, once more.

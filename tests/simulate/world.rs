@@ -197,9 +197,13 @@ impl World {
     fn turn(&mut self) -> Result<(), String> {
         let Some(segment) = &mut self.segment else { return Ok(()) };
         self.turns.push(now_ms());
-        self.host.lock().turn = self.turns.len() - 1;
         let patience_ms = *self.random.pick(&[0, 0, -1, 50]);
+        {
+            let mut host = self.host.lock();
+            (host.turn, host.in_turn, host.posts) = (self.turns.len() - 1, true, false);
+        }
         let turned = segment.turn(patience_ms);
+        self.host.lock().in_turn = false;
         self.say(|world| format!("turn {} at {} ms: {turned:?}", world.turns.len(), now_ms() - world.began_ms));
         self.flush_trace();
         self.check()?;
@@ -243,6 +247,9 @@ impl World {
 
     /// Nothing happens until a time comes: the clock goes there. False when only the host could end what is under way.
     fn sleep(&mut self) -> Result<bool, String> {
+        if self.host.lock().posts {
+            return Err("the host has said something, and nobody was woken to take it".into());
+        }
         let alarm = self.network.with(|net| net.alarm_ms);
         let hosts = self.host.lock().next_ms();
         let begins = |client: &Client| (client.link.is_none() && !client.refused).then(|| self.began_ms + client.script.connects_after_ms);
