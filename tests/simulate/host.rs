@@ -29,7 +29,7 @@ pub enum How {
     Streams {
         announced: bool,
     },
-    /// Begins and never ends it; every second one is given up in the middle of its body.
+    /// Begins and never ends it; two of three are given up in the middle of its body.
     Breaks {
         announced: bool,
     },
@@ -421,7 +421,7 @@ impl Host {
                     let next = if gone { stop } else { at + taken.max(0) as usize };
                     let written = at + taken.max(0) as usize;
                     self.records.entry(id).and_modify(|record| (record.stage, record.written) = (Stage::Begun(next), written));
-                    if !ends && next == stop && alive && id % 2 == 0 {
+                    if !ends && next == stop && alive && id % 3 != 0 {
                         // At once, so that what was written last is still on its way.
                         self.abandon(server, id, token);
                     }

@@ -130,7 +130,7 @@ fn plan(random: &mut Random, calm: bool, tells: bool, queues: bool) -> Plan {
         10 | 11 => How::Streams { announced: false },
         12 => How::Abandons,
         13 => How::Never,
-        14 => How::Breaks { announced: random.chance(500) },
+        14 | 15 => How::Breaks { announced: random.chance(500) },
         _ => How::Answers,
     };
     let length = *random.pick(&[0, 10, 10, 300, 20_000, 200_000]);
