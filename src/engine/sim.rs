@@ -222,6 +222,7 @@ impl<B> Engine<B> for SimEngine<B> {
             Ok(true) => Sending::Done(outgoing),
             Ok(false) => {
                 seat.outgoing = Some(Box::new(outgoing));
+                self.network.with(|net| net.link_mut(link).sending = true);
                 Sending::Pending
             }
             Err(_) => Sending::Failed(outgoing),

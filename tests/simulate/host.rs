@@ -174,6 +174,10 @@ impl Host {
                 None => self.take_news(event),
             }
         }
+        if self.in_turn && self.random.chance(300) {
+            // A callback may just as well speak of what came before.
+            self.act(server, false);
+        }
         let held = self.records.values().filter(|record| record.held).count() as u64;
         if held > self.in_flight_max {
             self.fault(format!("{held} requests are held, in_flight_max is {}", self.in_flight_max));
