@@ -164,6 +164,10 @@
 // The option is known but not built yet: only its default is taken.
 #define INGEST_OPTION_UNBUILT 4
 
+// A hundred faults of its own were caught within a minute: the library is not well, and the host may want to start
+// another process.
+#define INGEST_STATS_UNHEALTHY 1
+
 // A log record: something failed that the host should look at.
 #define INGEST_LOG_ERROR 1
 
@@ -421,17 +425,17 @@ typedef void (*ingest_on_thread)(void *userdata,
 typedef struct ingest_stats {
   // Size of this struct in octets; the caller sets it before the call, the call to what it filled.
   uint32_t size;
-  // Zero.
-  uint32_t reserved;
+  // `INGEST_STATS_...` bits.
+  uint32_t flags;
   // Connections that are open now.
   uint64_t connections_open;
   // Connections accepted.
   uint64_t connections_accepted;
-  // Requests handed to the host.
+  // Requests handed over to the queue or the callback.
   uint64_t requests_delivered;
   // Requests that the host answered.
   uint64_t requests_answered;
-  // Requests that the library answered itself with 4xx or 5xx.
+  // Requests that the library answered itself with 4xx or 5xx, other than those that timed out.
   uint64_t requests_refused;
   // Requests that the host did not answer within `response_timeout`.
   uint64_t requests_timed_out;
@@ -451,6 +455,84 @@ typedef struct ingest_stats {
   uint64_t wakeups_sent;
   // Faults of its own that the library caught.
   uint64_t panics;
+  // Times that a connection could not be accepted: no descriptors, no memory, or a broken listener.
+  uint64_t accepts_failed;
+  // Receives that brought octets.
+  uint64_t receives;
+  // Batches in which requests were handed over.
+  uint64_t batches_delivered;
+  // Sends that the I/O threads began.
+  uint64_t sends;
+  // Of `requests_refused`, those with status 400.
+  uint64_t refused_400;
+  // Of `requests_refused`, those with status 408: head or body did not come in time.
+  uint64_t refused_408;
+  // Of `requests_refused`, those with status 413: over `body_max` or `memory_max`.
+  uint64_t refused_413;
+  // Of `requests_refused`, those with status 414: over `target_max`.
+  uint64_t refused_414;
+  // Of `requests_refused`, those with status 421: meant for another scheme.
+  uint64_t refused_421;
+  // Of `requests_refused`, those with status 431: over `headers_max`, `header_count`, or the limits of trailers.
+  uint64_t refused_431;
+  // Of `requests_refused`, those with status 501.
+  uint64_t refused_501;
+  // Of `requests_refused`, those with status 503: too long in the queue, or no memory.
+  uint64_t refused_503;
+  // Of `requests_refused`, those with status 505.
+  uint64_t refused_505;
+  // Of `requests_refused`, those with any other status.
+  uint64_t refused_others;
+  // Times that a thread stopped accepting because of `max_connections`.
+  uint64_t limit_max_connections;
+  // Connections that were reset because of `max_connections_per_ip`.
+  uint64_t limit_connections_per_ip;
+  // Connections on which a head did not come within `header_timeout`.
+  uint64_t limit_header_timeout;
+  // Connections that nothing was asked on for `keepalive_timeout`.
+  uint64_t limit_keepalive_timeout;
+  // Connections on which a body broke `body_timeout` or `body_rate_min`.
+  uint64_t limit_body;
+  // Connections on which an answer broke `write_timeout` or `write_rate_min`.
+  uint64_t limit_write;
+  // Connections that the peer did not close within `linger_timeout`.
+  uint64_t limit_linger;
+  // Times that a thread stopped reading because of `queue_max` or `queue_bytes`.
+  uint64_t limit_queue;
+  // Requests that waited longer than `queue_age`.
+  uint64_t limit_queue_age;
+  // Times that `in_flight_max` kept a consumer from taking more.
+  uint64_t limit_in_flight;
+  // Times that a thread stopped reading because of `memory_max`.
+  uint64_t limit_memory;
+  // Open connections that no request has begun on.
+  uint64_t connections_idle;
+  // Open connections on which a head is coming.
+  uint64_t connections_in_head;
+  // Open connections on which a body is coming.
+  uint64_t connections_in_body;
+  // Open connections whose request is with the host, or waits for it.
+  uint64_t connections_in_exchange;
+  // Open connections whose peer has to read before more can be sent.
+  uint64_t connections_sending;
+  // Open connections that wait for the peer's end.
+  uint64_t connections_lingering;
+  // Of `memory_bytes`, complete requests.
+  uint64_t memory_requests_bytes;
+  // Of `memory_bytes`, bodies that are coming.
+  uint64_t memory_bodies_bytes;
+  // Of `memory_bytes`, partial heads and what was read ahead.
+  uint64_t memory_read_ahead_bytes;
+  // Octets beside `memory_bytes` that are kept for the next requests.
+  uint64_t memory_pooled_bytes;
+  // The bound of `in_flight`.
+  uint64_t in_flight_max;
+  // How long the request in front has waited, of all queues the longest.
+  uint64_t queue_oldest_ns;
+  // The bound of `connections_open`, also when the library worked it out.
+  uint64_t connections_max;
+  // The bound of `memory_bytes`; each I/O thread may hold one read above it, 256 KiB.
+  uint64_t memory_max_bytes;
 } ingest_stats;
 
 // The whole life of one request that has ended.
@@ -574,7 +656,7 @@ const char *ingest_version(void);
 uint32_t ingest_abi_version(void);
 
 // Whether this build can do something: a protocol ("http1", "http2", "tls"), a topology ("inline",
-// "shards", ...), a listener ("unix", "fd"), a delivery ("queue", "threads"), an engine ("epoll",
+// "shards", "shared", "acceptor"), a listener ("unix", "fd"), a delivery ("queue", "threads"), an engine ("epoll",
 // "uring"), a content-coding ("gzip", "br", "zstd", "deflate") or a way of answering ("stream",
 // "file", "lend", "packed"). A name that nobody knows yet is a feature that this build does not have.
 //
@@ -700,8 +782,9 @@ ingest_status ingest_server_on_events(struct ingest_server *server,
 ingest_status ingest_server_on_log(struct ingest_server *server, ingest_on_log callback, void *userdata);
 
 // Sets a function that is called on each library thread, after it started (1) and before it ends (0).
-// Threads that take part in I/O are named ingest-io-0, ingest-io-1 and so on, those that run the
-// callback of delivery=threads ingest-run-0 and so on. Whatever started also ends, before
+// Threads that take part in I/O are named ingest-io-0, ingest-io-1 and so on, the one that only accepts
+// with topology=acceptor ingest-accept-0, those that run the callback of delivery=threads ingest-run-0
+// and so on. Whatever started also ends, before
 // ingest_server_join returns. The function must return normally, and may call any function but
 // ingest_server_free and ingest_server_join. NULL takes it away again.
 //
@@ -841,13 +924,15 @@ int32_t ingest_server_fd(struct ingest_server *server);
 // Since: 0.1
 int32_t ingest_server_turn(struct ingest_server *server, int32_t timeout_ms);
 
-// Changes an option of a running server. No option is flagged INGEST_OPTION_LIVE yet.
+// Changes an option of a server, running or not, if it is flagged INGEST_OPTION_LIVE. Every thread goes
+// by the new value from its next round on, also for what it waits for already; what is there stays,
+// though a new bound may be lower.
 //
 // Ownership: the strings stay the caller's; error, if given, is the caller's.
 // Thread: any.
 // Blocks: never.
-// Returns: INGEST_E_UNSUPPORTED in this version for an option and a value that are in order;
-// INGEST_E_OPTION for an unknown name or a value that it cannot take; INGEST_E_ARGUMENT for NULL;
+// Returns: INGEST_OK; INGEST_E_OPTION for an unknown name, one that is not live, a value that it cannot
+// take, or one that does not go with the others (nothing has changed); INGEST_E_ARGUMENT for NULL;
 // INGEST_E_FORKED.
 // Since: 0.1
 ingest_status ingest_server_set(struct ingest_server *server,

@@ -6,14 +6,17 @@ pub mod http1;
 pub mod overdue;
 
 use crate::accept::Peer;
+use crate::accept::per_address::Place;
 use crate::connection::http1::Http1;
 use crate::decrypt::Session;
 use crate::engine::{Landing, Outgoing};
 use crate::journey::Timing;
 use crate::limits::{Limits, READ_AHEAD_BYTES};
+pub use crate::memory::budget::Memory;
 use crate::memory::pool::Pool;
 use crate::parse::sketch::Sketch;
 use crate::read::Inbox;
+use crate::stats::Phase;
 
 /// What a connection is about to do with its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +37,8 @@ pub struct Connection {
     /// Which listener it came in by.
     pub listener: u16,
     pub peer: Peer,
+    /// Its place among the connections of its address, where these are counted.
+    pub place: Option<Box<Place>>,
     pub session: Session,
     pub inbox: Inbox,
     /// The protocol spoken here, with its open exchanges.
@@ -64,10 +69,17 @@ pub struct Connection {
     /// When the engine began to send what it is sending now, and how much of that the kernel has taken.
     pub sending_since_ms: u64,
     pub sent: u64,
+    /// When the kernel was last asked how much of it the peer has not acknowledged, and what it said.
+    pub looked_ms: u64,
+    pub unacknowledged: u64,
     /// Octets thrown away while lingering.
     pub lingered: u64,
     /// What accepting it cost, for the journey of its first request.
     pub accept_ns: u64,
+    /// The octets of the inbox that are charged to the thread's memory.
+    pub read_ahead: u32,
+    /// What it is counted as among the thread's connections.
+    pub counted: Phase,
 }
 
 /// What a step needs from the thread that runs it.
@@ -83,32 +95,12 @@ pub struct Tools<'a> {
     pub serial: bool,
 }
 
-/// What one thread may hold of `memory_max`: letters, bodies, partial heads and read-ahead.
-#[derive(Debug)]
-pub struct Memory {
-    pub used: u64,
-    pub most: u64,
-}
-
-impl Memory {
-    pub fn has_room(&self, octets: usize) -> bool {
-        self.used.saturating_add(octets as u64) <= self.most
-    }
-
-    pub fn charge(&mut self, octets: usize) {
-        self.used += octets as u64;
-    }
-
-    pub fn release(&mut self, octets: usize) {
-        self.used = self.used.saturating_sub(octets as u64);
-    }
-}
-
 impl Connection {
     pub fn new(listener: u16, peer: Peer, session: Session, now_ms: u64) -> Self {
         Connection {
             listener,
             peer,
+            place: None,
             session,
             inbox: Inbox::default(),
             protocol: Http1::default(),
@@ -126,8 +118,12 @@ impl Connection {
             since_ms: now_ms,
             sending_since_ms: now_ms,
             sent: 0,
+            looked_ms: 0,
+            unacknowledged: 0,
             lingered: 0,
             accept_ns: 0,
+            read_ahead: 0,
+            counted: Phase::Nowhere,
         }
     }
 
@@ -153,6 +149,19 @@ impl Connection {
     /// Nothing is under way: no octet of a request, no answer owed.
     pub fn is_idle(&self) -> bool {
         self.protocol.is_idle() && self.inbox.is_empty() && self.outbox.is_empty() && !self.sending
+    }
+
+    /// What it is about, for the gauges.
+    #[inline]
+    pub fn phase(&self) -> Phase {
+        match () {
+            () if self.ending == Ending::Lingering => Phase::Lingering,
+            () if self.sending => Phase::Sending,
+            () if self.protocol.owed() > 0 => Phase::Exchange,
+            () if self.protocol.in_body() => Phase::Body,
+            () if self.protocol.head_began_ms().is_some() => Phase::Head,
+            () => Phase::Idle,
+        }
     }
 
     /// Something may have to be written, or its end decided: mostly not, when a request has just come in.

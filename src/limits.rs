@@ -9,6 +9,7 @@ pub const UNLIMITED: u64 = u64::MAX;
 pub struct Limits {
     /// Zero until the server starts, then worked out from RLIMIT_NOFILE unless set.
     pub max_connections: u64,
+    pub max_connections_per_ip: u64,
     pub listen_backlog: u64,
     pub accepts_per_wake: u64,
     pub header_timeout_ms: u64,
@@ -42,6 +43,7 @@ impl Default for Limits {
     fn default() -> Self {
         Limits {
             max_connections: 0,
+            max_connections_per_ip: UNLIMITED,
             listen_backlog: 1024,
             accepts_per_wake: 64,
             header_timeout_ms: 10_000,
@@ -77,6 +79,8 @@ const MIB: u64 = 1024 * 1024;
 
 /// Bodies and answers may take this long before their least rate counts.
 pub const RATE_GRACE_MS: u64 = 5_000;
+/// At `memory_max` reading stops; what waited for room so long is answered 503.
+pub const MEMORY_WAIT_MS: u64 = 5_000;
 /// Heads and targets are addressed with 32-bit offsets, so nothing may be configured to reach this.
 pub const HEADERS_CEILING: u64 = 16 * MIB;
 /// The most field lines a head or a trailer section may be configured to have.
@@ -107,6 +111,8 @@ pub const INTERIM_BYTES: usize = 16 * 1024;
 pub const SEND_PER_TICK_BYTES: u64 = MIB;
 /// Octets of a file that one system call sends.
 pub const FILE_STEP_BYTES: usize = 256 * 1024;
+/// Most octets that the field lines of one answer hold together; no client takes as much, and what is copied has to be bounded.
+pub const RESPONSE_FIELDS_BYTES: usize = 1 << 20;
 /// A slot keeps a reply buffer up to this size for its next answer.
 pub const REPLY_KEPT_BYTES: usize = 4 * 1024;
 /// The most that `pipeline_max` may be configured to be.

@@ -36,9 +36,13 @@ pub enum Kind {
     Fault,
     /// As many connections are open as may be.
     Full,
+    /// As much memory is in use as may be.
+    Memory,
+    /// One address has as many connections as it may.
+    Crowded,
 }
 
-const KINDS: usize = Kind::Full as usize + 1;
+const KINDS: usize = Kind::Crowded as usize + 1;
 
 /// One line of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]

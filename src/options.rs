@@ -9,7 +9,7 @@ pub use self::events::Events;
 
 use crate::limits::{self, Limits};
 use crate::status::{Failure, INGEST_E_OPTION, INGEST_E_UNSUPPORTED};
-use table::{LISTENER, TABLE, UNBUILT};
+use table::{LISTENER, LIVE, TABLE, UNBUILT};
 
 /// Where the route from accept to handoff is cut (design, section 5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,6 +141,17 @@ impl Options {
         Ok(())
     }
 
+    /// As `set`, for an option of a server that runs.
+    pub fn set_live(&mut self, name: &str, value: &str) -> Result<(), Failure> {
+        self.set(name, value)?;
+        let is_live = TABLE.iter().any(|row| row.name == name && row.flags & LIVE != 0);
+        if is_live {
+            return Ok(());
+        }
+        let text = format!("option {name} cannot change while a server runs (set it before ingest_server_new)");
+        Err(Failure::new(INGEST_E_OPTION, text))
+    }
+
     /// True if `set` has named this option, also when it was set to its default.
     pub fn is_named(&self, name: &str) -> bool {
         TABLE.iter().position(|row| row.name == name).is_some_and(|index| self.named & (1 << index) != 0)
@@ -174,9 +185,13 @@ impl Options {
             return refuse("queue_max must be 1 or more and io_threads 256 or less".to_owned());
         }
         match self.topology {
-            Topology::Auto | Topology::Inline | Topology::Shards | Topology::Cut | Topology::CutEach => {}
-            Topology::Shared | Topology::Acceptor | Topology::Dispatch | Topology::Pipeline => {
-                return unsupported(format!("topology {:?} is not built yet (set topology to auto, inline or shards)", self.topology));
+            Topology::Auto | Topology::Inline | Topology::Shards | Topology::Shared | Topology::Acceptor => {}
+            Topology::Cut | Topology::CutEach => {}
+            Topology::Dispatch | Topology::Pipeline => {
+                return unsupported(format!(
+                    "topology {:?} is not built yet (set topology to auto, inline, shards, shared or acceptor)",
+                    self.topology
+                ));
             }
         }
         if self.engine == EngineChoice::Uring {

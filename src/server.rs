@@ -1,15 +1,17 @@
 //! A server's life: new, listen, start, drain, stop, join.
 #![forbid(unsafe_code)]
 
+mod ahead;
 mod answers;
 mod driven;
 mod far;
+mod live;
 
 pub use self::answers::Head;
 
 use self::driven::Driven;
 use crate::accept::address::Place;
-use crate::accept::{Address, Listener};
+use crate::accept::{Address, Listener, PerAddress};
 use crate::connection::{Connection, Memory};
 use crate::engine::clock::Source;
 use crate::engine::sys::{self, EventFd};
@@ -26,11 +28,13 @@ use crate::memory::slots::{SlotOwner, SlotTable};
 use crate::memory::waker::Waker;
 use crate::options::{Delivery, Options, PipelineUnsafe};
 use crate::request::{INGEST_EVENT_STOPPED, ingest_request, ingest_token};
-use crate::stats::{Counters, Totals};
+use crate::stats::Counters;
 use crate::status::{
     Failure, INGEST_E_ADDRESS, INGEST_E_ARGUMENT, INGEST_E_BUSY, INGEST_E_GONE, INGEST_E_OPTION, INGEST_E_STATE, INGEST_E_UNSUPPORTED,
     INGEST_OK, ingest_status,
 };
+use crate::topology::acceptor::Acceptor;
+use crate::topology::lanes::Lanes;
 use crate::topology::orders::Orders;
 use crate::topology::plans::{self, Chosen};
 use crate::topology::segment::Segment;
@@ -43,7 +47,7 @@ use parking_lot::Mutex;
 use std::hash::{BuildHasher, RandomState};
 use std::os::fd::RawFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Tells the tokens of one server from those of the others in this process: eleven bits, never zero.
@@ -53,6 +57,10 @@ const NUMBER_MAX: u16 = 2047;
 /// See the file's first line.
 pub struct Server {
     options: Options,
+    /// The same with what was changed since.
+    live: Mutex<Options>,
+    /// How many connections the conveyors of a plan with a cut can carry; zero without one.
+    carried: AtomicU64,
     door: Arc<Door>,
     queues: Arc<Vec<HostQueue>>,
     orders: Arc<Orders>,
@@ -78,6 +86,8 @@ struct Post<E> {
     number: usize,
     /// Where batons go when the rope is cut.
     pass: Option<Pass>,
+    /// Where newcomers come from when another thread accepts.
+    lanes: Option<Arc<Lanes>>,
 }
 
 impl Server {
@@ -91,20 +101,23 @@ impl Server {
         fork_mark::set();
         let event = || EventFd::new().map_err(|error| Failure::system(&error, "cannot make an eventfd (raise the descriptor limit)"));
         let limits = &options.limits;
-        let bounds = Bounds { entries: usize::try_from(limits.queue_max).unwrap_or(usize::MAX), bytes: limits.queue_bytes };
         let count = options.queues as usize;
-        let queues = (0..count).map(|_| Ok(Queue::new(bounds, event()?))).collect::<Result<Vec<_>, Failure>>()?;
+        let queues = (0..count).map(|_| Ok(Queue::new(Bounds::of(limits), event()?))).collect::<Result<Vec<_>, Failure>>()?;
         let home = || Ok(Home { mailbox: Mailbox::new(), waker: Arc::new(Waker::new(event()?)), counters: Counters::default() });
-        let homes = (0..options.io_threads).map(|_| home()).collect::<Result<Vec<_>, Failure>>()?;
+        let homes = (0..plans::reachable(&options)).map(|_| home()).collect::<Result<Vec<_>, Failure>>()?;
         let number = NUMBERS.fetch_add(1, Ordering::Relaxed) % NUMBER_MAX + 1;
         let seed = RandomState::new().hash_one(number) as u32;
         let slots = Arc::new(SlotTable::new(number, seed));
-        let door = Arc::new(Door::new(slots, homes, queues, limits.in_flight_max, limits.queue_age_ms, options.events, clock));
-        let orders = Orders { max_connections: connections_max(limits), ..Orders::default() };
-        let orders = Arc::new(orders);
+        let door = Arc::new(Door::new(slots, homes, queues, limits, options.events, clock));
+        let per_address = (limits.max_connections_per_ip != UNLIMITED).then(|| PerAddress::new(limits.max_connections_per_ip));
+        let orders = Arc::new(Orders { per_address, ..Orders::default() });
+        orders.change_limits(limits.clone());
+        orders.max_connections.store(connections_max(limits), Ordering::Relaxed);
         let threads = Threads::new(Arc::clone(&orders));
         Ok(Server {
             queues: Arc::new((0..count).map(|index| HostQueue::new(Arc::clone(&door), index, options.packed_inline_max)).collect()),
+            live: Mutex::new(options.clone()),
+            carried: AtomicU64::new(0),
             options,
             door,
             orders,
@@ -158,7 +171,7 @@ impl Server {
             Place::Descriptor(number) => Some((number, INGEST_E_ADDRESS)),
             _ => None,
         };
-        self.add_listener(number, || Listener::bind(address, backlog, self.options.io_threads as usize))
+        self.add_listener(number, || Listener::bind(address, backlog, plans::sockets(&self.options)))
     }
 
     /// As `listen`, on a socket of the host's that listens already; it is ours if this succeeds.
@@ -185,7 +198,9 @@ impl Server {
             let text = format!("cannot listen on descriptor {number}: this server listens on it already (pass one of the host's own)");
             return Err(Failure::new(status, text));
         }
-        life.listeners.push(make()?);
+        let listener = make()?;
+        listener.set_write_timeout(self.options.limits.write_timeout_ms);
+        life.listeners.push(listener);
         Ok(index)
     }
 
@@ -201,6 +216,9 @@ impl Server {
         if life.started {
             return Err(Failure::new(INGEST_E_STATE, "the server was started before (make a new one)"));
         }
+        if life.listeners.is_empty() {
+            return Err(Failure::new(INGEST_E_STATE, "the server has no listener (call ingest_server_listen before)"));
+        }
         self.options.check()?;
         let chosen = plans::choose(&self.options)?;
         let delivery = plans::delivery(&self.options, life.sink.is_some())?;
@@ -208,8 +226,8 @@ impl Server {
             let text = format!("{} queues need as many handler_threads at least (set handler_threads)", self.options.queues);
             return Err(Failure::new(INGEST_E_OPTION, text));
         }
-        let started =
-            hand_out(&life.listeners, chosen.io_threads).and_then(|sockets| self.start_threads(&mut life, chosen, delivery, sockets));
+        let started = hand_out(&life.listeners, chosen.accepting_threads())
+            .and_then(|sockets| self.start_threads(&mut life, chosen, delivery, sockets));
         if started.is_err() {
             self.orders.failed.store(true, Ordering::Relaxed);
             self.orders.stop.store(true, Ordering::Release);
@@ -245,18 +263,23 @@ impl Server {
         let failed =
             |error: std::io::Error| Failure::system(&error, format!("cannot start: {error} (check the limits on descriptors and threads)"));
         let pass = self.start_far(life, chosen)?;
+        let mut sockets = sockets.into_iter();
+        let acceptor = self.acceptor(chosen, &mut sockets)?;
+        let lanes = acceptor.as_ref().map(Acceptor::lanes);
         let mut posts = Vec::new();
-        for (number, sockets) in sockets.into_iter().enumerate() {
-            let engine = self.engine(number, sockets)?;
+        for number in 0..chosen.io_threads {
+            let engine = self.engine(number, sockets.next().unwrap_or_default())?;
             let way = match (&life.sink, delivery) {
                 (Some(sink), Delivery::Inline) => Way::Inline(Arc::clone(sink)),
                 _ => Way::Queues(number),
             };
-            posts.push(Post { engine, way, number, pass: pass.clone() });
+            posts.push(Post { engine, way, number, pass: pass.clone(), lanes: lanes.clone() });
         }
-        debug_assert_eq!(posts.len(), chosen.io_threads);
         for post in posts {
             self.start_io(life, post).map_err(failed)?;
+        }
+        if let Some(acceptor) = acceptor {
+            self.start_ahead(life, acceptor).map_err(failed)?;
         }
         if let (Delivery::Threads, Some(sink)) = (delivery, life.sink.clone()) {
             for number in 0..self.handlers() {
@@ -309,10 +332,7 @@ impl Server {
 
     /// The whole rope for one thread, made on the thread that will hold it.
     fn segment<E: Engine<Connection>>(options: Options, door: Arc<Door>, orders: Arc<Orders>, post: Post<E>) -> Segment<E> {
-        let limits = options.limits.clone();
-        let threads = u64::from(options.io_threads.max(1));
-        let share = if limits.memory_max == UNLIMITED { UNLIMITED } else { limits.memory_max / threads };
-        let memory = Memory { used: 0, most: share };
+        let memory = Memory::new(Arc::clone(door.budget()), u64::from(options.io_threads));
         let slots = SlotOwner::new(Arc::clone(door.slots()), post.number as u16).wanting(options.events.marks());
         let spinner = Spinner::new(options.spin);
         let batch = match post.way {
@@ -321,11 +341,13 @@ impl Server {
         };
         let outlet = Outlet::new(post.way, batch);
         let serial = options.pipeline_unsafe == PipelineUnsafe::Serial;
-        let drain_ms = limits.drain_timeout_ms;
-        let serving = Serving::new(limits, outlet, memory, slots, serial, options.journey, options.journey_sample);
-        let mut segment = Segment::new(post.engine, door, orders, post.number, serving, spinner, drain_ms);
+        let serving = Serving::new(options.limits, outlet, memory, slots, serial, options.journey, options.journey_sample);
+        let mut segment = Segment::new(post.engine, door, orders, post.number, serving, spinner);
         if let Some(pass) = post.pass {
             segment.cut(pass);
+        }
+        if let Some(lanes) = post.lanes {
+            segment.take_in(lanes);
         }
         segment
     }
@@ -426,15 +448,6 @@ impl Server {
 
     pub fn token_alive(&self, token: ingest_token) -> i32 {
         self.door.slots().alive(token)
-    }
-
-    pub fn stats(&self) -> Totals {
-        let mut totals = Totals { in_flight: self.door.in_flight(), wakeups_sent: self.door.wakeups(), ..Totals::default() };
-        for home in self.door.homes() {
-            totals.add(&home.counters);
-        }
-        totals.queued = self.door.queues().iter().map(|queue| queue.depth() as u64).sum();
-        totals
     }
 }
 

@@ -54,6 +54,8 @@ shapes! {
     inline_cut_before_parse "inline, cut before parse",
     queue_with_four_consumers_cut_before_parse "queue, four consumers, cut before parse",
     threads_cut_before_parse "threads, cut before parse",
+    inline_behind_an_acceptor "inline behind an acceptor",
+    queue_with_four_consumers_on_a_shared_socket "queue, four consumers, one shared socket",
     turns_with_a_callback "turns with a callback",
     turns_with_a_queue "turns with a queue",
 }

@@ -65,6 +65,15 @@ fn every_case_holds_on_shards_with_a_queue() {
 }
 
 #[test]
+fn every_case_holds_however_connections_come_to_threads() {
+    for topology in ["shared", "acceptor"] {
+        run(&format!("halves, {topology}"), &[("topology", topology), ("io_threads", "2")], Delivery::Inline, 1, |length| {
+            vec![vec![length / 2]]
+        });
+    }
+}
+
+#[test]
 fn every_case_holds_where_parse_is_on_another_thread() {
     let some = |length: usize| vec![vec![], (1..length.min(EVERY_POSITION_UP_TO)).collect(), vec![length / 2]];
     run("whole, octet by octet and halves, cut before parse", &[("topology", "cut")], Delivery::Inline, 2, some);

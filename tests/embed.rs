@@ -2,6 +2,8 @@
 
 mod support;
 
+#[path = "embed/arrivals.rs"]
+mod arrivals;
 #[path = "embed/guest.rs"]
 mod guest;
 #[path = "embed/own_loop.rs"]

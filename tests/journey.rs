@@ -6,6 +6,8 @@ mod support;
 mod answers;
 #[path = "journey/bodies.rs"]
 mod bodies;
+#[path = "journey/bounds.rs"]
+mod bounds;
 #[path = "journey/deadlines.rs"]
 mod deadlines;
 #[path = "journey/events.rs"]
@@ -28,6 +30,8 @@ mod order;
 mod sharing;
 #[path = "journey/socket_files.rs"]
 mod socket_files;
+#[path = "journey/spread.rs"]
+mod spread;
 #[path = "journey/streams.rs"]
 mod streams;
 #[path = "journey/times.rs"]
@@ -64,12 +68,17 @@ pub fn shapes() -> Vec<Shape> {
         [("topology", "cut"), ("io_threads", "1")],
         [("topology", "cut-each"), ("io_threads", "2")],
     ];
+    // Whole ropes as those of shards, but for how they come by their connections: two deliveries show that.
+    let accepting = [[("topology", "shared"), ("io_threads", "2")], [("topology", "acceptor"), ("io_threads", "2")]];
     let deliveries = [Delivery::Inline, Delivery::Queue(1), Delivery::Queue(4), Delivery::Threads];
     let mut shapes = Vec::new();
     for options in topologies {
         shapes.extend(deliveries.iter().filter(|delivery| delivery.is_built()).map(|delivery| Shape { options, delivery: *delivery }));
     }
-    assert!(shapes.len() >= 12, "inline and queue are always built: {shapes:?}");
+    for options in accepting {
+        shapes.extend([Delivery::Inline, Delivery::Queue(1)].map(|delivery| Shape { options, delivery }));
+    }
+    assert!(shapes.len() >= 16, "inline and queue are always built: {shapes:?}");
     shapes
 }
 

@@ -316,10 +316,10 @@ unsafe extern "C" fn see(userdata: *mut c_void, server: *mut ingest_server, name
     seen.lock().unwrap_or_else(PoisonError::into_inner).push((name.to_str().expect("UTF-8").to_owned(), own, started == 1));
 }
 
-#[test]
-fn each_thread_that_starts_is_told_to_end() {
+/// A server with two I/O threads and three that call the host tells of these threads and of no others.
+fn tells_of(topology: &str, names: &[&str]) {
     let seen = Seen::default();
-    let mut server = Server::unstarted(&[("topology", "shards"), ("io_threads", "2"), ("delivery", "threads"), ("handler_threads", "3")]);
+    let mut server = Server::unstarted(&[("topology", topology), ("io_threads", "2"), ("delivery", "threads"), ("handler_threads", "3")]);
     let userdata: *mut c_void = (&raw const seen).cast_mut().cast();
     // SAFETY: the server lives, and `seen` outlives it.
     assert_eq!(unsafe { ingest_server_on_thread(server.host.0, Some(see), userdata) }, INGEST_OK);
@@ -332,10 +332,37 @@ fn each_thread_that_starts_is_told_to_end() {
     server.drain(1000);
     assert_eq!(server.join(PATIENCE.as_millis() as i32), INGEST_OK);
     let seen = std::mem::take(&mut *seen.lock().unwrap_or_else(PoisonError::into_inner));
-    assert_eq!(seen.len(), 10, "{seen:?}");
-    for name in ["ingest-io-0", "ingest-io-1", "ingest-run-0", "ingest-run-1", "ingest-run-2"] {
+    assert_eq!(seen.len(), 2 * names.len(), "{seen:?}");
+    for &name in names {
         let of: Vec<_> = seen.iter().filter(|(said, _, _)| said == name).map(|(_, own, started)| (own.as_str(), *started)).collect();
         assert_eq!(of, [(name, true), (name, false)], "{seen:?}");
     }
+    server.finish();
+}
+
+#[test]
+fn each_thread_that_starts_is_told_to_end() {
+    let names = ["ingest-io-0", "ingest-io-1", "ingest-run-0", "ingest-run-1", "ingest-run-2", "ingest-accept-0"];
+    tells_of("shards", &names[..5]);
+    tells_of("acceptor", &names);
+}
+
+#[test]
+fn one_thread_says_for_all_that_the_cap_is_reached_and_how_they_began() {
+    let options = [("topology", "acceptor"), ("io_threads", "2"), ("max_connections", "3")];
+    let server = Server::serve(&options, Delivery::Queue(1), greet());
+    let mut clients: Vec<Client> = (0..3).map(|_| server.connect()).collect();
+    clients.iter_mut().for_each(|client| assert_eq!(client.get("/").text(), "hello"));
+    let mut fourth = server.connect();
+    fourth.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert!(fourth.is_silent(Duration::from_millis(50)), "a fourth connection was served");
+    clients.clear();
+    assert_eq!(fourth.answer().text(), "hello");
+    assert_eq!(server.drain(1000), INGEST_OK);
+    assert_eq!(server.join(PATIENCE.as_millis() as i32), INGEST_OK);
+    let texts: Vec<String> = lines(server.host).into_iter().map(|line| line.text).collect();
+    assert_eq!(texts[0], "started: topology acceptor, 2 i/o threads behind 1 that accepts, delivery queue");
+    assert!(texts[2].starts_with("max_connections is reached: 3 are open, "), "{texts:?}");
+    assert!(texts[3].starts_with("draining: ") && texts[4].starts_with("stopped: ") && texts.len() == 5, "{texts:?}");
     server.finish();
 }

@@ -56,3 +56,10 @@ fn asan_finds_nothing_with_a_random_host_of_each_delivery() {
         play(seed_of_today(), seconds(30, 4), &["--delivery", delivery]);
     }
 }
+
+#[test]
+fn asan_finds_nothing_however_connections_come_to_threads() {
+    for topology in ["shared", "acceptor"] {
+        play(seed_of_today(), seconds(30, 4), &["--topology", topology, "--io-threads", "3"]);
+    }
+}

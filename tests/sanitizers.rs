@@ -22,9 +22,10 @@ use std::time::Duration;
 /// A program, its arguments, and what judges its answers.
 type Trial = (&'static str, &'static [&'static str], fn(&Asked, &Response));
 
-const PROGRAMS: [Trial; 10] = [
+const PROGRAMS: [Trial; 11] = [
     ("hello", &[], client::judge_hello),
     ("hello", &["--set", "topology=shards", "--set", "io_threads=2"], client::judge_hello),
+    ("hello", &["--set", "topology=acceptor", "--set", "io_threads=2"], client::judge_hello),
     ("queue", &["--consumers", "2"], client::judge_hello),
     ("queue", &["--consumers", "3", "--set", "topology=shards", "--set", "io_threads=2"], client::judge_hello),
     ("own_loop", &[], client::judge_own_loop),

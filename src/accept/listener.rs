@@ -73,6 +73,17 @@ impl Listener {
         Ok(Listener { address, bound, sockets: vec![socket], file: None })
     }
 
+    /// What the kernel has taken and nobody acknowledges ends the connection after so long: behind a black hole an answer may look sent,
+    /// and the connection idle (RFC 5482). On the listener it costs nothing for each connection.
+    pub fn set_write_timeout(&self, timeout_ms: u64) {
+        if let Bound::Internet(_) = self.bound {
+            for socket in &self.sockets {
+                // A socket that was given and is no TCP after all does without.
+                let _ = sys::tcp::set_user_timeout(socket.as_raw_fd(), timeout_ms);
+            }
+        }
+    }
+
     /// Whether the descriptor is one of this listener's.
     pub fn owns(&self, number: RawFd) -> bool {
         self.sockets.iter().any(|socket| socket.as_raw_fd() == number)

@@ -61,7 +61,7 @@ pub struct Pending {
     pub begun: bool,
     /// The head of the final answer is with the outbox.
     pub head_written: bool,
-    /// Went into a queue, and has not been seen to have left it.
+    /// Waits for the host, and has not been seen to be with it.
     pub queued: bool,
     /// When it was handed over.
     pub at_ms: u64,
@@ -70,10 +70,10 @@ pub struct Pending {
 impl Pending {
     /// A request that was completed on a far segment; its home writes slot, queue and time into it.
     pub fn unplaced(terms: Terms) -> Self {
-        Pending::new(UNPLACED, terms, false, 0)
+        Pending::new(UNPLACED, terms, 0)
     }
 
-    pub fn new(slot: u32, terms: Terms, queued: bool, at_ms: u64) -> Self {
-        Pending { slot, terms, answered: false, cut: false, speaking: false, begun: false, head_written: false, queued, at_ms }
+    pub fn new(slot: u32, terms: Terms, at_ms: u64) -> Self {
+        Pending { slot, terms, answered: false, cut: false, speaking: false, begun: false, head_written: false, queued: true, at_ms }
     }
 }

@@ -21,7 +21,9 @@ use std::ops::Range;
 /// Room made for the next octets of a chunked body.
 const CHUNKED_STEP_BYTES: usize = 16 * 1024;
 
-const NO_MEMORY: Refusal = Refusal::new(503, "memory limit reached, try again later");
+/// There is no room within `memory_max`, and there was none for a while.
+pub const NO_MEMORY: Refusal = Refusal::new(503, "memory limit reached, try again later");
+const NEVER_ROOM: Refusal = Refusal::new(413, "body too large");
 
 /// What a step came to.
 #[derive(Debug)]
@@ -48,6 +50,8 @@ pub struct Http1 {
     blocked: bool,
     /// Octets are waiting that could not be looked at because of what is pending.
     stalled: bool,
+    /// A request is here that there is no memory for.
+    starved: bool,
     /// The last request that this connection serves has been taken.
     last: bool,
     serial: bool,
@@ -117,10 +121,14 @@ impl Http1 {
     ) -> Result<Step, Refusal> {
         let (head, behind) = bytes.split_at_mut(range.end);
         let head = &head[range.start..];
+        // Before anything is changed: what finds no room is looked at again.
+        if !self.finds_room(head.len(), behind.len(), tools)? {
+            return Ok(Step::Wait);
+        }
         let (body, rest, used) = match tools.sketch.framing {
             Framing::None => (&behind[..0], None, 0),
             Framing::Length(length) => {
-                let length = usize::try_from(length).map_err(|_| Refusal::new(413, "body too large"))?;
+                let length = usize::try_from(length).map_err(|_| NEVER_ROOM)?;
                 let there = length.min(behind.len());
                 (&behind[..there], (there < length).then_some(Rest::Length(length - there)), there)
             }
@@ -148,9 +156,6 @@ impl Http1 {
             peer,
             journey: journey.as_ref(),
         };
-        if !tools.memory.has_room(head.len() + body.len()) {
-            return Err(NO_MEMORY);
-        }
         let letter = Letter::seal(tools.pool, &parts).ok_or(NO_MEMORY)?;
         let terms = self.terms(safe, tools);
         self.head_began_ns = 0;
@@ -159,12 +164,25 @@ impl Http1 {
         let body = opening(body, &rest, tools.pool)?;
         let nothing_yet = used == 0;
         let charged = body.len();
-        tools.memory.charge(charged);
+        tools.memory.charge_body(charged);
         self.open = Some(Box::new(Open { letter, terms, body, rest, head_at_ns: tools.now_ns, charged }));
         if matches!(&self.open, Some(open) if open.is_complete()) {
             return Ok(self.finish(tools));
         }
         if tools.sketch.expects_continue && nothing_yet { Ok(Step::Continue) } else { Ok(Step::Wait) }
+    }
+
+    /// Whether there is room for a request with so many octets of body here. One that finds none waits, until it is refused.
+    fn finds_room(&mut self, head: usize, behind: usize, tools: &mut Tools<'_>) -> Result<bool, Refusal> {
+        let body = match tools.sketch.framing {
+            Framing::None => 0,
+            Framing::Length(length) if length > tools.limits.memory_max => return Err(NEVER_ROOM),
+            Framing::Length(length) => usize::try_from(length).map_or(behind, |length| length.min(behind)),
+            Framing::Chunked => behind,
+        };
+        self.starved = !tools.memory.has_room(head + body);
+        self.stalled |= self.starved;
+        if self.starved && tools.memory.shedding { Err(NO_MEMORY) } else { Ok(!self.starved) }
     }
 
     /// Consumes body octets that came through the inbox.
@@ -214,7 +232,7 @@ impl Http1 {
     fn finish(&mut self, tools: &mut Tools<'_>) -> Step {
         let Some(open) = self.open.take() else { return Step::Wait };
         let Open { mut letter, terms, body, rest, head_at_ns, charged } = *open;
-        tools.memory.release(charged);
+        tools.memory.release_body(charged);
         letter.attach_body(body);
         if let Rest::Chunked(mut chunked) = rest {
             let trailers = chunked.take_trailers();
@@ -355,8 +373,13 @@ impl Http1 {
     /// Gives up a body that will not be completed.
     pub fn drop_body(&mut self, memory: &mut Memory) -> Option<Letter> {
         let open = self.open.take()?;
-        memory.release(open.charged);
+        memory.release_body(open.charged);
         Some(open.letter)
+    }
+
+    /// A request waits for memory.
+    pub fn is_starved(&self) -> bool {
+        self.starved
     }
 
     /// Octets wait for earlier answers to leave.
@@ -382,6 +405,12 @@ impl Http1 {
 
     pub fn in_body(&self) -> bool {
         self.open.is_some()
+    }
+
+    /// Octets of a body that is coming which are charged to the thread's memory.
+    #[inline]
+    pub fn body_charged(&self) -> usize {
+        self.open.as_ref().map_or(0, |open| open.charged)
     }
 
     /// Of a body that is coming: when its head was complete, in milliseconds, and how many octets of it are here.
@@ -411,12 +440,10 @@ impl Open {
     /// Charges what has arrived since the last time; a length that was only announced costs nothing.
     fn recharge(&mut self, memory: &mut Memory) -> Result<(), Refusal> {
         let arrived = self.body.len().saturating_sub(self.charged);
-        if !memory.has_room(arrived) {
-            return Err(NO_MEMORY);
-        }
-        memory.charge(arrived);
+        memory.charge_body(arrived);
         self.charged += arrived;
-        Ok(())
+        // What has arrived is here, whether there was room or not: reading stops then, and this body is refused if that lasts.
+        if memory.shedding && memory.is_short() { Err(NO_MEMORY) } else { Ok(()) }
     }
 }
 

@@ -140,7 +140,9 @@ impl<B> EpollEngine<B> {
             }
             return self.go_on_sending(id).map_or(Look::Nothing, Look::Report);
         }
-        if seat.readable { Look::Serve(id) } else { Look::Nothing }
+        // What stands on the ready list is served from there: once a tick, whatever the kernel announces meanwhile. While receives
+        // are paused that list waits, and only the end of a stream is news.
+        if seat.readable && (!seat.listed || self.receives_paused) { Look::Serve(id) } else { Look::Nothing }
     }
 
     /// Serves a readable seat that wants octets.
@@ -297,6 +299,19 @@ impl<B> Engine<B> for EpollEngine<B> {
         self.piecemeal = Some(Vec::new());
     }
 
+    fn unacknowledged(&mut self, id: SeatId) -> u64 {
+        let stream = self.seats.get(id).and_then(|seat| seat.stream.as_ref());
+        stream.map_or(0, |stream| sys::tcp::unacknowledged(stream.as_raw_fd()))
+    }
+
+    fn change_write_timeout(&mut self, timeout_ms: u64) {
+        let listeners = self.listeners.iter().map(Listener::descriptor);
+        for socket in listeners.chain(self.seats.descriptors()) {
+            // Unix sockets have nothing of the kind.
+            let _ = sys::tcp::set_user_timeout(socket, timeout_ms);
+        }
+    }
+
     fn shutdown_write(&mut self, id: SeatId) {
         if let Some(stream) = self.seats.get(id).and_then(|seat| seat.stream.as_ref()) {
             sys::shutdown_write(stream.as_raw_fd());
@@ -351,10 +366,10 @@ impl<B> Engine<B> for EpollEngine<B> {
         Ok(self.poller.descriptor())
     }
 
-    fn rest(&mut self, now_ms: u64, by_ms: Option<u64>) {
-        let by = by_ms.map(|at_ms| at_ms.saturating_sub(now_ms));
+    fn rest(&mut self, now_ms: u64, alarm_ms: Option<u64>) {
         let paused = (self.paused_until_ms != 0).then(|| self.paused_until_ms.saturating_sub(now_ms));
-        let next = self.deadlines.next_in_ms(now_ms).into_iter().chain(paused).chain(by).min();
+        let alarm = alarm_ms.map(|at_ms| at_ms.saturating_sub(now_ms));
+        let next = self.deadlines.next_in_ms(now_ms).into_iter().chain(paused).chain(alarm).min();
         let Some((timer, set)) = &mut self.alarm else { return };
         let at_ms = next.map_or(0, |left| now_ms + left.max(1));
         // Setting it is a system call; deadlines that only move back leave the wheel, and so this, as it is.

@@ -156,11 +156,17 @@ pub trait Engine<B> {
     fn close(&mut self, seat: SeatId, abort: bool);
     /// `Expired` comes once the time is reached, unless it is moved before.
     fn set_deadline(&mut self, seat: SeatId, at_ms: u64);
+    /// Octets that were sent and that the peer has not acknowledged yet, where that can be known.
+    fn unacknowledged(&mut self, _seat: SeatId) -> u64 {
+        0
+    }
+    /// What a kernel has taken and the peer does not acknowledge ends the connection after so long from now on; what an engine without
+    /// one sends is always acknowledged.
+    fn change_write_timeout(&mut self, _timeout_ms: u64) {}
     /// The descriptor that a host polls between turns; from now on `rest` keeps it honest about deadlines.
     fn outside(&mut self) -> io::Result<RawFd>;
-    /// Before a host goes back to its own loop: the descriptor becomes readable when the next deadline is due, and at `by_ms` at
-    /// the latest.
-    fn rest(&mut self, now_ms: u64, by_ms: Option<u64>);
+    /// Before a host goes back to its own loop: the descriptor becomes readable when the next deadline is due, or at `alarm_ms`.
+    fn rest(&mut self, now_ms: u64, alarm_ms: Option<u64>);
     /// Waits for events, at most so long (-1: for ever), less when a deadline is due before. A signal ends it with an error.
     fn wait(&mut self, now_ms: u64, timeout_ms: i32) -> io::Result<()>;
     /// Looks for events without waiting; what is found is kept for `reap`, and the next `wait` adds nothing.

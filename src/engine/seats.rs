@@ -3,7 +3,7 @@
 
 use super::{Event, Landing, Outgoing};
 use std::collections::VecDeque;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
 /// Names a seat; stale as soon as the seat is given up.
@@ -92,6 +92,10 @@ impl<B> Seats<B> {
     pub fn ids(&self) -> Vec<SeatId> {
         let taken = self.seats.iter().enumerate().filter(|(_, seat)| seat.stream.is_some());
         taken.map(|(index, seat)| SeatId { index: index as u32, generation: seat.generation }).collect()
+    }
+
+    pub(super) fn descriptors(&self) -> impl Iterator<Item = RawFd> {
+        self.seats.iter().filter_map(|seat| seat.stream.as_ref().map(|stream| stream.as_raw_fd()))
     }
 
     /// Takes the baton out of its seat; `None` when it is away or the seat is stale.

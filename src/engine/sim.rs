@@ -260,10 +260,10 @@ impl<B> Engine<B> for SimEngine<B> {
         Ok(self.waker.signal().descriptor())
     }
 
-    fn rest(&mut self, now_ms: u64, by_ms: Option<u64>) {
-        let by = by_ms.map(|at_ms| at_ms.saturating_sub(now_ms));
+    fn rest(&mut self, now_ms: u64, alarm_ms: Option<u64>) {
         let paused = (self.paused_until_ms != 0).then(|| self.paused_until_ms.saturating_sub(now_ms));
-        let next = self.deadlines.next_in_ms(now_ms).into_iter().chain(paused).chain(by).min();
+        let alarm = alarm_ms.map(|at_ms| at_ms.saturating_sub(now_ms));
+        let next = self.deadlines.next_in_ms(now_ms).into_iter().chain(paused).chain(alarm).min();
         self.network.with(|net| net.alarm_ms = next.map(|left| now_ms + left.max(1)));
         self.publish();
     }

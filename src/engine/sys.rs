@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 pub mod local;
+pub mod tcp;
 
 use crate::memory::waker::Signal;
 use std::io;

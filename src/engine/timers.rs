@@ -9,6 +9,8 @@ const SLOTS: u64 = 64;
 const LEVELS: usize = 4;
 /// Room that a slot has from the start, so that a server with few connections allocates nothing as its deadlines go round.
 const ROOM: usize = 4;
+/// A slot that held more than this gives its memory back: otherwise each of them would keep room for the largest crowd there ever was.
+const KEPT: usize = 64;
 
 /// Entries are opaque words (a seat's index and generation).
 #[derive(Debug)]
@@ -109,7 +111,7 @@ impl TimerWheel {
                 self.insert(entry.at_ms, entry.word);
             }
         }
-        self.spare = entries;
+        self.spare = if entries.capacity() <= KEPT { entries } else { Vec::new() };
     }
 }
 
@@ -140,6 +142,23 @@ mod tests {
             let when = fired[word].unwrap();
             assert!(when >= at && when <= at + 2 * GRAIN_MS, "deadline {at} fired at {when}");
         }
+    }
+
+    /// What a crowd needed is given back once it is gone.
+    #[test]
+    fn keeps_no_memory_of_a_crowd() {
+        let mut wheel = TimerWheel::new(0);
+        let mut now = 0;
+        for _ in 0..200 {
+            for word in 0..1000 {
+                wheel.insert(now + 10_000, word);
+            }
+            now += 512;
+            wheel.advance(now, |_| ());
+        }
+        wheel.advance(now + 20_000, |_| ());
+        let kept: usize = wheel.levels.iter().flat_map(|level| &level.slots).map(Vec::capacity).sum();
+        assert!(kept <= LEVELS * SLOTS as usize * KEPT, "room for {kept} entries is kept");
     }
 
     /// Sleeping as long as `next_in_ms` allows never misses a deadline.

@@ -4,7 +4,6 @@ use super::boundary::{fence, fence_explained, text};
 use super::options::ingest_error;
 use super::server::{ingest_server, no_server, server_of};
 use crate::memory::fork_mark;
-use crate::options::Options;
 use crate::status::{Failure, INGEST_E_ARGUMENT, INGEST_E_FORKED, INGEST_E_UNSUPPORTED, INGEST_OK, ingest_status};
 use std::ffi::c_char;
 
@@ -101,13 +100,15 @@ pub unsafe extern "C" fn ingest_server_turn(server: *mut ingest_server, timeout_
     })
 }
 
-/// Changes an option of a running server. No option is flagged INGEST_OPTION_LIVE yet.
+/// Changes an option of a server, running or not, if it is flagged INGEST_OPTION_LIVE. Every thread goes
+/// by the new value from its next round on, also for what it waits for already; what is there stays,
+/// though a new bound may be lower.
 ///
 /// Ownership: the strings stay the caller's; error, if given, is the caller's.
 /// Thread: any.
 /// Blocks: never.
-/// Returns: INGEST_E_UNSUPPORTED in this version for an option and a value that are in order;
-/// INGEST_E_OPTION for an unknown name or a value that it cannot take; INGEST_E_ARGUMENT for NULL;
+/// Returns: INGEST_OK; INGEST_E_OPTION for an unknown name, one that is not live, a value that it cannot
+/// take, or one that does not go with the others (nothing has changed); INGEST_E_ARGUMENT for NULL;
 /// INGEST_E_FORKED.
 /// Since: 0.1
 #[unsafe(no_mangle)]
@@ -119,11 +120,10 @@ pub unsafe extern "C" fn ingest_server_set(
 ) -> ingest_status {
     let body = || {
         // SAFETY: NULL, or a server that is not freed during the call.
-        unsafe { server_of(server) }.ok_or_else(no_server)?;
+        let server = unsafe { server_of(server) }.ok_or_else(no_server)?;
         // SAFETY: NULL, or C strings that stay as they are during the call.
         let (name, value) = unsafe { (text(name, "name")?, text(value, "value")?) };
-        Options::default().set(name, value)?;
-        Err(unbuilt("no option can be changed after ingest_server_new yet (set it before)"))
+        server.set(name, value).map(|()| INGEST_OK)
     };
     // SAFETY: `error` is NULL or the caller's writable struct.
     unsafe { fence_explained(error, body) }

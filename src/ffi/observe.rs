@@ -4,11 +4,16 @@ use super::boundary::{Tagged, fence, is_tagged, write_tagged};
 use super::server::{ingest_on_log, ingest_on_thread, ingest_server, server_of};
 use crate::log::{Level, LogSink, Record, cut};
 use crate::request::{ingest_journey, ingest_slice, ingest_token};
+use crate::stats::Totals;
 use crate::status::{INGEST_E_ARGUMENT, INGEST_E_BUSY, INGEST_E_UNSUPPORTED, ingest_status};
 use crate::topology::threads::ThreadHook;
 use std::ffi::{CStr, c_char, c_void};
 use std::mem::size_of;
 use std::sync::Arc;
+
+/// A hundred faults of its own were caught within a minute: the library is not well, and the host may want to start
+/// another process.
+pub const INGEST_STATS_UNHEALTHY: u32 = 1;
 
 /// Counters and gauges of a server since it was made. Each is read by itself, so that sums may be off
 /// by what happened in between.
@@ -17,17 +22,17 @@ use std::sync::Arc;
 pub struct ingest_stats {
     /// Size of this struct in octets; the caller sets it before the call, the call to what it filled.
     pub size: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// `INGEST_STATS_...` bits.
+    pub flags: u32,
     /// Connections that are open now.
     pub connections_open: u64,
     /// Connections accepted.
     pub connections_accepted: u64,
-    /// Requests handed to the host.
+    /// Requests handed over to the queue or the callback.
     pub requests_delivered: u64,
     /// Requests that the host answered.
     pub requests_answered: u64,
-    /// Requests that the library answered itself with 4xx or 5xx.
+    /// Requests that the library answered itself with 4xx or 5xx, other than those that timed out.
     pub requests_refused: u64,
     /// Requests that the host did not answer within `response_timeout`.
     pub requests_timed_out: u64,
@@ -47,6 +52,84 @@ pub struct ingest_stats {
     pub wakeups_sent: u64,
     /// Faults of its own that the library caught.
     pub panics: u64,
+    /// Times that a connection could not be accepted: no descriptors, no memory, or a broken listener.
+    pub accepts_failed: u64,
+    /// Receives that brought octets.
+    pub receives: u64,
+    /// Batches in which requests were handed over.
+    pub batches_delivered: u64,
+    /// Sends that the I/O threads began.
+    pub sends: u64,
+    /// Of `requests_refused`, those with status 400.
+    pub refused_400: u64,
+    /// Of `requests_refused`, those with status 408: head or body did not come in time.
+    pub refused_408: u64,
+    /// Of `requests_refused`, those with status 413: over `body_max` or `memory_max`.
+    pub refused_413: u64,
+    /// Of `requests_refused`, those with status 414: over `target_max`.
+    pub refused_414: u64,
+    /// Of `requests_refused`, those with status 421: meant for another scheme.
+    pub refused_421: u64,
+    /// Of `requests_refused`, those with status 431: over `headers_max`, `header_count`, or the limits of trailers.
+    pub refused_431: u64,
+    /// Of `requests_refused`, those with status 501.
+    pub refused_501: u64,
+    /// Of `requests_refused`, those with status 503: too long in the queue, or no memory.
+    pub refused_503: u64,
+    /// Of `requests_refused`, those with status 505.
+    pub refused_505: u64,
+    /// Of `requests_refused`, those with any other status.
+    pub refused_others: u64,
+    /// Times that a thread stopped accepting because of `max_connections`.
+    pub limit_max_connections: u64,
+    /// Connections that were reset because of `max_connections_per_ip`.
+    pub limit_connections_per_ip: u64,
+    /// Connections on which a head did not come within `header_timeout`.
+    pub limit_header_timeout: u64,
+    /// Connections that nothing was asked on for `keepalive_timeout`.
+    pub limit_keepalive_timeout: u64,
+    /// Connections on which a body broke `body_timeout` or `body_rate_min`.
+    pub limit_body: u64,
+    /// Connections on which an answer broke `write_timeout` or `write_rate_min`.
+    pub limit_write: u64,
+    /// Connections that the peer did not close within `linger_timeout`.
+    pub limit_linger: u64,
+    /// Times that a thread stopped reading because of `queue_max` or `queue_bytes`.
+    pub limit_queue: u64,
+    /// Requests that waited longer than `queue_age`.
+    pub limit_queue_age: u64,
+    /// Times that `in_flight_max` kept a consumer from taking more.
+    pub limit_in_flight: u64,
+    /// Times that a thread stopped reading because of `memory_max`.
+    pub limit_memory: u64,
+    /// Open connections that no request has begun on.
+    pub connections_idle: u64,
+    /// Open connections on which a head is coming.
+    pub connections_in_head: u64,
+    /// Open connections on which a body is coming.
+    pub connections_in_body: u64,
+    /// Open connections whose request is with the host, or waits for it.
+    pub connections_in_exchange: u64,
+    /// Open connections whose peer has to read before more can be sent.
+    pub connections_sending: u64,
+    /// Open connections that wait for the peer's end.
+    pub connections_lingering: u64,
+    /// Of `memory_bytes`, complete requests.
+    pub memory_requests_bytes: u64,
+    /// Of `memory_bytes`, bodies that are coming.
+    pub memory_bodies_bytes: u64,
+    /// Of `memory_bytes`, partial heads and what was read ahead.
+    pub memory_read_ahead_bytes: u64,
+    /// Octets beside `memory_bytes` that are kept for the next requests.
+    pub memory_pooled_bytes: u64,
+    /// The bound of `in_flight`.
+    pub in_flight_max: u64,
+    /// How long the request in front has waited, of all queues the longest.
+    pub queue_oldest_ns: u64,
+    /// The bound of `connections_open`, also when the library worked it out.
+    pub connections_max: u64,
+    /// The bound of `memory_bytes`; each I/O thread may hold one read above it, 256 KiB.
+    pub memory_max_bytes: u64,
 }
 
 /// A log record: something failed that the host should look at.
@@ -128,28 +211,34 @@ pub unsafe extern "C" fn ingest_server_stats(server: *const ingest_server, stats
         let Some(server) = (unsafe { server_of(server) }) else {
             return INGEST_E_ARGUMENT;
         };
-        let totals = server.stats();
-        let filled = ingest_stats {
-            size: 0,
-            reserved: 0,
-            connections_open: totals.connections_open,
-            connections_accepted: totals.connections_accepted,
-            requests_delivered: totals.requests_delivered,
-            requests_answered: totals.requests_answered,
-            requests_refused: totals.requests_refused,
-            requests_timed_out: totals.requests_timed_out,
-            requests_abandoned: totals.requests_abandoned,
-            in_flight: totals.in_flight,
-            queued: totals.queued,
-            memory_bytes: totals.memory_bytes,
-            bytes_received: totals.bytes_received,
-            bytes_sent: totals.bytes_sent,
-            wakeups_sent: totals.wakeups_sent,
-            panics: totals.panics,
-        };
+        let filled = shown_stats(&server.stats());
         // SAFETY: NULL, or the caller's struct with its size set.
         unsafe { write_tagged(stats, &filled) }
     })
+}
+
+/// The totals as C sees them: the same names.
+fn shown_stats(totals: &Totals) -> ingest_stats {
+    macro_rules! shown {
+        ($($name:ident)*) => {
+            ingest_stats {
+                size: 0,
+                flags: if totals.is_unhealthy == 0 { 0 } else { INGEST_STATS_UNHEALTHY },
+                $($name: totals.$name,)*
+            }
+        };
+    }
+    shown! {
+        connections_open connections_accepted requests_delivered requests_answered requests_refused requests_timed_out
+        requests_abandoned in_flight queued memory_bytes bytes_received bytes_sent
+        wakeups_sent panics accepts_failed receives batches_delivered sends
+        refused_400 refused_408 refused_413 refused_414 refused_421 refused_431
+        refused_501 refused_503 refused_505 refused_others limit_max_connections limit_connections_per_ip
+        limit_header_timeout limit_keepalive_timeout limit_body limit_write limit_linger limit_queue
+        limit_queue_age limit_in_flight limit_memory connections_idle connections_in_head connections_in_body
+        connections_in_exchange connections_sending connections_lingering memory_requests_bytes memory_bodies_bytes memory_read_ahead_bytes
+        memory_pooled_bytes in_flight_max queue_oldest_ns connections_max memory_max_bytes
+    }
 }
 
 const _: () =

@@ -20,8 +20,8 @@ const FEATURES: [(&str, bool); 31] = [
     ("uring", false),
     ("inline", true),
     ("shards", true),
-    ("shared", false),
-    ("acceptor", false),
+    ("shared", true),
+    ("acceptor", true),
     ("dispatch", false),
     ("pipeline", false),
     ("turn", true),
@@ -70,7 +70,7 @@ pub unsafe extern "C" fn ingest_abi_version() -> u32 {
 }
 
 /// Whether this build can do something: a protocol ("http1", "http2", "tls"), a topology ("inline",
-/// "shards", ...), a listener ("unix", "fd"), a delivery ("queue", "threads"), an engine ("epoll",
+/// "shards", "shared", "acceptor"), a listener ("unix", "fd"), a delivery ("queue", "threads"), an engine ("epoll",
 /// "uring"), a content-coding ("gzip", "br", "zstd", "deflate") or a way of answering ("stream",
 /// "file", "lend", "packed"). A name that nobody knows yet is a feature that this build does not have.
 ///

@@ -3,8 +3,10 @@
 
 use crate::engine::clock::Source;
 use crate::engine::sys::EventFd;
+use crate::limits::Limits;
+use crate::memory::budget::Budget;
 use crate::memory::mailbox::Mailbox;
-use crate::memory::queue::Queue;
+use crate::memory::queue::{Bounds, Queue};
 use crate::memory::slots::SlotTable;
 use crate::memory::waker::Waker;
 use crate::options::Events;
@@ -28,15 +30,18 @@ pub struct Door {
     queues: Vec<Queue<EventFd>>,
     /// Requests that the host holds.
     in_flight: AtomicI64,
-    in_flight_max: i64,
+    in_flight_max: AtomicI64,
     /// Somebody found that the host may hold no more, and has to hear when it may.
     turned_away: AtomicBool,
-    queue_age_ns: u64,
+    /// How often it kept a consumer from taking what it had room for.
+    in_flight_met: AtomicU64,
+    queue_age_ns: AtomicU64,
     /// System calls made to wake an I/O thread.
     wakeups: AtomicU64,
     /// The host runs the I/O in turns, so nobody may sleep in a queue.
     driven: AtomicBool,
     events: Events,
+    budget: Arc<Budget>,
     clock: Source,
 }
 
@@ -45,8 +50,7 @@ impl Door {
         slots: Arc<SlotTable>,
         homes: Vec<Home>,
         queues: Vec<Queue<EventFd>>,
-        in_flight_max: u64,
-        queue_age_ms: u64,
+        limits: &Limits,
         events: Events,
         clock: Source,
     ) -> Self {
@@ -55,12 +59,14 @@ impl Door {
             homes,
             queues,
             in_flight: AtomicI64::new(0),
-            in_flight_max: i64::try_from(in_flight_max).unwrap_or(i64::MAX),
+            in_flight_max: AtomicI64::new(i64::try_from(limits.in_flight_max).unwrap_or(i64::MAX)),
             turned_away: AtomicBool::new(false),
-            queue_age_ns: queue_age_ms.saturating_mul(1_000_000),
+            in_flight_met: AtomicU64::new(0),
+            queue_age_ns: AtomicU64::new(limits.queue_age_ms.saturating_mul(1_000_000)),
             wakeups: AtomicU64::new(0),
             driven: AtomicBool::new(false),
             events,
+            budget: Arc::new(Budget::new(limits.memory_max)),
             clock,
         }
     }
@@ -77,6 +83,11 @@ impl Door {
         &self.queues
     }
 
+    /// What all threads may hold together.
+    pub fn budget(&self) -> &Arc<Budget> {
+        &self.budget
+    }
+
     /// What every thread of the server reads the time from.
     pub fn clock(&self) -> Source {
         self.clock
@@ -91,7 +102,19 @@ impl Door {
     }
 
     pub fn queue_age_ns(&self) -> u64 {
-        self.queue_age_ns
+        self.queue_age_ns.load(Ordering::Relaxed)
+    }
+
+    /// The bounds have changed: whoever found them too narrow looks again.
+    pub fn set_limits(&self, limits: &Limits) {
+        self.in_flight_max.store(i64::try_from(limits.in_flight_max).unwrap_or(i64::MAX), Ordering::SeqCst);
+        self.queue_age_ns.store(limits.queue_age_ms.saturating_mul(1_000_000), Ordering::Relaxed);
+        self.budget.set_most(limits.memory_max);
+        for queue in &self.queues {
+            queue.set_bounds(Bounds::of(limits));
+            queue.rouse_all();
+        }
+        self.wake_homes();
     }
 
     /// Posts a slot to the thread that owns its connection, and wakes that thread if it sleeps. False when it has ended: nobody
@@ -120,8 +143,13 @@ impl Door {
     #[inline]
     fn wake(&self, home: &Home) {
         if home.waker.wake() {
-            self.wakeups.fetch_add(1, Ordering::Relaxed);
+            self.woke(1);
         }
+    }
+
+    /// So many I/O threads were woken by a system call each.
+    pub fn woke(&self, threads: u64) {
+        self.wakeups.fetch_add(threads, Ordering::Relaxed);
     }
 
     pub fn events(&self) -> Events {
@@ -159,7 +187,10 @@ impl Door {
     pub fn reserve(&self, wanted: usize) -> usize {
         let mut held = self.in_flight.load(Ordering::Relaxed);
         loop {
-            let count = usize::try_from(self.in_flight_max - held).unwrap_or(0).min(wanted);
+            let count = usize::try_from(self.in_flight_max() - held).unwrap_or(0).min(wanted);
+            if count < wanted {
+                self.in_flight_met.fetch_add(1, Ordering::Relaxed);
+            }
             if wanted == 0 {
                 return 0;
             }
@@ -186,7 +217,16 @@ impl Door {
 
     /// How many more requests the host may hold.
     pub fn in_flight_room(&self) -> usize {
-        usize::try_from(self.in_flight_max - self.in_flight.load(Ordering::SeqCst)).unwrap_or(0)
+        usize::try_from(self.in_flight_max() - self.in_flight.load(Ordering::SeqCst)).unwrap_or(0)
+    }
+
+    pub fn in_flight_max(&self) -> i64 {
+        self.in_flight_max.load(Ordering::Relaxed)
+    }
+
+    /// How often `in_flight_max` kept a consumer from taking more.
+    pub fn in_flight_met(&self) -> u64 {
+        self.in_flight_met.load(Ordering::Relaxed)
     }
 
     /// That many requests came back from the host.
@@ -196,7 +236,7 @@ impl Door {
         }
         let before = self.in_flight.fetch_sub(count as i64, Ordering::SeqCst);
         // A place that was reserved and not used comes back here too: a consumer that finds nothing must not rouse itself.
-        if before >= self.in_flight_max && self.turned_away.swap(false, Ordering::SeqCst) {
+        if before >= self.in_flight_max() && self.turned_away.swap(false, Ordering::SeqCst) {
             // Consumers that had their fill may take more now.
             self.queues.iter().for_each(Queue::rouse_all);
             // So may callbacks on I/O threads.
@@ -204,6 +244,7 @@ impl Door {
         }
     }
 
+    /// Requests that the host holds.
     pub fn in_flight(&self) -> u64 {
         u64::try_from(self.in_flight.load(Ordering::Relaxed)).unwrap_or(0)
     }

@@ -4,7 +4,7 @@
 use super::Door;
 use super::host_queue::{about_server, about_token, event};
 use crate::memory::queue::Entry;
-use crate::memory::slots::{SlotOwner, Taker};
+use crate::memory::slots::{SlotOwner, Taker, slot_of};
 use crate::request::{ingest_event, ingest_request};
 use crate::respond;
 use std::collections::VecDeque;
@@ -82,10 +82,24 @@ impl Outlet {
         self.stalled
     }
 
+    /// Whether the request of this slot waits for the callback.
+    pub fn waits(&self, slot: u32) -> bool {
+        self.events.iter().any(|event| slot_of(event.token) == slot)
+    }
+
     /// Hands the batch over. What a full queue has no room for stays, and `is_stalled` says so.
     pub fn deliver(&mut self, door: &Door) {
         match &mut self.way {
             Way::Inline(sink) => {
+                if self.stalled {
+                    // What timed out meanwhile, or lost its peer, is not for the host any more.
+                    self.events.retain(|event| {
+                        door.slots().alive(event.token) > 0 || {
+                            respond::give_up_undelivered(door, event.token);
+                            false
+                        }
+                    });
+                }
                 let mut delivered = 0;
                 while delivered < self.events.len() {
                     // At in_flight_max nothing more is delivered.

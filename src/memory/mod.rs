@@ -1,5 +1,6 @@
-//! Memory that crosses rooms and threads: the read slab, sealed letters and their pools, the hand-overs, the waker.
+//! Memory that crosses rooms and threads: its budget, the read slab, sealed letters and their pools, the hand-overs, the waker.
 
+pub mod budget;
 pub mod fork_mark;
 pub mod letter;
 pub mod mailbox;

@@ -79,6 +79,11 @@ impl Pool {
         self.lent
     }
 
+    /// Octets that are kept for later.
+    pub fn kept(&self) -> usize {
+        self.kept + self.bodies_kept
+    }
+
     /// Lends a block of at least `size` octets, uninitialised; `None` when the allocator has none.
     pub fn lend(&mut self, size: usize) -> Option<Block> {
         let class = class_of(size);

@@ -8,6 +8,7 @@ pub use self::hearing::{Asked, Asker, Heard};
 use super::notices::Notices;
 use super::sync::{AtomicUsize, Mutex, Ordering};
 use super::waker::Signal;
+use crate::limits::Limits;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -24,6 +25,13 @@ pub struct Entry {
 pub struct Bounds {
     pub entries: usize,
     pub bytes: u64,
+}
+
+impl Bounds {
+    /// Those that a server's limits give each of its queues.
+    pub fn of(limits: &Limits) -> Bounds {
+        Bounds { entries: usize::try_from(limits.queue_max).unwrap_or(usize::MAX), bytes: limits.queue_bytes }
+    }
 }
 
 /// What `take` found.
@@ -52,6 +60,7 @@ pub enum Sleep<S> {
 
 #[derive(Debug)]
 struct Inner<S> {
+    bounds: Bounds,
     entries: VecDeque<Entry>,
     bytes: u64,
     /// SIGNALLED, else QUIET: whether the descriptor is readable.
@@ -91,13 +100,13 @@ struct Inner<S> {
 pub struct Queue<S> {
     inner: Mutex<Inner<S>>,
     depth: AtomicUsize,
-    bounds: Bounds,
     descriptor: S,
 }
 
 impl<S: Signal> Queue<S> {
     pub fn new(bounds: Bounds, descriptor: S) -> Self {
         let inner = Inner {
+            bounds,
             entries: VecDeque::with_capacity(bounds.entries.min(1024)),
             bytes: 0,
             signalled: false,
@@ -115,7 +124,7 @@ impl<S: Signal> Queue<S> {
             server_news: 0,
             askers: Vec::new(),
         };
-        Queue { inner: Mutex::new(inner), depth: AtomicUsize::new(0), bounds, descriptor }
+        Queue { inner: Mutex::new(inner), depth: AtomicUsize::new(0), descriptor }
     }
 
     /// The descriptor of this queue, for the host's event loop.
@@ -133,6 +142,16 @@ impl<S: Signal> Queue<S> {
         self.depth.load(Ordering::Relaxed)
     }
 
+    /// Changes the bounds. What waits already stays, also where there is less room now.
+    pub fn set_bounds(&self, bounds: Bounds) {
+        self.inner.lock().bounds = bounds;
+    }
+
+    /// Since when the one in front waits.
+    pub fn oldest_at_ns(&self) -> Option<u64> {
+        self.inner.lock().entries.front().map(|entry| entry.at_ns)
+    }
+
     /// Adds a batch; returns how many of it there was room for. What there is no room for stays with the caller, who is
     /// told through `take` of some consumer (see `Taken`'s caller) when to try again.
     pub fn push(&self, batch: &[Entry]) -> usize {
@@ -142,7 +161,8 @@ impl<S: Signal> Queue<S> {
         let mut inner = self.inner.lock();
         let mut pushed = 0;
         for entry in batch {
-            let full = inner.entries.len() >= self.bounds.entries || inner.bytes + u64::from(entry.bytes) > self.bounds.bytes;
+            let bounds = inner.bounds;
+            let full = inner.entries.len() >= bounds.entries || inner.bytes + u64::from(entry.bytes) > bounds.bytes;
             // One entry is always taken, however heavy, or it would wait for ever.
             if full && !inner.entries.is_empty() {
                 inner.starved = true;

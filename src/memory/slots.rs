@@ -155,7 +155,7 @@ impl SlotTable {
         if token >> 52 != u64::from(self.server) {
             return Err(Gone);
         }
-        let index = (token >> 32) as u32 & 0xF_FFFF;
+        let index = slot_of(token);
         let (slot, home) = self.slot(index).ok_or(Gone)?;
         Ok((slot, index, home, token << GENERATION_SHIFT))
     }
@@ -320,6 +320,11 @@ impl SlotTable {
     pub(super) fn next(&self, index: u32) -> u32 {
         self.slot(index).map_or(0, |(slot, _)| slot.next.load(Ordering::Relaxed))
     }
+}
+
+/// The slot that a token names, whether it is stale or not.
+pub fn slot_of(token: ingest_token) -> u32 {
+    (token >> 32) as u32 & 0xF_FFFF
 }
 
 /// What a state word says.

@@ -105,6 +105,11 @@ const fn of_listener(mut row: Row) -> Row {
     row
 }
 
+const fn live(mut row: Row) -> Row {
+    row.flags |= LIVE;
+    row
+}
+
 /// Fits any number that a row bounds to 32 bits.
 fn narrow(number: u64) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
@@ -140,14 +145,15 @@ pub const TABLE: &[Row] = &[
         "auto",
         "auto,inline,shards,shared,acceptor,dispatch,pipeline",
         |o, v| values::choose(v, &TESTED).or_else(|_| values::choose(v, &TOPOLOGIES)).map(|choice| o.topology = choice),
-        "where the route of a request is cut into threads; auto is inline with one I/O thread, else shards",
+        "where the route of a request is cut into threads; auto is inline with one I/O thread, else shards; with shards each thread \
+         accepts from a socket of its own, with shared all from the same one, with acceptor one thread more accepts for all",
     ),
     count(
         "io_threads",
         "1",
         (1, limits::IO_THREADS_MAX, None),
         |o, n| o.io_threads = narrow(n),
-        "threads that do the library's input and output",
+        "threads that do the library's input and output; the one that only accepts with topology=acceptor comes on top",
     ),
     unbuilt(Kind::Text, "io_threads.cpus", "", "", "processors to pin the I/O threads to, as in 0-3,8; empty does not pin"),
     word(
@@ -203,42 +209,42 @@ pub const TABLE: &[Row] = &[
         "with journey=sample, one request in this many is timed exactly",
     ),
     unbuilt(Kind::Count, "fd_floor", "0", "", "the library's descriptors lie at or above this number"),
-    size(
+    live(size(
         "memory_max",
         "256MiB",
         (MIB, TIB, None),
         |o, n| o.limits.memory_max = n,
         "most octets for requests, bodies, partial heads and read-ahead together; at it reading stops",
-    ),
-    count(
+    )),
+    live(count(
         "in_flight_max",
         "16384",
         (1, limits::SLOTS_MAX as u64, None),
         |o, n| o.limits.in_flight_max = n,
         "most requests that the host may hold; at it no more is delivered",
-    ),
-    count(
+    )),
+    live(count(
         "queue_max",
         "1024",
         (1, limits::SLOTS_MAX as u64, None),
         |o, n| o.limits.queue_max = n,
         "most requests in a queue; at it reading stops",
-    ),
-    size("queue_bytes", "64MiB", (1, TIB, None), |o, n| o.limits.queue_bytes = n, "most octets in a queue; at it reading stops"),
-    duration(
+    )),
+    live(size("queue_bytes", "64MiB", (1, TIB, None), |o, n| o.limits.queue_bytes = n, "most octets in a queue; at it reading stops")),
+    live(duration(
         "queue_age",
         "5s",
         DURATION,
         |o, n| o.limits.queue_age_ms = n,
         "a request that waited longer is answered 503 with Retry-After",
-    ),
-    duration(
+    )),
+    live(duration(
         "drain_timeout",
         "30s",
         DURATION_OR_ZERO,
         |o, n| o.limits.drain_timeout_ms = n,
         "how long a drain waits for open requests before it closes them",
-    ),
+    )),
     unbuilt(Kind::Text, "admin", "", "", "address of a listener for health, statistics and traces; empty has none"),
     size(
         "packed_inline_max",
@@ -248,14 +254,20 @@ pub const TABLE: &[Row] = &[
         "largest body that a packed block carries itself",
     ),
     // Accept.
-    count(
+    live(count(
         "max_connections",
         "auto",
         (1, limits::SLOTS_MAX as u64, AUTO),
         |o, n| o.limits.max_connections = n,
         "most connections; at it listeners pause; auto is worked out from the descriptor limit, at most 16384",
+    )),
+    count(
+        "max_connections_per_ip",
+        "unlimited",
+        (1, limits::SLOTS_MAX as u64, NO_LIMIT),
+        |o, n| o.limits.max_connections_per_ip = n,
+        "most connections from one IPv4 address or one /64 of IPv6; more are reset; unix sockets do not count",
     ),
-    unbuilt(Kind::Count, "max_connections_per_ip", "unlimited", "unlimited", "most connections from one address; more are reset"),
     of_listener(count(
         "listen_backlog",
         "1024",
@@ -271,29 +283,41 @@ pub const TABLE: &[Row] = &[
         "most connections taken from one listener before the others get their turn",
     ),
     // Read.
-    duration(
+    live(duration(
         "header_timeout",
         "10s",
         DURATION,
         |o, n| o.limits.header_timeout_ms = n,
         "for the first octet after accept, then for each head from its first octet to its blank line; after it 408",
-    ),
-    duration("keepalive_timeout", "60s", DURATION_OR_NONE, |o, n| o.limits.keepalive_timeout_ms = n, "how long an idle connection is kept"),
-    count(
+    )),
+    live(duration(
+        "keepalive_timeout",
+        "60s",
+        DURATION_OR_NONE,
+        |o, n| o.limits.keepalive_timeout_ms = n,
+        "how long an idle connection is kept",
+    )),
+    live(count(
         "requests_per_connection",
         "unlimited",
         (1, UNLIMITED - 1, NO_LIMIT),
         |o, n| o.limits.requests_per_connection = n,
         "the answer to the last of them says Connection: close",
-    ),
-    duration("body_timeout", "20s", DURATION, |o, n| o.limits.body_timeout_ms = n, "longest pause between octets of a body; after it 408"),
-    size(
+    )),
+    live(duration(
+        "body_timeout",
+        "20s",
+        DURATION,
+        |o, n| o.limits.body_timeout_ms = n,
+        "longest pause between octets of a body; after it 408",
+    )),
+    live(size(
         "body_rate_min",
         "500",
         (1, TIB, NO_RATE),
         |o, n| o.limits.body_rate_min = n,
         "least octets per second of a body once it has taken 5s; below it 408",
-    ),
+    )),
     // Decrypt.
     of_listener(unbuilt(Kind::Text, "tls.cert", "", "", "file with the certificate chain in PEM, leaf first")),
     of_listener(unbuilt(Kind::Text, "tls.key", "", "", "file with the private key in PEM")),
@@ -310,57 +334,63 @@ pub const TABLE: &[Row] = &[
     unbuilt(Kind::Count, "tls.handshakes_max", "64", "", "most handshakes at once per I/O thread; more wait to be accepted"),
     unbuilt(Kind::Count, "handshake_threads", "0", "", "threads for handshakes alone; 0 does them on the I/O threads"),
     // Parse.
-    size("target_max", "8KiB", (1, MIB, None), |o, n| o.limits.target_max = n, "longest request-target; over it 414"),
-    size(
+    live(size("target_max", "8KiB", (1, MIB, None), |o, n| o.limits.target_max = n, "longest request-target; over it 414")),
+    live(size(
         "headers_max",
         "32KiB",
         (256, limits::HEADERS_CEILING, None),
         |o, n| o.limits.headers_max = n,
         "largest head of a request; over it 431",
-    ),
-    size(
+    )),
+    live(size(
         "header_line_max",
         "16KiB",
         (64, limits::HEADERS_CEILING, None),
         |o, n| o.limits.header_line_max = n,
         "longest field line, at most headers_max; over it 431",
-    ),
-    count(
+    )),
+    live(count(
         "header_count",
         "100",
         (1, limits::HEADER_COUNT_CEILING, None),
         |o, n| o.limits.header_count = n,
         "most field lines of a head; over it 431",
-    ),
-    size("body_max", "16MiB", (1, TIB, NO_LIMIT), |o, n| o.limits.body_max = n, "largest body as it comes over the wire; over it 413"),
-    size(
+    )),
+    live(size(
+        "body_max",
+        "16MiB",
+        (1, TIB, NO_LIMIT),
+        |o, n| o.limits.body_max = n,
+        "largest body as it comes over the wire; over it 413",
+    )),
+    live(size(
         "chunk_ext_max",
         "4KiB",
         (1, MIB, None),
         |o, n| o.limits.chunk_ext_max = n,
         "most octets of chunk extensions in one body; over it 400",
-    ),
-    size(
+    )),
+    live(size(
         "trailers_max",
         "8KiB",
         (1, limits::HEADERS_CEILING, None),
         |o, n| o.limits.trailers_max = n,
         "largest trailer section; over it 431",
-    ),
-    count(
+    )),
+    live(count(
         "trailer_count",
         "32",
         (1, limits::HEADER_COUNT_CEILING, None),
         |o, n| o.limits.trailer_count = n,
         "most field lines of a trailer section; over it 431",
-    ),
-    count(
+    )),
+    live(count(
         "pipeline_max",
         "16",
         (1, limits::PIPELINE_CEILING, None),
         |o, n| o.limits.pipeline_max = n,
         "most requests of one HTTP/1 connection that are delivered before the first is answered",
-    ),
+    )),
     word(
         "pipeline_unsafe",
         "serial",
@@ -381,33 +411,39 @@ pub const TABLE: &[Row] = &[
     unbuilt(Kind::Count, "parts_max", "256", "", "most parts of a multipart body; over it 413"),
     unbuilt(Kind::Choice, "body", "buffer", "buffer,stream,file", "how a body reaches the host: whole, in events, or as a descriptor"),
     // Respond.
-    duration(
+    live(duration(
         "response_timeout",
         "60s",
         DURATION_OR_NONE,
         |o, n| o.limits.response_timeout_ms = n,
         "how long the host may take; after it the client gets 504 and the token is stale",
-    ),
-    duration(
+    )),
+    live(duration(
         "write_timeout",
         "20s",
         DURATION,
         |o, n| o.limits.write_timeout_ms = n,
         "longest pause in which a client reads nothing of an answer",
-    ),
-    size(
+    )),
+    live(size(
         "write_rate_min",
         "240",
         (1, TIB, NO_RATE),
         |o, n| o.limits.write_rate_min = n,
         "least octets per second that a client must read of an answer once it has taken 5s",
-    ),
-    duration(
+    )),
+    live(duration(
         "linger_timeout",
         "2s",
         DURATION_OR_ZERO,
         |o, n| o.limits.linger_timeout_ms = n,
         "how long a closing connection is read so that its last answer is not lost to a reset",
-    ),
-    size("linger_bytes", "64KiB", (0, 16 * MIB, None), |o, n| o.limits.linger_bytes = n, "most octets read from a closing connection"),
+    )),
+    live(size(
+        "linger_bytes",
+        "64KiB",
+        (0, 16 * MIB, None),
+        |o, n| o.limits.linger_bytes = n,
+        "most octets read from a closing connection",
+    )),
 ];

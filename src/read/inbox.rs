@@ -44,9 +44,14 @@ impl Inbox {
         self.carried = buffer;
     }
 
-    /// Keeps octets for later.
-    pub fn carry(&mut self, octets: &[u8]) {
-        self.carried.extend_from_slice(octets);
+    /// Keeps octets for later. False when the allocator has no memory: then they are lost, and nothing after them can be understood.
+    #[must_use]
+    pub fn carry(&mut self, octets: &[u8]) -> bool {
+        let has_room = self.carried.try_reserve(octets.len()).is_ok();
+        if has_room {
+            self.carried.extend_from_slice(octets);
+        }
+        has_room
     }
 
     /// Forgets the first octets; gives the memory back when nothing is left.

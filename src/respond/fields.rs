@@ -1,8 +1,12 @@
 //! Checks and flattens the host's answer: after this, response splitting is impossible and framing is ours alone.
 #![forbid(unsafe_code)]
 
+use crate::limits::RESPONSE_FIELDS_BYTES;
 use crate::memory::reply::Reply;
 use crate::parse::octets;
+
+/// What a field line has beside name and value: colon, space and line end.
+const LINE_OCTETS: usize = 4;
 
 /// What is wrong with an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,9 +29,14 @@ pub fn check_field(name: &[u8], value: &[u8]) -> Result<(), Fault> {
     if is_value(value) { Ok(()) } else { Err(Fault::FieldValue) }
 }
 
-/// Whether every one of these can be sent.
+/// Whether every one of these can be sent, and all of them together. What is too large is not even looked at.
 pub fn are_sendable<'a>(mut lines: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> bool {
-    lines.all(|(name, value)| check_field(name, value).is_ok())
+    let mut left = RESPONSE_FIELDS_BYTES;
+    lines.all(|(name, value)| {
+        let Some(rest) = left.checked_sub(name.len().saturating_add(value.len()).saturating_add(LINE_OCTETS)) else { return false };
+        left = rest;
+        check_field(name, value).is_ok()
+    })
 }
 
 /// Whether a value can stand in a field line as it is.
@@ -78,6 +87,14 @@ mod tests {
         }
         assert_eq!(check_field(b"X-Name", b"tab\there \xff"), Ok(()));
         assert!([0, 99, 100, 199, 600, 1000].iter().all(|&status| check_status(status).is_err()));
+    }
+
+    #[test]
+    fn bounds_what_all_fields_hold_together() {
+        let value = vec![b'a'; RESPONSE_FIELDS_BYTES - 1 - LINE_OCTETS];
+        assert!(are_sendable([(&b"x"[..], &value[..])].into_iter()));
+        assert!(!are_sendable([(&b"xy"[..], &value[..])].into_iter()));
+        assert!(!are_sendable([(&b"x"[..], &value[1..]), (b"y", b"")].into_iter()));
     }
 
     #[test]

@@ -33,7 +33,11 @@ pub struct Desk<'a> {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Settled {
     pub answered: u64,
+    /// Refused with this status; a connection ends behind it.
     pub refused: u64,
+    pub refused_with: u16,
+    /// Refused because they waited too long in the queue.
+    pub aged: u64,
     pub abandoned: u64,
 }
 
@@ -63,6 +67,7 @@ pub fn write_ready(connection: &mut Connection, desk: &mut Desk<'_>) -> Settled 
             if let Some(refusal) = connection.protocol.due_refusal() {
                 refuse(connection, refusal, desk);
                 settled.refused += 1;
+                settled.refused_with = refusal.status;
             }
             break;
         };
@@ -77,7 +82,7 @@ pub fn write_ready(connection: &mut Connection, desk: &mut Desk<'_>) -> Settled 
         connection.protocol.pop_pending();
         match write_reply(connection, oldest, closes, desk) {
             ReplyKind::Answer | ReplyKind::Streamed => settled.answered += 1,
-            ReplyKind::Aged => settled.refused += 1,
+            ReplyKind::Aged => settled.aged += 1,
             _ => settled.abandoned += 1,
         }
         if connection.ending != Ending::Open {

@@ -30,7 +30,12 @@ pub fn advance(connection: &mut Connection, pending: Pending, desk: &mut Desk<'_
         }
         // What another thread began to send comes first, framed already.
         let octets = stream.framed.len() + stream.octets.len();
-        outbox.first.append(&mut stream.framed);
+        if outbox.first.is_empty() {
+            // Most of what was begun waits there: a peer that reads nothing would hold it twice.
+            std::mem::swap(&mut outbox.first, &mut stream.framed);
+        } else {
+            outbox.first.append(&mut stream.framed);
+        }
         if stream.head_written {
             write_octets(outbox, stream, pending.answered);
         }

@@ -107,7 +107,7 @@ impl Server {
         }
         self.options.check()?;
         let chosen = plans::choose(&self.options)?;
-        if chosen.plan.crew != Crew::One || chosen.far_threads > 0 || self.options.delivery == Delivery::Threads {
+        if chosen.plan.home != Crew::One || chosen.ahead_threads + chosen.far_threads > 0 || self.options.delivery == Delivery::Threads {
             return Err(wrong("a server that is driven by turns has no threads (set topology=inline, and delivery to inline or queue)"));
         }
         let way = match (&life.sink, self.options.delivery) {
@@ -129,7 +129,12 @@ impl Server {
         // Spinning would keep the host from its own loop.
         let mut options = self.options.clone();
         options.spin = Spin::Off;
-        Ok(Server::segment(options, Arc::clone(&self.door), Arc::clone(&self.orders), Post { engine, way, number: 0, pass: None }))
+        Ok(Server::segment(
+            options,
+            Arc::clone(&self.door),
+            Arc::clone(&self.orders),
+            Post { engine, way, number: 0, pass: None, lanes: None },
+        ))
     }
 
     /// The engine of one I/O thread, with its listeners.

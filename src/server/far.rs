@@ -7,6 +7,7 @@ use crate::topology::beyond::Beyond;
 use crate::topology::plans::Chosen;
 use crate::topology::trip::{Belts, Pass};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 impl Server {
     /// Lays the conveyors and starts the threads at their far end, which run until every copy of the pass is dropped. `None`
@@ -19,8 +20,9 @@ impl Server {
             Failure::system(&error, format!("cannot start: {error} (check the limits on memory, descriptors and threads)"))
         };
         // Each I/O thread may accept one more before it sees that the cap is reached.
-        let connections = usize::try_from(self.orders.max_connections).unwrap_or(usize::MAX).saturating_add(chosen.io_threads);
-        let wakers: Vec<_> = self.door.homes().iter().map(|home| Arc::clone(&home.waker)).collect();
+        let connections = usize::try_from(self.orders.max_connections()).unwrap_or(usize::MAX).saturating_add(chosen.io_threads);
+        self.carried.store(self.orders.max_connections(), Ordering::Relaxed);
+        let wakers: Vec<_> = self.door.homes().iter().take(chosen.io_threads).map(|home| Arc::clone(&home.waker)).collect();
         let pass = Belts::lay(connections, chosen.far_threads, &wakers).map_err(failed)?;
         for number in 0..chosen.far_threads {
             let far = Beyond::new(&self.options, Arc::clone(pass.belts()), Arc::clone(&self.orders), number);

@@ -35,6 +35,7 @@ pub struct Beyond {
 #[derive(Debug)]
 struct Bench {
     limits: Limits,
+    limits_known: u64,
     sketch: Sketch,
     pool: Pool,
     mode: JourneyMode,
@@ -46,6 +47,7 @@ impl Beyond {
     pub fn new(options: &Options, belts: Arc<Belts>, orders: Arc<Orders>, number: usize) -> Self {
         let bench = Bench {
             limits: options.limits.clone(),
+            limits_known: 0,
             sketch: Sketch::default(),
             pool: Pool::new(),
             mode: options.journey,
@@ -76,6 +78,9 @@ impl Beyond {
         self.belts.outward[self.number].take(&mut self.round, ROUND);
         if self.round.is_empty() {
             return false;
+        }
+        if let Some(limits) = self.orders.changed_limits(&mut self.bench.limits_known) {
+            self.bench.limits = (*limits).clone();
         }
         while let Some(mut trip) = self.round.pop_front() {
             let home = usize::from(trip.luggage.home);

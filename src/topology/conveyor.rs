@@ -45,9 +45,14 @@ impl<T, S: Signal> Conveyor<T, S> {
         self.waker.wake_always();
     }
 
+    /// How much was on the belt a moment ago.
+    pub fn len(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
     /// Whether there is nothing to take. After `announce_sleep` on the same waker nothing that was put before a `wake` is missed.
     pub fn is_empty(&self) -> bool {
-        self.waiting.load(Ordering::Relaxed) == 0
+        self.len() == 0
     }
 
     /// Appends what was put first to `taken`, at most so many, in the order in which they were put.

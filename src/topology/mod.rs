@@ -1,8 +1,11 @@
 //! The rope and where it is cut: which thread does which step, as one table of plans.
 #![forbid(unsafe_code)]
 
+pub mod acceptor;
+pub mod balance;
 pub mod beyond;
 pub mod conveyor;
+pub mod lanes;
 pub mod orders;
 pub mod plans;
 pub mod segment;

@@ -18,13 +18,13 @@ pub enum Station {
 /// The whole route.
 pub const ROUTE: [Station; 6] = [Station::Accept, Station::Read, Station::Decrypt, Station::Parse, Station::Decode, Station::Handoff];
 
-/// How many threads hold each piece of the rope.
+/// How many threads hold a piece of the rope, or how many sockets listen on one address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Crew {
-    /// Nobody: there is no cut.
+    /// Nobody: there is no such piece.
     None,
     One,
-    /// `io_threads`; those that accept have a listening socket of their own each.
+    /// `io_threads`.
     Each,
 }
 
@@ -38,68 +38,114 @@ impl Crew {
     }
 }
 
-/// One way to cut the rope.
+/// One way to cut the rope. The piece that begins with read, or with accept where no cut parts them, is the home: there the
+/// descriptors are, there answers go, and a baton that went beyond comes back. What lies ahead of the home is passed once.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
     pub topology: Topology,
     pub name: &'static str,
     /// A cut stands before each of these stations.
     pub cuts: &'static [Station],
-    pub crew: Crew,
-    /// Who holds what lies beyond the cuts. The last step is at home again, where the descriptors are.
+    /// Sockets that listen on one address.
+    pub sockets: Crew,
+    /// Who accepts, if a cut stands before read.
+    pub ahead: Crew,
+    pub home: Crew,
+    /// Who holds what lies beyond the other cuts.
     pub beyond: Crew,
     /// The machinery for it exists.
     pub built: bool,
 }
 
+/// A plan without a cut: each thread of the home holds the whole rope.
+const WHOLE: Plan = Plan {
+    topology: Topology::Inline,
+    name: "inline",
+    cuts: &[],
+    sockets: Crew::One,
+    ahead: Crew::None,
+    home: Crew::One,
+    beyond: Crew::None,
+    built: true,
+};
+
 pub const PLANS: [Plan; 8] = [
-    Plan { topology: Topology::Inline, name: "inline", cuts: &[], crew: Crew::One, beyond: Crew::None, built: true },
-    Plan { topology: Topology::Shards, name: "shards", cuts: &[], crew: Crew::Each, beyond: Crew::None, built: true },
-    Plan { topology: Topology::Shared, name: "shared", cuts: &[], crew: Crew::Each, beyond: Crew::None, built: false },
-    Plan { topology: Topology::Acceptor, name: "acceptor", cuts: &[Station::Read], crew: Crew::One, beyond: Crew::Each, built: false },
-    Plan { topology: Topology::Dispatch, name: "dispatch", cuts: &[Station::Decrypt], crew: Crew::One, beyond: Crew::Each, built: false },
+    WHOLE,
+    Plan { topology: Topology::Shards, name: "shards", sockets: Crew::Each, home: Crew::Each, ..WHOLE },
+    Plan { topology: Topology::Shared, name: "shared", home: Crew::Each, ..WHOLE },
+    Plan { topology: Topology::Acceptor, name: "acceptor", cuts: &[Station::Read], ahead: Crew::One, home: Crew::Each, ..WHOLE },
+    Plan { topology: Topology::Dispatch, name: "dispatch", cuts: &[Station::Decrypt], beyond: Crew::Each, built: false, ..WHOLE },
     Plan {
         topology: Topology::Pipeline,
         name: "pipeline",
         cuts: &[Station::Read, Station::Decrypt, Station::Parse, Station::Decode, Station::Handoff],
-        crew: Crew::One,
+        ahead: Crew::One,
         beyond: Crew::One,
         built: false,
+        ..WHOLE
     },
     // For the tests alone: every seat's baton travels, so that what the topologies with cuts need is true before they arrive.
-    Plan { topology: Topology::Cut, name: "cut", cuts: &[Station::Parse], crew: Crew::Each, beyond: Crew::One, built: true },
-    Plan { topology: Topology::CutEach, name: "cut-each", cuts: &[Station::Parse], crew: Crew::Each, beyond: Crew::Each, built: true },
+    Plan { topology: Topology::Cut, name: "cut", cuts: &[Station::Parse], beyond: Crew::One, ..SPREAD },
+    Plan { topology: Topology::CutEach, name: "cut-each", cuts: &[Station::Parse], beyond: Crew::Each, ..SPREAD },
 ];
+
+/// As `shards`.
+const SPREAD: Plan = Plan { sockets: Crew::Each, home: Crew::Each, ..WHOLE };
 
 /// What the options come to.
 #[derive(Clone, Copy, Debug)]
 pub struct Chosen {
     pub plan: &'static Plan,
-    /// Threads that hold the rope, or its first piece.
+    /// Threads that only accept.
+    pub ahead_threads: usize,
+    /// Threads of the home, which hold the descriptors and get the answers.
     pub io_threads: usize,
     /// Threads that hold what lies beyond a cut.
     pub far_threads: usize,
 }
 
-/// Chooses the plan that the options ask for.
-pub fn choose(options: &Options) -> Result<Chosen, Failure> {
+impl Chosen {
+    /// Threads that accept.
+    pub fn accepting_threads(&self) -> usize {
+        if self.ahead_threads > 0 { self.ahead_threads } else { self.io_threads }
+    }
+}
+
+/// The plan that the options name, built or not.
+fn named(options: &Options) -> Option<&'static Plan> {
     let wanted = match options.topology {
         Topology::Auto if options.io_threads == 1 => Topology::Inline,
         Topology::Auto => Topology::Shards,
         other => other,
     };
-    let plan = PLANS.iter().find(|plan| plan.topology == wanted);
-    let plan = plan.ok_or_else(|| Failure::new(INGEST_E_OPTION, "this topology has no plan (set topology=auto)"))?;
+    PLANS.iter().find(|plan| plan.topology == wanted)
+}
+
+/// How many sockets an address gets; known before the start, since errors are heard when the host listens.
+pub fn sockets(options: &Options) -> usize {
+    named(options).map_or(1, |plan| plan.sockets.count(options.io_threads as usize))
+}
+
+/// How many threads will be woken from outside: those of the home, and behind them who accepts ahead of it.
+pub fn reachable(options: &Options) -> usize {
+    let ahead = named(options).map_or(0, |plan| plan.ahead.count(options.io_threads as usize));
+    options.io_threads as usize + ahead
+}
+
+/// Chooses the plan that the options ask for.
+pub fn choose(options: &Options) -> Result<Chosen, Failure> {
+    let plan = named(options).ok_or_else(|| Failure::new(INGEST_E_OPTION, "this topology has no plan (set topology=auto)"))?;
     if !plan.built {
-        let text = format!("topology {} is not built yet (set topology to inline or shards)", plan.name);
+        let text = format!("topology {} is not built yet (set topology to inline, shards, shared or acceptor)", plan.name);
         return Err(Failure::new(INGEST_E_UNSUPPORTED, text));
     }
-    if plan.crew == Crew::One && options.io_threads > 1 {
+    if plan.home == Crew::One && options.io_threads > 1 {
         let text = format!("topology {} has one thread, io_threads is {} (set topology=shards)", plan.name, options.io_threads);
         return Err(Failure::new(INGEST_E_OPTION, text));
     }
     let io_threads = options.io_threads as usize;
-    Ok(Chosen { plan, io_threads, far_threads: plan.beyond.count(io_threads) })
+    let (ahead_threads, far_threads) = (plan.ahead.count(io_threads), plan.beyond.count(io_threads));
+    Ok(Chosen { plan, ahead_threads, io_threads, far_threads })
 }
 
 /// Chooses who takes the requests; `auto` depends on whether the host has set a callback.
@@ -128,18 +174,38 @@ mod tests {
     }
 
     #[test]
-    fn threads_are_beyond_a_cut_and_nowhere_else() {
+    fn threads_are_where_a_cut_makes_a_piece_and_nowhere_else() {
         for plan in &PLANS {
-            assert_eq!(plan.beyond == Crew::None, plan.cuts.is_empty(), "{}", plan.name);
-            assert!(plan.crew != Crew::None, "{}", plan.name);
+            assert_eq!(plan.ahead == Crew::None, !plan.cuts.contains(&Station::Read), "{}", plan.name);
+            assert_eq!(plan.beyond == Crew::None, plan.cuts.iter().all(|cut| *cut == Station::Read), "{}", plan.name);
+            assert!(plan.home != Crew::None && plan.sockets != Crew::None, "{}", plan.name);
         }
+    }
+
+    #[test]
+    fn nobody_is_left_without_a_socket_and_no_socket_without_a_thread() {
+        for plan in &PLANS {
+            let who_accepts = if plan.ahead == Crew::None { plan.home } else { plan.ahead };
+            assert!(plan.sockets == Crew::One || plan.sockets == who_accepts, "{}", plan.name);
+        }
+    }
+
+    #[test]
+    fn threads_and_sockets_are_counted() {
         let mut options = Options::default();
-        (options.topology, options.io_threads) = (Topology::CutEach, 3);
-        assert_eq!(choose(&options).unwrap().far_threads, 3);
-        options.topology = Topology::Cut;
-        assert_eq!(choose(&options).unwrap().far_threads, 1);
-        options.topology = Topology::Shards;
-        assert_eq!(choose(&options).unwrap().far_threads, 0);
+        options.io_threads = 3;
+        for (topology, sockets, ahead, beyond) in [
+            (Topology::Shards, 3, 0, 0),
+            (Topology::Shared, 1, 0, 0),
+            (Topology::Acceptor, 1, 1, 0),
+            (Topology::Cut, 3, 0, 1),
+            (Topology::CutEach, 3, 0, 3),
+        ] {
+            options.topology = topology;
+            let chosen = choose(&options).unwrap();
+            assert_eq!((chosen.ahead_threads, chosen.io_threads, chosen.far_threads), (ahead, 3, beyond), "{topology:?}");
+            assert_eq!((super::sockets(&options), reachable(&options)), (sockets, 3 + ahead), "{topology:?}");
+        }
     }
 
     #[test]

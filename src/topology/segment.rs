@@ -3,6 +3,8 @@
 
 mod cut;
 mod events;
+mod newcomers;
+mod shortage;
 
 use super::orders::Orders;
 use super::serving::Serving;
@@ -13,8 +15,9 @@ use crate::engine::clock::Clock;
 use crate::engine::{Engine, Event, SeatId};
 use crate::handoff::outlet::Way;
 use crate::handoff::{Door, Home};
-use crate::limits::SLAB_BYTES;
+use crate::limits::{Limits, SLAB_BYTES};
 use crate::request::{INGEST_EVENT_DRAINING, INGEST_EVENT_FAULT};
+use crate::stats::{Census, Phase};
 use std::any::Any;
 use std::io;
 use std::os::fd::RawFd;
@@ -42,18 +45,41 @@ pub struct Segment<E> {
     /// Slots that came home.
     home_coming: Vec<u32>,
     /// The connection that is being worked on, in case that work panics.
-    at_work: Option<SeatId>,
+    at_work: Option<AtWork>,
     draining: bool,
     /// The drain has begun in this tick.
     closes_idle: bool,
-    drain_timeout_ms: u64,
     paused: bool,
     scratch: Vec<SeatId>,
     /// How long a tick may wait; -1 on a thread of our own.
     patience_ms: i32,
     interrupted: bool,
+    /// Since when there is no room within `memory_max`; zero while there is.
+    short_since_ms: u64,
+    /// How often the limits had changed when they were taken on.
+    limits_known: u64,
+    census: Census,
     /// Present when other threads parse.
     cut: Option<Box<cut::Cut>>,
+    /// Present when another thread accepts.
+    intake: Option<Box<newcomers::Intake>>,
+}
+
+/// A connection that is being worked on, and what is known of it should its baton be lost.
+#[derive(Clone, Copy, Debug)]
+struct AtWork {
+    seat: SeatId,
+    counted: Phase,
+    read_ahead: u32,
+    body: usize,
+}
+
+impl AtWork {
+    #[inline]
+    fn on(seat: SeatId, connection: &Connection) -> Option<AtWork> {
+        let Connection { counted, read_ahead, .. } = *connection;
+        Some(AtWork { seat, counted, read_ahead, body: connection.protocol.body_charged() })
+    }
 }
 
 /// How a turn came out.
@@ -67,15 +93,7 @@ pub enum Turned {
 }
 
 impl<E: Engine<Connection>> Segment<E> {
-    pub fn new(
-        engine: E,
-        door: Arc<Door>,
-        orders: Arc<Orders>,
-        number: usize,
-        mut serving: Serving,
-        spinner: Spinner,
-        drain_timeout_ms: u64,
-    ) -> Self {
+    pub fn new(engine: E, door: Arc<Door>, orders: Arc<Orders>, number: usize, mut serving: Serving, spinner: Spinner) -> Self {
         let clock = Clock::new(door.clock());
         serving.clock = door.clock();
         Segment {
@@ -93,12 +111,15 @@ impl<E: Engine<Connection>> Segment<E> {
             at_work: None,
             draining: false,
             closes_idle: false,
-            drain_timeout_ms,
             paused: false,
             scratch: Vec::new(),
             patience_ms: -1,
             interrupted: false,
+            short_since_ms: 0,
+            limits_known: 0,
+            census: Census::default(),
             cut: None,
+            intake: None,
         }
     }
 
@@ -131,8 +152,9 @@ impl<E: Engine<Connection>> Segment<E> {
             Err(payload) => self.recover(&*payload),
         }
         // The end of a drain is no seat's deadline.
-        let by_ms = self.draining.then(|| self.orders.drain_until_ms.load(Ordering::Relaxed));
-        self.engine.rest(self.clock.now_ms(), by_ms);
+        let drained_ms = self.draining.then(|| self.orders.drain_until_ms.load(Ordering::Relaxed));
+        let alarm_ms = self.shed_at_ms().into_iter().chain(drained_ms).min();
+        self.engine.rest(self.clock.now_ms(), alarm_ms);
         self.home().waker.announce_sleep();
         if self.is_busy() || !self.home().mailbox.is_empty() {
             self.home().waker.wake_always();
@@ -167,6 +189,9 @@ impl<E: Engine<Connection>> Segment<E> {
         if self.cut.is_some() {
             self.let_in();
         }
+        if self.intake.is_some() {
+            self.let_newcomers_in();
+        }
         self.resume_waiting();
         self.engine.time_next_receive(self.serving.wants_timed());
         while let Some(event) = self.next_event() {
@@ -186,12 +211,14 @@ impl<E: Engine<Connection>> Segment<E> {
             self.hand_over();
         }
         self.go_on_touched();
-        if self.closes_idle {
+        if self.closes_idle && !self.expects_newcomers() {
             self.close_idle();
         }
         self.serving.tell(&self.door);
-        let counters = &self.home().counters;
-        counters.memory_bytes.set(self.serving.memory.used);
+        self.weigh_memory();
+        let counters = &self.door.homes()[self.number].counters;
+        self.serving.show_memory(counters);
+        self.census.show(counters);
         true
     }
 
@@ -225,6 +252,10 @@ impl<E: Engine<Connection>> Segment<E> {
             let left = if self.is_drained() { 0 } else { left.clamp(1, 1000) as i32 };
             timeout_ms = if timeout_ms < 0 { left } else { timeout_ms.min(left) };
         }
+        if let Some(at_ms) = self.shed_at_ms() {
+            let left = at_ms.saturating_sub(self.clock.now_ms()).clamp(1, 10_000) as i32;
+            timeout_ms = if timeout_ms < 0 { left } else { timeout_ms.min(left) };
+        }
         // A signal is for the host to hear of; any other failure is found again by the next tick.
         let waited = self.engine.wait(self.clock.now_ms(), timeout_ms);
         self.interrupted = waited.is_err_and(|error| error.kind() == io::ErrorKind::Interrupted);
@@ -233,13 +264,18 @@ impl<E: Engine<Connection>> Segment<E> {
 
     /// Work is waiting that no event will announce.
     fn is_busy(&self) -> bool {
-        let resumes = !self.resume.is_empty() && !self.serving.outlet.is_stalled();
-        resumes || self.engine.has_ready() || self.serving.has_news() || self.has_arrivals() || self.may_accept_again()
+        let resumes = !self.resume.is_empty() && !self.serving.outlet.is_stalled() && !self.waits_for_memory();
+        resumes || self.engine.has_ready() || self.serving.has_news() || self.has_arrivals()
     }
 
-    /// Accepting was paused at the cap, and there is room again: this thread may have made it itself, and then nobody wakes it.
+    /// Somebody waits to be let in: a baton that is home again, a newcomer, or whoever connects now that there is room again.
+    fn has_arrivals(&self) -> bool {
+        self.has_batons_home() || self.has_newcomers() || self.may_accept_again()
+    }
+
+    /// There is room again since this thread has stopped accepting. Whoever made it may have found this thread awake, or be it.
     fn may_accept_again(&self) -> bool {
-        self.paused && !self.draining && self.orders.connections.load(Ordering::Relaxed) < self.orders.max_connections
+        self.paused && !self.draining && self.orders.has_room()
     }
 
     /// Looks for work for a few microseconds before sleeping. Returns how long to wait then.
@@ -263,13 +299,16 @@ impl<E: Engine<Connection>> Segment<E> {
         }
     }
 
-    /// Nobody is connected, and no request waits for room in a queue.
+    /// Nobody is connected or on the way here, and no request waits for room in a queue.
     fn is_drained(&mut self) -> bool {
-        self.engine.seats().taken() == 0 && self.serving.outlet.is_empty()
+        self.engine.seats().taken() == 0 && self.serving.outlet.is_empty() && !self.expects_newcomers()
     }
 
     /// Looks at the server's orders. False when the thread is to end.
     fn obey(&mut self) -> bool {
+        if let Some(limits) = self.orders.changed_limits(&mut self.limits_known) {
+            self.take_on(&limits);
+        }
         if self.orders.stop.load(Ordering::Acquire) {
             if self.orders.drain.load(Ordering::Acquire) {
                 self.tell_draining();
@@ -290,6 +329,21 @@ impl<E: Engine<Connection>> Segment<E> {
         true
     }
 
+    /// The limits have changed. What is waited for already ends by the new ones.
+    #[cold]
+    fn take_on(&mut self, limits: &Limits) {
+        if self.serving.limits.write_timeout_ms != limits.write_timeout_ms {
+            self.engine.change_write_timeout(limits.write_timeout_ms);
+        }
+        self.serving.limits = limits.clone();
+        for id in self.engine.seats().ids() {
+            let deadline = self.engine.seats().baton(id).map(|connection| connection.deadline(limits));
+            if let Some(deadline) = deadline {
+                self.engine.set_deadline(id, deadline.map_or(0, |(at_ms, _)| at_ms));
+            }
+        }
+    }
+
     fn tell_draining(&mut self) {
         if tell::draining(&self.orders, self.clock.now_ms()) {
             self.serving.outlet.say(&self.door, INGEST_EVENT_DRAINING);
@@ -300,7 +354,7 @@ impl<E: Engine<Connection>> Segment<E> {
         self.draining = true;
         self.serving.draining = true;
         // Stop is async-signal-safe and reads no clock, so the first thread that hears of it sets the end.
-        let until_ms = self.clock.now_ms().saturating_add(self.drain_timeout_ms);
+        let until_ms = self.clock.now_ms().saturating_add(self.serving.limits.drain_timeout_ms);
         let _ = self.orders.drain_until_ms.compare_exchange(0, until_ms, Ordering::Relaxed, Ordering::Relaxed);
         self.engine.close_listeners();
         self.tell_draining();
@@ -323,7 +377,7 @@ impl<E: Engine<Connection>> Segment<E> {
 
     /// Parses what was carried over, for connections whose earlier answers have left.
     fn resume_waiting(&mut self) {
-        if self.serving.outlet.is_stalled() {
+        if self.serving.outlet.is_stalled() || self.waits_for_memory() {
             return;
         }
         let mut waiting = std::mem::replace(&mut self.resume, std::mem::take(&mut self.scratch));
@@ -333,7 +387,7 @@ impl<E: Engine<Connection>> Segment<E> {
                     self.send_out(id, connection, None);
                     continue;
                 }
-                self.at_work = Some(id);
+                self.at_work = AtWork::on(id, &connection);
                 self.serving.resume(id, &mut connection);
                 self.go_on(id, connection);
                 self.at_work = None;
@@ -361,9 +415,15 @@ impl<E: Engine<Connection>> Segment<E> {
 
     /// While a queue is full nothing more is read; what was parsed already waits for room, or for its deadline.
     fn deliver(&mut self) {
-        self.home().counters.requests_delivered.set(self.serving.delivered);
+        let counters = &self.home().counters;
+        counters.requests_delivered.set(self.serving.delivered);
+        counters.batches_delivered.add(1);
+        let was_stalled = self.serving.outlet.is_stalled();
         self.serving.outlet.deliver(&self.door);
-        self.engine.pause_receives(self.serving.outlet.is_stalled());
+        if self.serving.outlet.is_stalled() && !was_stalled {
+            self.home().counters.limit_queue.add(1);
+        }
+        self.read_or_pause();
     }
 
     /// Sends what was answered, for all connections in one burst: a peer that is woken by the first answer finds more.
@@ -383,10 +443,13 @@ impl<E: Engine<Connection>> Segment<E> {
         if self.slab.len() < SLAB_BYTES {
             self.slab = vec![0; SLAB_BYTES];
         }
-        if let Some(id) = self.at_work.take() {
+        if let Some(mut lost) = self.at_work.take() {
             // Its baton is lost: what the host holds of it is over, and nobody may send on its wire any more.
-            self.serving.abandon_seat(id);
-            self.engine.close(id, true);
+            self.serving.abandon_seat(lost.seat);
+            self.serving.memory.release_body(lost.body);
+            self.serving.memory.recount_read_ahead(&mut lost.read_ahead, 0);
+            self.census.moves(&mut lost.counted, Phase::Nowhere);
+            self.engine.close(lost.seat, true);
             self.one_less();
         }
         // Connections that were to be gone on with, if that is where it happened.
@@ -405,17 +468,23 @@ impl<E: Engine<Connection>> Segment<E> {
             }
         }
         self.call_home();
+        self.turn_newcomers_away();
         self.serving.outlet.clear(&self.door);
         self.hand_over_all();
         // From here on the host's threads free what they give back; what was posted before is the last that comes home.
         let counters = &self.door.homes()[self.number].counters;
-        counters.memory_bytes.set(self.serving.memory.used);
+        self.serving.show_memory(counters);
+        self.census.show(counters);
         self.door.homes()[self.number].mailbox.close(self.door.slots(), &mut self.home_coming);
         let used = self.serving.memory.used;
         let slots = std::mem::take(&mut self.home_coming);
         self.serving.came_home(&slots, &mut self.engine, &mut self.touched, &self.door);
         self.door.homes()[self.number].counters.memory_bytes.lower(used - self.serving.memory.used);
+        self.door.homes()[self.number].counters.memory_requests_bytes.lower(used - self.serving.memory.used);
         self.hand_over_all();
+        if self.serving.memory.close() {
+            self.door.wake_homes();
+        }
     }
 
     /// Hands over until the host has heard everything.

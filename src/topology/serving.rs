@@ -6,6 +6,7 @@ mod packing;
 pub use packing::Landed;
 
 use super::stations::{self, Exit, Handoff, Work};
+use crate::connection::http1::NO_MEMORY;
 use crate::connection::{Connection, Ending, Memory, Tools};
 use crate::decrypt;
 use crate::engine::clock::Source;
@@ -19,7 +20,7 @@ use crate::memory::slots::{RELEASED, SlotOwner};
 use crate::memory::tail::Tail;
 use crate::options::JourneyMode;
 use crate::parse::sketch::Sketch;
-use crate::read;
+use crate::read::{self, Absorbed};
 use crate::respond::encode::{Date, Opening};
 use crate::respond::settle::Desk;
 use crate::respond::{self, settle, streamed};
@@ -115,15 +116,17 @@ impl Serving {
             Window::Buffer(buffer, count) if connection.protocol.in_body() => {
                 stations::body(self.work(id, 0), connection, buffer, count);
             }
-            window => {
-                if let Some(count) = read::absorb(&mut connection.inbox, window, slab) {
+            window => match read::absorb(&mut connection.inbox, window, slab) {
+                Absorbed::Slab(count) => {
                     let plain = decrypt::open(&mut connection.session, &slab[..count]);
                     stations::window(self.work(id, read_ns), connection, &mut slab[..plain]);
-                } else {
+                }
+                Absorbed::Inbox => {
                     decrypt::open(&mut connection.session, connection.inbox.octets());
                     stations::inbox(self.work(id, read_ns), connection);
                 }
-            }
+                Absorbed::Lost => connection.protocol.refuse(NO_MEMORY),
+            },
         }
     }
 
@@ -210,9 +213,15 @@ impl Serving {
         if connection.sent_straight > 0 {
             counters.bytes_sent.add(std::mem::take(&mut connection.sent_straight));
         }
-        if settled.answered + settled.refused + settled.abandoned > 0 {
+        if settled.answered + settled.refused + settled.aged + settled.abandoned > 0 {
             counters.requests_answered.add(settled.answered);
-            counters.requests_refused.add(settled.refused);
+            if settled.refused > 0 {
+                counters.refused(settled.refused_with);
+            }
+            (0..settled.aged).for_each(|_| {
+                counters.refused(503);
+                counters.limit_queue_age.add(1);
+            });
             counters.requests_abandoned.add(settled.abandoned);
             connection.since_ms = self.now_ms();
         }
@@ -233,6 +242,7 @@ impl Serving {
                 }
                 break;
             }
+            counters.sends.add(1);
             match engine.send(id, std::mem::take(&mut connection.outbox)) {
                 Sending::Done(outgoing) => {
                     counters.bytes_sent.add(outgoing.sent);
@@ -247,6 +257,7 @@ impl Serving {
                     connection.sending = true;
                     connection.sending_since_ms = self.now_ms();
                     connection.sent = 0;
+                    connection.unacknowledged = 0;
                     connection.since_ms = self.now_ms();
                 }
                 Sending::Failed(outgoing) => {
@@ -353,10 +364,10 @@ impl Serving {
         }
     }
 
-    /// Whether the oldest request has left the queue; it has then the host's time to be answered.
+    /// Whether the oldest request is with the host; it has then the host's time to be answered.
     pub fn left_queue(&mut self, connection: &mut Connection) -> bool {
         match connection.protocol.oldest_mut() {
-            Some(oldest) if !self.slots.is_queued(oldest.slot) => {
+            Some(oldest) if !self.slots.is_queued(oldest.slot) && !self.outlet.waits(oldest.slot) => {
                 oldest.queued = false;
                 true
             }
@@ -364,11 +375,31 @@ impl Serving {
         }
     }
 
+    /// There is no memory for what it has sent: gives that up, and tells it so once earlier answers are written.
+    pub fn turn_away(&mut self, connection: &mut Connection) {
+        if let Some(letter) = connection.protocol.drop_body(&mut self.memory) {
+            letter.dissolve(&mut self.pool);
+        }
+        connection.inbox.take();
+        connection.protocol.refuse(NO_MEMORY);
+    }
+
+    /// Shows what memory this thread holds.
+    pub fn show_memory(&self, counters: &Counters) {
+        let memory = &self.memory;
+        counters.memory_bytes.set(memory.used);
+        counters.memory_bodies_bytes.set(memory.bodies);
+        counters.memory_read_ahead_bytes.set(memory.read_ahead);
+        counters.memory_requests_bytes.set(memory.used.saturating_sub(memory.bodies + memory.read_ahead));
+        counters.memory_pooled_bytes.set(self.pool.kept() as u64);
+    }
+
     /// Frees everything that a connection which ends still owns.
     pub fn dissolve(&mut self, connection: &mut Connection) {
         if let Some(letter) = connection.protocol.drop_body(&mut self.memory) {
             letter.dissolve(&mut self.pool);
         }
+        self.memory.recount_read_ahead(&mut connection.read_ahead, 0);
         settle::drop_pending(connection, &mut self.desk());
         let outgoing = std::mem::take(&mut connection.outbox);
         self.recycle(outgoing);

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::connection::exchange::{Exchange, Pending};
-use crate::connection::http1::{Origin, Step};
+use crate::connection::http1::{NO_MEMORY, Origin, Step};
 use crate::connection::{Connection, Ending, Memory, Tools};
 use crate::engine::SeatId;
 use crate::handoff::Outlet;
@@ -43,8 +43,8 @@ pub struct Handoff<'a> {
 /// Octets that belong to nobody yet: what is not used of them is carried over in the inbox.
 pub fn window(work: Work<'_>, connection: &mut Connection, octets: &mut [u8]) {
     let used = advance(work, connection, octets);
-    if used < octets.len() && connection.ending == Ending::Open {
-        connection.inbox.carry(&octets[used..]);
+    if used < octets.len() && connection.ending == Ending::Open && !connection.inbox.carry(&octets[used..]) {
+        connection.protocol.refuse(NO_MEMORY);
     }
 }
 
@@ -68,8 +68,8 @@ pub fn body(work: Work<'_>, connection: &mut Connection, buffer: Vec<u8>, count:
         Ok(Step::Wait | Step::Continue) => {}
         Err(refusal) => connection.protocol.refuse(refusal),
     }
-    if !beyond.is_empty() {
-        connection.inbox.carry(&beyond);
+    if !beyond.is_empty() && !connection.inbox.carry(&beyond) {
+        connection.protocol.refuse(NO_MEMORY);
     }
 }
 
@@ -153,11 +153,10 @@ impl Handoff<'_> {
     fn hand_in(&mut self, connection: &mut Connection, exchange: Exchange) -> Option<Letter> {
         let Exchange { letter, terms } = exchange;
         let charge = letter.charge();
-        let inline = self.outlet.is_inline();
-        match self.slots.open(letter, self.seat.word(), inline) {
+        match self.slots.open(letter, self.seat.word(), self.outlet.is_inline()) {
             Ok((slot, token, request)) => {
                 let at_ms = self.now_ns / 1_000_000;
-                connection.protocol.push_pending(Pending::new(slot, terms, !inline, at_ms));
+                connection.protocol.push_pending(Pending::new(slot, terms, at_ms));
                 if connection.fin_seen {
                     self.slots.note_read_closed(slot);
                 }

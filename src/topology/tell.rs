@@ -10,6 +10,7 @@ use crate::options::Delivery;
 use std::any::Any;
 use std::fmt::Write as _;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 
 /// The server runs: `delivery` is none when the host drives it.
@@ -17,6 +18,9 @@ pub fn started(log: &Log, chosen: Chosen, delivery: Option<Delivery>, handlers: 
     let threads = chosen.io_threads;
     let mut text = format!("started: topology {}, {threads} i/o thread{}", chosen.plan.name, if threads == 1 { "" } else { "s" });
     // A string takes everything that is written to it.
+    if chosen.ahead_threads > 0 {
+        let _ = write!(text, " behind {} that accepts", chosen.ahead_threads);
+    }
     if chosen.far_threads > 0 {
         let _ = write!(text, ", {} beyond the cut", chosen.far_threads);
     }
@@ -81,6 +85,19 @@ pub fn unseated(log: &Log, error: &io::Error) {
 pub fn full(log: &Log, max_connections: u64) {
     log.say_seldom(Kind::Full, Level::Warn, || {
         format!("max_connections is reached: {max_connections} are open, new clients wait in the backlog until one closes (raise max_connections, or lower keepalive_timeout)")
+    });
+}
+
+pub fn short_of_memory(log: &Log, memory_max: u64) {
+    log.say_seldom(Kind::Memory, Level::Warn, || {
+        format!("memory_max is reached: no more is read within {memory_max} octets until some are given back (raise memory_max, or lower body_max or in_flight_max)")
+    });
+}
+
+/// One address has as many connections as it may.
+pub fn crowded(log: &Log, peer: SocketAddr) {
+    log.say_seldom(Kind::Crowded, Level::Warn, || {
+        format!("max_connections_per_ip is reached: a connection from {} was reset (raise it if that is a proxy)", peer.ip().to_canonical())
     });
 }
 

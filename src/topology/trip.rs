@@ -41,8 +41,6 @@ pub struct Luggage {
     pub now_ns: u64,
     /// What the home held when the baton left; what is charged and released under way is changed here.
     pub memory: Memory,
-    /// What it was at the start, so that the home can add the difference.
-    pub memory_before: u64,
     /// Octets that the home has charged for the time of the trip.
     pub reserved: usize,
     /// Requests that were completed, in order; their places among the pending ones are kept.
@@ -63,8 +61,7 @@ impl Luggage {
             read_ns: 0,
             sampler: Sampler::new(JourneyMode::Off, 1),
             now_ns: 0,
-            memory: Memory { used: 0, most: 0 },
-            memory_before: 0,
+            memory: Memory::empty(),
             reserved: 0,
             exchanges: Vec::new(),
             freight: Freight::default(),
@@ -75,9 +72,7 @@ impl Luggage {
     /// Brings what was charged and released under way to the home's account, and takes the reservation off it.
     pub fn account(&mut self, memory: &mut Memory) {
         memory.release(std::mem::take(&mut self.reserved));
-        // Added before it is subtracted: every octet that a trip releases was charged at home or on an earlier trip.
-        memory.used = (memory.used + self.memory.used).saturating_sub(self.memory_before);
-        self.memory_before = self.memory.used;
+        memory.settle(&mut self.memory);
     }
 
     /// Empties it for the next trip.
@@ -157,28 +152,6 @@ impl Drop for Pass {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-
-    #[test]
-    fn memory_comes_home_without_drift() {
-        let mut home = Memory { used: 1_000, most: 10_000 };
-        let mut trips: Vec<Luggage> = (0..3).map(|_| Luggage::new()).collect();
-        for luggage in &mut trips {
-            luggage.memory = Memory { used: home.used, most: home.most };
-            luggage.memory_before = home.used;
-            luggage.reserved = 50;
-            home.charge(50);
-        }
-        assert_eq!(home.used, 1_150);
-        trips[0].memory.charge(700);
-        trips[1].memory.release(1_000);
-        trips[2].memory.charge(5);
-        trips[2].memory.release(5);
-        for luggage in &mut trips {
-            luggage.account(&mut home);
-            luggage.account(&mut home);
-        }
-        assert_eq!(home.used, 700);
-    }
 
     #[test]
     fn the_far_threads_end_after_the_last_pass() {

@@ -26,13 +26,16 @@ const ONE: &[&str] = &["topology=inline", "io_threads=1", "handler_threads=3"];
 /// The plan that only tests choose: other threads parse.
 const CUT: &[&str] = &["topology=cut-each", "io_threads=2", "handler_threads=3"];
 const SHARDS: &[&str] = &["topology=shards", "io_threads=2", "handler_threads=3"];
+/// They differ from shards in how connections come to threads, so one delivery each is enough.
+const SHARED: &[&str] = &["topology=shared", "io_threads=2"];
+const ACCEPTOR: &[&str] = &["topology=acceptor", "io_threads=2"];
 
 const fn shape(name: &'static str, delivery: &'static str, consumers: &'static str, options: &'static [&'static str]) -> Shape {
     Shape { name, delivery, consumers, options }
 }
 
-/// Every topology with every delivery.
-pub const SHAPES: [Shape; 13] = [
+/// Every topology, with every delivery where that makes a difference.
+pub const SHAPES: [Shape; 15] = [
     shape("inline", "inline", "1", ONE),
     shape("queue, one consumer", "queue", "1", ONE),
     shape("queue, four consumers", "queue", "4", ONE),
@@ -44,6 +47,8 @@ pub const SHAPES: [Shape; 13] = [
     shape("inline, cut before parse", "inline", "1", CUT),
     shape("queue, four consumers, cut before parse", "queue", "4", CUT),
     shape("threads, cut before parse", "threads", "1", CUT),
+    shape("inline behind an acceptor", "inline", "1", ACCEPTOR),
+    shape("queue, four consumers, one shared socket", "queue", "4", SHARED),
     shape("turns with a callback", "turn", "1", ONE),
     shape("turns with a queue", "turn-queue", "1", ONE),
 ];

@@ -17,7 +17,7 @@ fn echo_target() -> Handler {
     })
 }
 
-fn descriptors() -> BTreeSet<i32> {
+pub fn descriptors() -> BTreeSet<i32> {
     let names = std::fs::read_dir("/proc/self/fd").expect("procfs").map(|entry| entry.expect("an entry").file_name());
     let numbers: Vec<i32> = names.filter_map(|name| name.to_str()?.parse().ok()).collect();
     // The descriptor of the listing itself is closed by now.
@@ -25,7 +25,7 @@ fn descriptors() -> BTreeSet<i32> {
     numbers.into_iter().filter(|fd| unsafe { libc::fcntl(*fd, libc::F_GETFD) } >= 0).collect()
 }
 
-fn threads() -> BTreeSet<i32> {
+pub fn threads() -> BTreeSet<i32> {
     let names = std::fs::read_dir("/proc/self/task").expect("procfs").map(|entry| entry.expect("an entry").file_name());
     names.filter_map(|name| name.to_str()?.parse().ok()).collect()
 }
@@ -166,6 +166,7 @@ fn library_threads_block_every_signal_but_the_synchronous_ones() {
             (Delivery::Inline, [("topology", "inline"), ("io_threads", "1")]),
             (Delivery::Threads, [("topology", "shards"), ("io_threads", "2")]),
             (Delivery::Inline, [("topology", "cut-each"), ("io_threads", "2")]),
+            (Delivery::Inline, [("topology", "acceptor"), ("io_threads", "2")]),
         ] {
             if !delivery.is_built() {
                 continue;
@@ -260,15 +261,17 @@ fn nothing_leaks_over_fifty_lives() {
         let lives = |count: usize| {
             for index in 0..count {
                 let delivery = if index % 2 == 0 { Delivery::Inline } else { Delivery::Queue(2) };
-                let options = match index / 2 % 3 {
+                let options = match index / 2 % 5 {
                     0 => [("topology", "inline"), ("io_threads", "1")],
                     1 => [("topology", "shards"), ("io_threads", "2")],
+                    2 => [("topology", "shared"), ("io_threads", "2")],
+                    3 => [("topology", "acceptor"), ("io_threads", "2")],
                     _ => [("topology", "cut-each"), ("io_threads", "2")],
                 };
                 one_life(delivery, &options);
             }
         };
-        lives(6);
+        lives(10);
         let before = (descriptors(), threads());
         lives(50);
         assert!(eventually(|| (descriptors(), threads()) == before), "from {before:?} to {:?} and {:?}", descriptors(), threads());
@@ -344,8 +347,8 @@ fn nothing_is_printed() {
 
 #[test]
 fn stop_under_load_is_bounded() {
-    for delivery in [Delivery::Inline, Delivery::Queue(2)] {
-        let server = Server::serve(&[("topology", "shards"), ("io_threads", "2")], delivery, echo_target());
+    for (delivery, topology) in [(Delivery::Inline, "shards"), (Delivery::Queue(2), "shards"), (Delivery::Queue(2), "acceptor")] {
+        let server = Server::serve(&[("topology", topology), ("io_threads", "2")], delivery, echo_target());
         let port = server.port();
         let over = std::sync::atomic::AtomicBool::new(false);
         std::thread::scope(|scope| {
@@ -377,8 +380,9 @@ fn stop_under_load_is_bounded() {
 #[test]
 fn a_start_that_fails_can_be_tried_again() {
     alone("guest::a_start_that_fails_can_be_tried_again", || {
-        // Each I/O thread takes a listener and an epoll instance, each thread beyond a cut what it is woken by.
-        for (topology, io_threads, needed) in [("auto", "1", 2), ("auto", "3", 6), ("cut", "1", 3), ("cut-each", "2", 6)] {
+        // Each thread takes an epoll instance, one that accepts a listener too, and one beyond a cut only what it is woken by.
+        let starts = [("auto", "1", 2), ("auto", "3", 6), ("cut", "1", 3), ("cut-each", "2", 6), ("shared", "2", 4), ("acceptor", "2", 4)];
+        for (topology, io_threads, needed) in starts {
             let options = [("topology", topology), ("io_threads", io_threads), ("delivery", "threads"), ("handler_threads", "2")];
             let mut server = Server::unstarted(&options);
             server.call_back(on_requests(|host, request| assert_eq!(host.text(request.0.token, b"ok"), INGEST_OK)));
@@ -410,14 +414,14 @@ fn a_start_that_fails_can_be_tried_again() {
     });
 }
 
-fn soft_limit() -> u64 {
+pub fn soft_limit() -> u64 {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: the struct is good for the call.
     assert_eq!(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) }, 0);
     limit.rlim_cur
 }
 
-fn set_soft_limit(soft: u64) {
+pub fn set_soft_limit(soft: u64) {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: the struct is good for the calls.
     unsafe {

@@ -150,8 +150,11 @@ fn turns_and_threads_do_not_mix() {
     assert_eq!(turn(*started, 0), INGEST_E_STATE);
     assert_eq!(descriptor(*started), INGEST_E_STATE);
 
-    for options in [&[("io_threads", "2")][..], &[("delivery", "threads")], &[("topology", "shards")], &[("topology", "cut")]] {
+    for options in [&[("io_threads", "2")][..], &[("delivery", "threads")]] {
         assert_eq!(turn(*driven(options), 0), INGEST_E_STATE, "{options:?}");
+    }
+    for topology in ["shards", "shared", "acceptor", "cut"] {
+        assert_eq!(turn(*driven(&[("topology", topology)]), 0), INGEST_E_STATE, "{topology}");
     }
 }
 

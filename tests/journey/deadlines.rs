@@ -230,6 +230,27 @@ fn at_max_connections_others_wait_in_the_backlog() {
     server.finish();
 }
 
+/// Room is made in the very tick, or on another thread at the very moment, in which a thread has stopped accepting.
+#[test]
+fn room_under_the_cap_is_noticed_at_once() {
+    for options in [
+        [("topology", "inline"), ("io_threads", "1")],
+        [("topology", "shared"), ("io_threads", "2")],
+        [("topology", "acceptor"), ("io_threads", "2")],
+    ] {
+        let all = [&options[..], &[("max_connections", "1"), ("spin", "off")]].concat();
+        let server = Server::serve(&all, Delivery::Inline, echo_target());
+        for round in 0..50 {
+            let start = Instant::now();
+            let mut client = server.connect();
+            assert_eq!(client.get("/").text(), "/");
+            drop(client);
+            assert!(start.elapsed() < Duration::from_secs(2), "{options:?}, round {round}: {:?}", start.elapsed());
+        }
+        server.finish();
+    }
+}
+
 #[test]
 fn a_slow_reader_harms_nobody() {
     let handler = on_requests(|host: Host, request| {

@@ -1,8 +1,9 @@
 //! Sockets that the host gives: inherited ones by number (`http+fd:`), its own by call; what is taken, what is refused, and what is left alone.
 
-use crate::local::{Folder, holding, to};
+use crate::local::{Folder, to};
 use crate::support::alone;
 use crate::support::client::Client;
+use crate::support::hold::holding;
 use crate::support::host::abi::{ingest_log_record, ingest_server_log_next, ingest_server_port};
 use crate::support::host::{Delivery, Refused, Server, listen, listen_fd, on_requests};
 use crate::{Handler, Shape, Witness, shapes};

@@ -26,7 +26,7 @@ fn family(request: &crate::support::request_view::RequestView) -> u16 {
 
 fn on(addresses: &[&str], topology: &str) -> Server {
     let mut server =
-        Server::unstarted(&[("delivery", "inline"), ("topology", topology), ("io_threads", if topology == "shards" { "2" } else { "1" })]);
+        Server::unstarted(&[("delivery", "inline"), ("topology", topology), ("io_threads", if topology == "inline" { "1" } else { "2" })]);
     server.call_back(telling());
     for address in addresses {
         server.listen(address).unwrap_or_else(|refused| panic!("{address}: {refused:?}"));
@@ -59,7 +59,7 @@ fn refused(address: &str) -> Refused {
 
 #[test]
 fn several_listeners_on_one_server() {
-    for topology in ["inline", "shards"] {
+    for topology in ["inline", "shards", "acceptor"] {
         let server = on(&["http://127.0.0.1:0", "http://127.0.0.1:0", "http://127.0.0.2:0"], topology);
         assert_eq!(server.ports.len(), 3);
         for (index, port) in server.ports.iter().enumerate() {
@@ -79,7 +79,7 @@ fn ipv6_alone() {
     if !has_ipv6() {
         return;
     }
-    for topology in ["inline", "shards"] {
+    for topology in ["inline", "shards", "acceptor"] {
         let server = on(&["http://[::1]:0"], topology);
         let mut client = over_ipv6(server.port()).expect("the server accepts");
         let local = client.local();
@@ -93,7 +93,7 @@ fn dual_stack_shows_ipv4_peers_as_ipv4() {
     if !has_ipv6() {
         return;
     }
-    for topology in ["inline", "shards"] {
+    for topology in ["inline", "shards", "acceptor"] {
         let server = on(&["http://[::]:0"], topology);
         let mut client = server.connect();
         let local = client.local();

@@ -1,9 +1,10 @@
 //! Unix sockets, served like any other: every shape, all threads from one socket, large bodies, short reads; names without a file.
 
 use crate::support::client::Client;
+use crate::support::hold::holding;
 use crate::support::host::{Delivery, Host, Refused, Server, has, listen, on_requests};
 use crate::support::request_view::{RequestView, octets};
-use crate::support::{PATIENCE, Random, checksum, eventually};
+use crate::support::{Random, checksum, eventually};
 use crate::{Handler, Shape, Witness, shapes};
 use ingest::status::*;
 use std::fs;
@@ -12,9 +13,8 @@ use std::os::fd::AsRawFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixStream};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex};
 
 /// A folder of a test's own with a short name, since the path of a socket may not be long.
 pub struct Folder(pub PathBuf);
@@ -140,36 +140,6 @@ fn answers_are_streamed_and_files_are_sent() {
         assert_eq!((got.len(), checksum(&got)), (content.len(), checksum(&content)));
         server.finish();
     }
-}
-
-/// Keeps the thread that serves `/hold` busy.
-pub struct Hold {
-    began: Mutex<Receiver<()>>,
-    release: Sender<()>,
-}
-
-impl Hold {
-    pub fn has_begun(&self) {
-        self.began.lock().expect("no thread panicked").recv_timeout(PATIENCE).expect("the request to hold is delivered");
-    }
-
-    pub fn release(&self) {
-        self.release.send(()).expect("the handler waits");
-    }
-}
-
-/// Answers with the thread that serves; one that is asked to hold does so until it is released, or a test has failed.
-pub fn holding() -> (Hold, Handler) {
-    let ((begin, began), (release, released)) = (channel(), channel());
-    let (begin, released) = (Mutex::new(begin), Mutex::new(released));
-    let handler = on_requests(move |host: Host, request: RequestView| {
-        if request.path() == b"/hold" {
-            let _ = begin.lock().expect("no thread panicked").send(());
-            let _ = released.lock().expect("no thread panicked").recv_timeout(2 * PATIENCE);
-        }
-        assert_eq!(host.text(request.0.token, format!("{:?}", std::thread::current().id()).as_bytes()), INGEST_OK);
-    });
-    (Hold { began: Mutex::new(began), release }, handler)
 }
 
 #[test]

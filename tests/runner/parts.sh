@@ -5,6 +5,7 @@ part_limit() { # PART
   case $1-$profile in
     fuzz-full) echo 3h ;;
     *-full) echo 60m ;;
+    faults-*) echo 20m ;;
     *) echo 15m ;;
   esac
 }
@@ -14,7 +15,8 @@ part_fmt() {
 }
 
 part_clippy() {
-  cargo clippy --quiet --all-targets -- -D warnings && cargo clippy --quiet --test sanitizers --test random_host -- -D warnings
+  cargo clippy --quiet --all-targets -- -D warnings && cargo clippy --quiet --test sanitizers --test random_host --test faults_hosts --test faults_peers -- -D warnings &&
+    cargo clippy --quiet --features fail-points --test faults_panics -- -D warnings
 }
 
 part_rust() {
@@ -31,6 +33,20 @@ part_asan() {
 
 part_valgrind() {
   cargo test --test sanitizers valgrind -- --nocapture
+}
+
+# The fault matrix (docs/faults.md): the tests of its rows, a panic at every step, and a few of the changes that have to make them fail.
+part_faults() {
+  local status=0 name targets=""
+  for name in faults_system faults_peers faults_hosts; do
+    [ -f "tests/$name.rs" ] && targets="$targets --test $name"
+  done
+  # shellcheck disable=SC2086
+  cargo test --no-fail-fast $targets -- --test-threads=2 || status=1
+  # The library with fail points is another one than everything else is tested with, so it has a folder of its own.
+  cargo test --features fail-points --target-dir "$target/fail-points" --test faults_panics || status=1
+  tests/mutations $([ "$profile" = full ] && echo --full) || status=1
+  return $status
 }
 
 # The models run the shipped code on loom's own atomics, so everything is built anew, in a folder of its own.
@@ -76,7 +92,9 @@ part_corpus() {
     return 0
   fi
   make -C examples-c || return 1
-  for topology in inline shards; do
+  local topologies="inline shards"
+  [ "$profile" = full ] && topologies="$topologies shared acceptor"
+  for topology in $topologies; do
     for mode in whole bytes split; do
       echo "corpus, topology $topology, mode $mode"
       ask_corpus "$runner" $topology $mode || status=1
@@ -87,7 +105,7 @@ part_corpus() {
 
 ask_corpus() { # RUNNER TOPOLOGY MODE
   local log=$logs/inspect.out server port="" status threads=1 tries=0
-  [ "$2" = shards ] && threads=2
+  [ "$2" != inline ] && threads=2
   examples-c/build/inspect --listen http://127.0.0.1:0 --set "topology=$2" --set "io_threads=$threads" >"$log" &
   server=$!
   while [ -z "$port" ] && [ $tries -lt 100 ] && kill -0 $server 2>/dev/null; do

@@ -7,6 +7,9 @@ package_of() {
   case $1 in
     cc) echo gcc ;;
     ld | nm | readelf) echo binutils ;;
+    nft) echo nftables ;;
+    ip) echo iproute2 ;;
+    setpriv | prlimit) echo util-linux ;;
     *) echo "$1" ;;
   esac
 }
@@ -16,6 +19,7 @@ commands_for() { # PART
   case $1 in
     rust) echo g++ nm readelf python3 pkg-config cmake ;;
     valgrind) echo valgrind ;;
+    faults) echo python3 git strace faketime slowhttptest nft ip prlimit setpriv ;;
     fuzz) echo g++ ;;
     corpus) echo python3 ;;
   esac

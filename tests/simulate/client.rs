@@ -142,7 +142,7 @@ impl Client {
         for (at, answer) in self.reader.answers.iter().enumerate() {
             let wrong = |what: &str| Err(format!("client {}, answer {at} ({}, for {:?}): {what}", self.number, answer.status, answer.id));
             let Some(message) = self.script.messages.get(at) else {
-                let idle = at == 0 && answer.status == 408;
+                let idle = at == 0 && matches!(answer.status, 408 | 503);
                 if idle {
                     continue;
                 }
@@ -213,7 +213,8 @@ fn answered(answer: &Answer, id: u32, is_head: bool, host: &Host) -> Result<(), 
 fn refused(answer: &Answer, id: u32, host: &Host, terms: Terms, turns: &[u64]) -> Result<(), String> {
     let record = host.records.get(&id);
     match (answer.status, record) {
-        (503 | 408, None) => Ok(()),
+        // 413 is for what memory_max could never hold.
+        (503 | 408 | 413, None) => Ok(()),
         // It was in the queue again.
         (503, Some(record)) if record.returned && record.answered.is_none() => Ok(()),
         (503 | 408, Some(_)) => Err("the host was given it all the same".into()),

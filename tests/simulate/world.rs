@@ -8,6 +8,7 @@ use crate::script::Message;
 use ingest::connection::Connection;
 use ingest::engine::sim::{self, Network, Random, SimEngine, now_ns};
 use ingest::engine::sys::EventFd;
+use ingest::limits::SLAB_BYTES;
 use ingest::memory::waker::Waker;
 use ingest::options::Delivery;
 use ingest::server::Server;
@@ -22,8 +23,9 @@ const STEPS_MAX: usize = 60_000;
 /// A deadline is looked at this late at most: two grains of the timer wheel, and what is rounded.
 const LATE_MS: u64 = 20;
 /// The last request for which there was room may take this much more than its octets: a letter's tables, and the room that a
-/// chunked body's buffer has grown. As much again as its body comes on top, since buffers double.
-const LETTER_SPARE: u64 = 48 * 1024;
+/// chunked body's buffer has grown. So may the last read that was begun, a slab, which is kept if it has to wait. As much again as
+/// the body comes on top, since buffers double.
+const SPARE: u64 = 48 * 1024 + SLAB_BYTES as u64;
 
 /// What came of a run: what the host saw of each request, and what each client read.
 #[derive(Debug, PartialEq, Eq)]
@@ -307,7 +309,7 @@ impl World {
         if stats.queued > limits.queue_max + returned {
             return Err(format!("{} requests are queued, {} are allowed", stats.queued, limits.queue_max));
         }
-        if stats.memory_bytes > limits.memory_max.saturating_add(LETTER_SPARE + self.largest_body) {
+        if stats.memory_bytes > limits.memory_max.saturating_add(SPARE + self.largest_body) {
             return Err(format!("{} octets are used, {} are allowed", stats.memory_bytes, limits.memory_max));
         }
         let host = self.host.lock();

@@ -147,6 +147,13 @@ impl Host {
         stats
     }
 
+    /// `ingest_server_set`.
+    pub fn set(&self, name: &str, value: &str) -> Result<i32, Refused> {
+        let (name, value) = (CString::new(name).expect("no NUL"), CString::new(value).expect("no NUL"));
+        // SAFETY: the server lives; the strings and the error are good for the call.
+        set_up(|error| unsafe { ingest_server_set(self.0, name.as_ptr(), value.as_ptr(), error) })
+    }
+
     pub fn stop(&self) -> ingest_status {
         // SAFETY: the server lives.
         unsafe { ingest_server_stop(self.0) }

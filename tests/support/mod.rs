@@ -3,6 +3,7 @@
 
 pub mod case_file;
 pub mod client;
+pub mod hold;
 pub mod host;
 pub mod request_view;
 

@@ -1,7 +1,7 @@
 //! The home's end of a cut: batons leave with what was read, come back with what was parsed, and find what came meanwhile.
 #![forbid(unsafe_code)]
 
-use super::{BURST, Segment};
+use super::{AtWork, BURST, Segment};
 use crate::connection::{Connection, Ending};
 use crate::engine::{Engine, Event, SeatId};
 use crate::topology::serving::Landed;
@@ -77,7 +77,7 @@ impl<E: Engine<Connection>> Segment<E> {
     }
 
     /// Whether batons wait to be let in.
-    pub(super) fn has_arrivals(&self) -> bool {
+    pub(super) fn has_batons_home(&self) -> bool {
         self.cut.as_ref().is_some_and(|cut| cut.has_arrivals(self.number))
     }
 
@@ -161,7 +161,7 @@ impl<E: Engine<Connection>> Segment<E> {
         if let Some(cut) = &mut self.cut {
             cut.away -= 1;
         }
-        self.at_work = Some(id);
+        self.at_work = AtWork::on(id, &connection);
         // Answers that came meanwhile are settled with the next that come, once the baton sits in its seat; events are reaped again.
         self.engine.seats().replay(id, &mut self.home_coming);
         if luggage.fault {

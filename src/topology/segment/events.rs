@@ -1,13 +1,14 @@
 //! What each event of the engine sets off: a connection arrives, octets come, a deadline passes, an end is decided.
 #![forbid(unsafe_code)]
 
-use super::Segment;
+use super::{AtWork, Segment};
 use crate::accept;
 use crate::connection::overdue::Overdue;
 use crate::connection::{Connection, Ending};
 use crate::engine::{Arrival, Engine, Event, SeatId, Window};
 use crate::parse::refusal::Refusal;
 use crate::respond;
+use crate::stats::Phase;
 use crate::topology::tell;
 use std::sync::atomic::Ordering;
 
@@ -55,14 +56,17 @@ impl<E: Engine<Connection>> Segment<E> {
             }
             Event::Expired(seat) => self.expired(seat),
             // The engine pauses an exhausted listener by itself and tries again.
-            Event::ListenerFailed(listener, error) => tell::listener_failed(&self.orders.log, listener, &error),
+            Event::ListenerFailed(listener, error) => {
+                self.home().counters.accepts_failed.add(1);
+                tell::listener_failed(&self.orders.log, listener, &error);
+            }
         }
     }
 
     /// Takes the baton, changes it, and goes on with it.
     pub(super) fn with(&mut self, id: SeatId, change: impl FnOnce(&mut Self, &mut Connection)) {
         if let Some(mut connection) = self.engine.seats().take_baton(id) {
-            self.at_work = Some(id);
+            self.at_work = AtWork::on(id, &connection);
             change(self, &mut connection);
             self.go_on(id, connection);
             self.at_work = None;
@@ -72,17 +76,25 @@ impl<E: Engine<Connection>> Segment<E> {
     fn arrived(&mut self, listener: u16, arrival: Arrival) {
         let began_ns = if self.serving.journeys() { self.clock.fresh_ns() } else { 0 };
         let is_local = arrival.is_local();
-        let (stream, connection) = accept::admit(arrival, listener, self.clock.now_ms());
+        let admitted = accept::admit(arrival, listener, self.orders.per_address.as_ref(), self.clock.now_ms());
+        let (stream, connection) = match admitted {
+            Ok(admitted) => admitted,
+            Err(peer) => {
+                self.home().counters.limit_connections_per_ip.add(1);
+                return tell::crowded(&self.orders.log, peer);
+            }
+        };
         // Without a place in epoll it cannot be served: dropping the stream closes it.
         let id = match self.engine.seat(stream, is_local, connection) {
             Ok(id) => id,
             Err((error, _)) => return tell::unseated(&self.orders.log, &error),
         };
         let open = self.orders.connections.fetch_add(1, Ordering::Relaxed) + 1;
-        if open >= self.orders.max_connections && !self.paused {
+        if open >= self.orders.max_connections() && !self.paused {
             self.paused = true;
             self.engine.pause_listeners();
-            tell::full(&self.orders.log, self.orders.max_connections);
+            self.home().counters.limit_max_connections.add(1);
+            tell::full(&self.orders.log, self.orders.max_connections());
         }
         let counters = &self.home().counters;
         counters.connections_accepted.add(1);
@@ -93,12 +105,14 @@ impl<E: Engine<Connection>> Segment<E> {
 
     fn received(&mut self, id: SeatId, window: Window, read_ns: u64) {
         let Some(mut connection) = self.engine.seats().take_baton(id) else { return };
-        self.at_work = Some(id);
+        self.at_work = AtWork::on(id, &connection);
         connection.receiving = false;
         let count = match &window {
             Window::Slab(count) | Window::Buffer(_, count) => *count,
         };
-        self.home().counters.bytes_received.add(count as u64);
+        let counters = &self.home().counters;
+        counters.receives.add(1);
+        counters.bytes_received.add(count as u64);
         self.flush_first(id, &mut connection);
         let mut slab = std::mem::take(&mut self.slab);
         if self.cut.is_some() {
@@ -110,6 +124,7 @@ impl<E: Engine<Connection>> Segment<E> {
             self.go_on(id, connection);
         }
         self.at_work = None;
+        self.watch_memory();
     }
 
     /// Sends what was rendered in this tick, before anything else is written: a body may stand apart from its head.
@@ -125,36 +140,59 @@ impl<E: Engine<Connection>> Segment<E> {
         self.flush_first(id, &mut connection);
         let now_ms = self.clock.now_ms();
         let due = connection.deadline(&self.serving.limits).filter(|&(at_ms, _)| at_ms <= now_ms);
-        if let Some((_, overdue)) = due {
-            self.overdue(&mut connection, overdue);
+        match due {
+            Some((_, Overdue::Look)) => {
+                let waiting = self.engine.unacknowledged(id);
+                connection.looked(waiting, now_ms);
+            }
+            Some((_, overdue)) => self.overdue(&mut connection, overdue),
+            None => {}
         }
         self.go_on(id, connection);
     }
 
     fn overdue(&mut self, connection: &mut Connection, overdue: Overdue) {
-        let timed_out = match overdue {
-            Overdue::Write | Overdue::Linger => {
+        let counters = &self.door.homes()[self.number].counters;
+        // Whoever had to wait for memory is not blamed for it.
+        let short = self.short_since_ms != 0 || connection.protocol.is_starved();
+        let refusal = match overdue {
+            Overdue::Look => return,
+            Overdue::Write => {
+                counters.limit_write.add(1);
+                connection.ending = Ending::Abort;
+                return;
+            }
+            Overdue::Linger => {
+                counters.limit_linger.add(1);
                 connection.ending = Ending::Abort;
                 return;
             }
             Overdue::KeepAlive => {
+                counters.limit_keepalive_timeout.add(1);
                 connection.ending = Ending::AfterFlush;
                 return;
             }
+            Overdue::Head | Overdue::Body if short => return self.serving.turn_away(connection),
             Overdue::Head => {
-                connection.protocol.refuse(HEAD_TIMEOUT);
-                return;
+                counters.limit_header_timeout.add(1);
+                return connection.protocol.refuse(HEAD_TIMEOUT);
             }
             Overdue::Body => {
-                connection.protocol.refuse(BODY_TIMEOUT);
-                return;
+                counters.limit_body.add(1);
+                return connection.protocol.refuse(BODY_TIMEOUT);
             }
             Overdue::Queue if self.serving.left_queue(connection) => return,
-            Overdue::Queue => QUEUE_TIMEOUT,
-            Overdue::Response => RESPONSE_TIMEOUT,
+            Overdue::Queue => {
+                counters.limit_queue_age.add(1);
+                counters.refused(QUEUE_TIMEOUT.status);
+                QUEUE_TIMEOUT
+            }
+            Overdue::Response => {
+                counters.requests_timed_out.add(1);
+                RESPONSE_TIMEOUT
+            }
         };
-        respond::fail(connection, timed_out, &mut self.serving.desk());
-        self.home().counters.requests_timed_out.add(1);
+        respond::fail(connection, refusal, &mut self.serving.desk());
     }
 
     /// Everything that may follow a change: write answers, send them, end, or ask for more octets. Brings the baton home.
@@ -168,6 +206,7 @@ impl<E: Engine<Connection>> Segment<E> {
             self.close(id, &mut connection);
             return;
         }
+        self.serving.memory.recount_read_ahead(&mut connection.read_ahead, connection.inbox.len());
         if !connection.inbox.is_empty() && self.serving.can_resume(&connection) {
             // What was carried over comes first; the kernel is asked for more once it has been looked at.
             self.resume.push(id);
@@ -177,11 +216,14 @@ impl<E: Engine<Connection>> Segment<E> {
         }
         let at_ms = connection.deadline(&self.serving.limits).map_or(0, |(at_ms, _)| at_ms);
         self.engine.set_deadline(id, at_ms);
+        let phase = connection.phase();
+        self.census.moves(&mut connection.counted, phase);
         self.engine.seats().return_baton(id, connection);
     }
 
     pub(super) fn close(&mut self, id: SeatId, connection: &mut Connection) {
         self.serving.dissolve(connection);
+        self.census.moves(&mut connection.counted, Phase::Nowhere);
         // A peer that has closed its side has read what it wanted: no need for RST, unless an answer would seem to be complete.
         self.engine.close(id, !connection.read_closed || connection.truncated || connection.sending);
         self.serving.let_go(connection);
@@ -189,11 +231,7 @@ impl<E: Engine<Connection>> Segment<E> {
     }
 
     pub(super) fn one_less(&mut self) {
-        let before = self.orders.connections.fetch_sub(1, Ordering::Relaxed);
-        if before == self.orders.max_connections {
-            // Threads that stopped accepting at the cap may be asleep.
-            self.door.wake_homes();
-        }
+        self.make_room();
         let counters = &self.home().counters;
         counters.connections_open.set(counters.connections_open.get().saturating_sub(1));
     }

@@ -3,10 +3,11 @@
 
 use super::Serving;
 use super::stations::{Exit, Work};
-use crate::connection::{Connection, Ending, Memory};
+use crate::connection::http1::NO_MEMORY;
+use crate::connection::{Connection, Ending};
 use crate::decrypt;
 use crate::engine::{SeatId, Window};
-use crate::read;
+use crate::read::{self, Absorbed};
 use crate::topology::trip::Luggage;
 
 /// What a receive brought: where it is, the slab, and what it took. `None` when there is only what was carried over.
@@ -27,20 +28,24 @@ impl Serving {
             luggage.read_ns = read_ns;
             match window {
                 Window::Buffer(buffer, count) if connection.protocol.in_body() => luggage.landed = Some((buffer, count)),
-                window => {
-                    if let Some(count) = read::absorb(&mut connection.inbox, window, slab) {
+                window => match read::absorb(&mut connection.inbox, window, slab) {
+                    Absorbed::Slab(count) => {
                         let plain = decrypt::open(&mut connection.session, &slab[..count]);
                         luggage.octets.extend_from_slice(&slab[..plain]);
-                    } else {
+                    }
+                    Absorbed::Inbox => {
                         decrypt::open(&mut connection.session, connection.inbox.octets());
                     }
-                }
+                    Absorbed::Lost => {
+                        connection.protocol.refuse(NO_MEMORY);
+                        return false;
+                    }
+                },
             }
         }
         luggage.sampler = self.sampler;
         luggage.now_ns = self.now_ns;
-        luggage.memory = Memory { used: self.memory.used, most: self.memory.most };
-        luggage.memory_before = self.memory.used;
+        luggage.memory = self.memory.to_travel();
         luggage.reserved = luggage.octets.len() + luggage.landed.as_ref().map_or(0, |(_, count)| *count);
         self.memory.charge(luggage.reserved);
         self.pool.pack(&mut luggage.freight);

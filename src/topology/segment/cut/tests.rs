@@ -8,6 +8,8 @@ use crate::engine::epoll::EpollEngine;
 use crate::engine::sys::{self, EventFd};
 use crate::handoff::outlet::Way;
 use crate::handoff::{Door, Home, HostQueue, Outlet};
+use crate::limits::Limits;
+use crate::memory::budget::Budget;
 use crate::memory::mailbox::Mailbox;
 use crate::memory::queue::{Bounds, Queue};
 use crate::memory::slots::{SlotOwner, SlotTable};
@@ -24,7 +26,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// Only what hangs takes this long.
@@ -44,10 +46,11 @@ fn stage() -> Stage {
     let event = || EventFd::new().unwrap();
     let waker = Arc::new(Waker::new(event()));
     let homes = vec![Home { mailbox: Mailbox::new(), waker: Arc::clone(&waker), counters: Default::default() }];
+    let limits = Limits { in_flight_max: 64, queue_age_ms: 60_000, ..Limits::default() };
     let queues = vec![Queue::new(Bounds { entries: 64, bytes: 1 << 20 }, event())];
     let slots = Arc::new(SlotTable::new(1, 7));
-    let door = Arc::new(Door::new(Arc::clone(&slots), homes, queues, 64, 60_000, crate::options::Events::default(), sys::monotonic_ns));
-    let orders = Arc::new(Orders { max_connections: 64, ..Orders::default() });
+    let door = Arc::new(Door::new(Arc::clone(&slots), homes, queues, &limits, crate::options::Events::default(), sys::monotonic_ns));
+    let orders = Arc::new(Orders { max_connections: AtomicU64::new(64), ..Orders::default() });
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let address = listener.local_addr().unwrap();
@@ -56,9 +59,9 @@ fn stage() -> Stage {
     let mut options = Options::default();
     options.journey = JourneyMode::Steps;
     let outlet = Outlet::new(Way::Queues(0), 16);
-    let memory = Memory { used: 0, most: 1 << 24 };
+    let memory = Memory::new(Arc::new(Budget::new(1 << 24)), 1);
     let serving = Serving::new(options.limits.clone(), outlet, memory, SlotOwner::new(slots, 0), true, options.journey, 1);
-    let mut home = Segment::new(engine, Arc::clone(&door), Arc::clone(&orders), 0, serving, Spinner::new(Spin::Off), 10_000);
+    let mut home = Segment::new(engine, Arc::clone(&door), Arc::clone(&orders), 0, serving, Spinner::new(Spin::Off));
     home.patience_ms = 0;
     let pass = Belts::lay(64, 1, &[waker]).unwrap();
     let far = Beyond::new(&options, Arc::clone(pass.belts()), Arc::clone(&orders), 0);

@@ -1,0 +1,47 @@
+//! A server while it runs: options that change, and the figures that it shows.
+#![forbid(unsafe_code)]
+
+use super::{Server, connections_max};
+use crate::memory::queue::Queue;
+use crate::stats::Totals;
+use crate::status::{Failure, INGEST_E_OPTION};
+use std::sync::atomic::Ordering;
+
+impl Server {
+    /// Changes an option that is marked live; every thread goes by it from its next tick on.
+    pub fn set(&self, name: &str, value: &str) -> Result<(), Failure> {
+        let mut live = self.live.lock();
+        let mut next = live.clone();
+        next.set_live(name, value)?;
+        next.check()?;
+        let (connections, carried) = (connections_max(&next.limits), self.carried.load(Ordering::Relaxed));
+        if carried != 0 && connections > carried {
+            let text = format!("max_connections cannot be above {carried} while topology is one with a cut (set it before the start)");
+            return Err(Failure::new(INGEST_E_OPTION, text));
+        }
+        self.orders.max_connections.store(connections, Ordering::Relaxed);
+        self.orders.change_limits(next.limits.clone());
+        self.door.set_limits(&next.limits);
+        *live = next;
+        Ok(())
+    }
+
+    /// The figures of all threads together.
+    pub fn stats(&self) -> Totals {
+        let door = &self.door;
+        let mut totals = Totals {
+            in_flight: door.in_flight(),
+            in_flight_max: door.in_flight_max() as u64,
+            limit_in_flight: door.in_flight_met(),
+            queued: door.queues().iter().map(|queue| queue.depth() as u64).sum(),
+            connections_max: self.orders.max_connections(),
+            memory_max_bytes: door.budget().most(),
+            wakeups_sent: door.wakeups(),
+            ..Totals::default()
+        };
+        door.homes().iter().for_each(|home| totals.add(&home.counters));
+        let oldest_at_ns = door.queues().iter().filter_map(Queue::oldest_at_ns).min();
+        totals.queue_oldest_ns = oldest_at_ns.map_or(0, |at_ns| (door.clock())().saturating_sub(at_ns));
+        totals
+    }
+}

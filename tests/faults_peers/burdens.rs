@@ -1,0 +1,118 @@
+//! Peers that cost memory: ten thousand that are idle (N10), and one that asks for much and never reads (N11).
+
+use crate::crowd::{connect, raise_descriptors, will_reset};
+use crate::far::FarServer;
+use crate::many;
+use crate::support::client::Client;
+use crate::support::eventually;
+use crate::survival::{Stall, Survival};
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+/// What an idle connection may cost (limits, section 2).
+const IDLE_BYTES: i64 = 1024;
+
+#[test]
+fn n10_idle_connections_cost_little() {
+    let count = many(1_000, 10_000);
+    raise_descriptors(count as u64 + 200);
+    let server = FarServer::start(&[("keepalive_timeout", "1h"), ("max_connections", "16384")]);
+    let before = server.report();
+    let idle = idle(&server, count);
+    let with = server.report();
+    let each = (with.heap - before.heap) / count as i64;
+    println!("{count} idle connections: {each} octets each; the process grew by {} each", (with.resident - before.resident) / count as i64);
+    assert!(each <= IDLE_BYTES, "an idle connection costs {each} octets");
+    assert_eq!(with.charged, before.charged, "an idle connection owns no buffer");
+    drop(idle);
+    server.settles_at(0);
+    server.finish();
+}
+
+/// So many connections that have each asked once and stay.
+fn idle(server: &FarServer, count: usize) -> Vec<Client> {
+    let open = server.report().open;
+    let mut clients: Vec<Client> = (0..count).map(|_| server.connect()).collect();
+    for client in &mut clients {
+        assert_eq!(client.get("/idle").text(), "/idle");
+    }
+    server.settles_at(open + count as i64);
+    clients
+}
+
+/// The active client's p99 in rounds with and without the idle ones, in turn, so that what else the machine does meets both. Whether
+/// they move it is asked of the quietest round of each kind; how far the quiet rounds lie apart by themselves is allowed on top.
+#[test]
+fn n10_idle_connections_do_not_slow_an_active_one() {
+    let count = many(1_000, 10_000);
+    raise_descriptors(count as u64 + 200);
+    let server = FarServer::start(&[("keepalive_timeout", "1h"), ("max_connections", "16384")]);
+    let mut active = server.connect();
+    let (mut without, mut with) = (Vec::new(), Vec::new());
+    p99(&mut active);
+    for _ in 0..many(5, 8) {
+        without.push(p99(&mut active));
+        let crowd = idle(&server, count);
+        with.push(p99(&mut active));
+        drop(crowd);
+        server.settles_at(1);
+    }
+    println!("p99 without {without:?}, with {count} idle connections {with:?}");
+    let (least, most) = (without.iter().min().expect("rounds"), without.iter().max().expect("rounds"));
+    let quietest = with.iter().min().expect("rounds");
+    assert!(
+        *quietest <= *least * 6 / 5 + (*most - *least),
+        "p99 was {least:?} to {most:?}, and {quietest:?} at best with idle connections"
+    );
+    server.finish();
+}
+
+fn p99(client: &mut Client) -> Duration {
+    let mut times: Vec<Duration> = (0..2_000)
+        .map(|_| {
+            let start = Instant::now();
+            assert_eq!(client.get("/active").status, 200);
+            start.elapsed()
+        })
+        .collect();
+    times.sort_unstable();
+    times[times.len() * 99 / 100]
+}
+
+#[test]
+fn n11_an_answer_that_is_never_read_is_bounded_and_ends() {
+    let server = FarServer::start(&[("write_timeout", "1s")]);
+    let survival = Survival::begin(&server, 8);
+    let stall = Stall::watch();
+    let count = many(4, 40);
+    let start = Instant::now();
+    let streams: Vec<_> = (0..count)
+        .map(|_| {
+            let mut stream = connect(server.port(), 4096);
+            will_reset(&stream);
+            stream.write_all(b"GET /stream/104857600 HTTP/1.1\r\nHost: x\r\n\r\n").expect("the server reads");
+            stream
+        })
+        .collect();
+    // The host hears that there is no room, again and again, and then that it is over.
+    let mut heap = 0;
+    let ended = eventually(|| {
+        let report = server.report();
+        heap = heap.max(report.heap);
+        report.gone == count as i64
+    });
+    let took = start.elapsed();
+    assert!(ended, "the host was to hear INGEST_E_GONE {count} times: {:?}", server.report());
+    let report = server.report();
+    assert!(report.busy >= count as i64, "the host was to hear INGEST_E_BUSY: {report:?}");
+    // A thread of the host's for each with its piece, the library's buffer, and what was framed for the wire.
+    let each = (heap - survival.base().heap) / count as i64;
+    println!("each unread answer held {each} octets, the kernel took {}, it ended after {took:?}", report.streamed / count as i64);
+    assert!(each <= 3 * 64 * 1024 + 16 * 1024, "an unread answer of 100 MiB held {each} octets");
+    assert!(report.streamed / (count as i64) < 16 << 20, "the kernel alone took {}", report.streamed);
+    assert!(took >= Duration::from_secs(1), "ended after {took:?}, the deadline is a second");
+    assert!(took < Duration::from_secs(3) + stall.longest(), "ended after {took:?}, the deadline is a second");
+    drop(streams);
+    survival.end();
+    server.finish();
+}
