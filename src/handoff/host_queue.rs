@@ -148,7 +148,7 @@ impl HostQueue {
             if found != 0 {
                 return found;
             }
-            let sated = self.door.in_flight_room() == 0;
+            let sated = self.door.is_full();
             let (signal, nudges) = match self.queue().fall_asleep(sated, announced, || own().or_else(|| self.sleeper().ok())) {
                 None => return INGEST_E_SYSTEM,
                 Some(Sleep::Work) => continue,

@@ -158,7 +158,10 @@ impl<E: Engine<Connection>> Segment<E> {
             Ok(false) => return Turned::Over,
             Err(payload) => self.recover(&*payload),
         }
-        self.engine.rest(self.clock.now_ms(), self.shed_at_ms());
+        // The end of a drain is no seat's deadline.
+        let drained_ms = self.draining.then(|| self.orders.drain_until_ms.load(Ordering::Relaxed));
+        let alarm_ms = self.shed_at_ms().into_iter().chain(drained_ms).min();
+        self.engine.rest(self.clock.now_ms(), alarm_ms);
         self.home().waker.announce_sleep();
         if self.is_busy() || !self.home().mailbox.is_empty() {
             self.home().waker.wake_always();
