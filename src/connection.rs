@@ -91,6 +91,8 @@ pub struct Tools<'a> {
     pub memory: &'a mut Memory,
     pub timing: Timing,
     pub now_ns: u64,
+    /// Octets of what is worked on that are charged as read ahead.
+    pub ahead: usize,
     /// Requests with unsafe methods wait for earlier answers (`pipeline_unsafe=serial`).
     pub serial: bool,
 }
@@ -140,7 +142,9 @@ impl Connection {
         if let Some(landing) = self.protocol.body_landing() {
             return Some(landing);
         }
-        if !self.protocol.may_begin(limits) || self.inbox.len() >= READ_AHEAD_BYTES {
+        // A head may be larger than what is read ahead of an answer.
+        let most = READ_AHEAD_BYTES.max(usize::try_from(limits.headers_max).unwrap_or(usize::MAX).saturating_add(1));
+        if !self.protocol.may_begin(limits) || self.inbox.len() >= most {
             return None;
         }
         Some(self.inbox.landing())

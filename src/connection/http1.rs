@@ -8,6 +8,7 @@ use crate::decode;
 use crate::engine::Landing;
 use crate::journey::Steps;
 use crate::limits::{Limits, READ_PER_TICK_BYTES};
+use crate::memory::budget::body_share;
 use crate::memory::letter::{Letter, Parts};
 use crate::memory::pool::Pool;
 use crate::parse::chunked::Chunked;
@@ -90,7 +91,9 @@ impl Http1 {
         let window = &bytes[*at..];
         fail_point!("parse");
         let Some(range) = parse::advance(&mut self.scan, window, tools.limits, origin.secure, tools.sketch)? else {
-            return Ok(Step::Wait);
+            // A head that is not whole asks nobody for room, and while memory is short there may be many of them.
+            let is_shed = tools.memory.shedding && !tools.memory.has_room(window.len().saturating_sub(tools.ahead));
+            return if is_shed { Err(NO_MEMORY) } else { Ok(Step::Wait) };
         };
         steps.parsed();
         let safe = known::is_safe(tools.sketch.method_id);
@@ -163,6 +166,10 @@ impl Http1 {
         self.head_began_ns = 0;
         *at = range.end + used;
         let Some(rest) = rest else { return Ok(self.complete(letter, terms, tools.memory)) };
+        if tools.memory.refuses_more_bodies() {
+            letter.dissolve(tools.pool);
+            return Err(NO_MEMORY);
+        }
         let body = opening(body, &rest, tools.pool)?;
         let nothing_yet = used == 0;
         let charged = body.len();
@@ -178,11 +185,12 @@ impl Http1 {
     fn finds_room(&mut self, head: usize, behind: usize, tools: &mut Tools<'_>) -> Result<bool, Refusal> {
         let body = match tools.sketch.framing {
             Framing::None => 0,
-            Framing::Length(length) if length > tools.limits.memory_max => return Err(NEVER_ROOM),
+            Framing::Length(length) if length > body_share(tools.limits.memory_max) => return Err(NEVER_ROOM),
             Framing::Length(length) => usize::try_from(length).map_or(behind, |length| length.min(behind)),
             Framing::Chunked => behind,
         };
-        self.starved = !tools.memory.has_room(head + body);
+        // What was read ahead is charged already.
+        self.starved = !tools.memory.has_room((head + body).saturating_sub(tools.ahead));
         self.stalled |= self.starved;
         if self.starved && tools.memory.shedding { Err(NO_MEMORY) } else { Ok(!self.starved) }
     }
@@ -293,6 +301,21 @@ impl Http1 {
             }
         };
         Some(Landing::Buffer(body, most))
+    }
+
+    /// The engine gives a landing back that it has received nothing into.
+    pub fn put_body_back(&mut self, landing: Landing) {
+        if let (Some(open), Landing::Buffer(buffer, _)) = (&mut self.open, landing) {
+            open.body = buffer;
+        }
+    }
+
+    /// How large the body that is coming will be; nobody knows of a chunked one.
+    pub fn body_whole(&self) -> Option<u64> {
+        self.open.as_ref().map(|open| match open.rest {
+            Rest::Length(left) => (open.charged + left) as u64,
+            Rest::Chunked(_) => u64::MAX,
+        })
     }
 
     /// A delivered request's answer is owed from now on.

@@ -284,6 +284,10 @@ impl<B> Engine<B> for EpollEngine<B> {
         stream.map_or(0, |stream| sys::tcp::unacknowledged(stream.as_raw_fd()))
     }
 
+    fn take_back(&mut self, id: SeatId) -> Option<Landing> {
+        self.seats.get(id)?.landing.take()
+    }
+
     fn change_write_timeout(&mut self, timeout_ms: u64) {
         let listeners = self.listeners.descriptors();
         for socket in listeners.chain(self.seats.descriptors()) {

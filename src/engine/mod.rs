@@ -141,6 +141,8 @@ pub trait Engine<B> {
     fn seat(&mut self, stream: OwnedFd, is_local: bool, baton: Box<B>) -> Result<SeatId, (io::Error, Box<B>)>;
     /// Wants octets; completes with `Received`, `ReadClosed` or `Broken`. One at a time per seat.
     fn receive(&mut self, seat: SeatId, landing: Landing);
+    /// Wants octets no more; the landing comes back if nothing was received into it.
+    fn take_back(&mut self, seat: SeatId) -> Option<Landing>;
     /// While paused nothing is received, and TCP pushes back; broken connections are still reported.
     fn pause_receives(&mut self, paused: bool);
     /// Has the next receive timed.

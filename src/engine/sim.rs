@@ -252,6 +252,10 @@ impl<B> Engine<B> for SimEngine<B> {
         }
     }
 
+    fn take_back(&mut self, id: SeatId) -> Option<Landing> {
+        self.seats.get(id)?.landing.take()
+    }
+
     fn set_deadline(&mut self, id: SeatId, at_ms: u64) {
         self.deadlines.set(&mut self.seats, id, at_ms);
     }

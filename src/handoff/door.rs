@@ -136,6 +136,7 @@ impl Door {
     fn retire(&self, home: &Home, slot: u32) {
         if let Some((kind, charge)) = self.slots.retire(slot) {
             home.counters.memory_bytes.lower(charge as u64);
+            home.counters.memory_requests_bytes.lower(charge as u64);
             self.came_back(usize::from(kind.was_held()));
         }
     }

@@ -220,7 +220,7 @@ pub const TABLE: &[Row] = &[
         "256MiB",
         (MIB, TIB, None),
         |o, n| o.limits.memory_max = n,
-        "most octets for requests, bodies, partial heads and read-ahead together; at it reading stops",
+        "most octets for requests, bodies, partial heads and read-ahead together; bodies wait at seven eighths of it, everything at the whole",
     )),
     live(count(
         "in_flight_max",

@@ -60,6 +60,10 @@ impl Inbox {
             self.carried = Vec::new();
         } else if count > 0 {
             self.carried.drain(..count);
+            // A large head has gone, and what is left is small: the memory goes, too, as what is charged is what is carried.
+            if self.carried.capacity() > 4 * (self.carried.len() + STEP_BYTES) {
+                self.carried.shrink_to(self.carried.len() + STEP_BYTES);
+            }
         }
     }
 

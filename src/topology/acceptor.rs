@@ -31,6 +31,7 @@ pub struct Acceptor<E> {
     journeys: bool,
     /// `max_connections` is reached.
     paused: bool,
+    limits_known: u64,
     /// The engine cannot wait any more: the thread ends.
     engine_is_broken: bool,
 }
@@ -47,6 +48,7 @@ impl<E: Engine<Connection>> Acceptor<E> {
             clock,
             journeys: journey != JourneyMode::Off,
             paused: false,
+            limits_known: 0,
             engine_is_broken: false,
         }
     }
@@ -83,9 +85,15 @@ impl<E: Engine<Connection>> Acceptor<E> {
         if self.engine_is_broken || self.orders.stop.load(Ordering::Acquire) || self.orders.drain.load(Ordering::Acquire) {
             return false;
         }
+        if let Some(limits) = self.orders.changed_limits(&mut self.limits_known) {
+            // What it accepts from now on inherits this.
+            self.engine.change_write_timeout(limits.write_timeout_ms);
+        }
         if self.paused && self.orders.has_room() {
             self.paused = false;
             self.engine.resume_listeners();
+        } else if !self.orders.has_room() {
+            self.stop_accepting();
         }
         while let Some(event) = self.engine.reap(self.clock.now_ms(), &mut []) {
             match event {
@@ -144,7 +152,13 @@ impl<E: Engine<Connection>> Acceptor<E> {
             baton.accept_ns = self.clock.fresh_ns() - began_ns;
         }
         self.gate.send(Newcomer { stream, is_local, baton });
-        if open >= self.orders.max_connections() && !self.paused {
+        if open >= self.orders.max_connections() {
+            self.stop_accepting();
+        }
+    }
+
+    fn stop_accepting(&mut self) {
+        if !self.paused {
             self.paused = true;
             self.engine.pause_listeners();
             self.home().counters.limit_max_connections.add(1);

@@ -132,6 +132,7 @@ impl Bench {
             memory: &mut luggage.memory,
             timing: Timing { mode: self.mode, clock: self.clock, exact: false, read_ns: luggage.read_ns },
             now_ns: luggage.now_ns,
+            ahead: 0,
             serial: self.serial,
         };
         Work { tools, sampler: &mut luggage.sampler, exit: Exit::Luggage(&mut luggage.exchanges) }

@@ -5,20 +5,19 @@ mod cut;
 mod events;
 mod faults;
 mod newcomers;
+mod obey;
 mod shortage;
 
 use super::coming::Coming;
 use super::orders::Orders;
 use super::serving::Serving;
 use super::spinner::Spinner;
-use super::tell;
-use crate::connection::{Connection, Ending};
+use crate::connection::Connection;
 use crate::engine::clock::Clock;
 use crate::engine::{Engine, Event, SeatId};
 use crate::handoff::outlet::Way;
 use crate::handoff::{Door, Home};
-use crate::limits::{LOOK_UP_MS, Limits, SLAB_BYTES};
-use crate::request::INGEST_EVENT_DRAINING;
+use crate::limits::{LOOK_UP_MS, SLAB_BYTES};
 use crate::stats::{Census, Phase};
 use std::io;
 use std::os::fd::RawFd;
@@ -59,8 +58,7 @@ pub struct Segment<E> {
     /// How long a tick may wait; -1 on a thread of our own.
     patience_ms: i32,
     interrupted: bool,
-    /// Since when there is no room within `memory_max`; zero while there is.
-    short_since_ms: u64,
+    shortage: shortage::Shortage,
     /// How often the limits had changed when they were taken on.
     limits_known: u64,
     census: Census,
@@ -75,15 +73,12 @@ pub struct Segment<E> {
 struct AtWork {
     seat: SeatId,
     counted: Phase,
-    read_ahead: u32,
-    body: usize,
 }
 
 impl AtWork {
     #[inline]
     fn on(seat: SeatId, connection: &Connection) -> Option<AtWork> {
-        let Connection { counted, read_ahead, .. } = *connection;
-        Some(AtWork { seat, counted, read_ahead, body: connection.protocol.body_charged() })
+        Some(AtWork { seat, counted: connection.counted })
     }
 }
 
@@ -122,7 +117,7 @@ impl<E: Engine<Connection>> Segment<E> {
             scratch: Vec::new(),
             patience_ms: -1,
             interrupted: false,
-            short_since_ms: 0,
+            shortage: shortage::Shortage::default(),
             limits_known: 0,
             census: Census::default(),
             cut: None,
@@ -163,7 +158,9 @@ impl<E: Engine<Connection>> Segment<E> {
         let alarm_ms = self.shed_at_ms().into_iter().chain(drained_ms).min();
         self.engine.rest(self.clock.now_ms(), alarm_ms);
         self.home().waker.announce_sleep();
-        if self.is_busy() || !self.home().mailbox.is_empty() {
+        // Room that an answer of this very turn made was told to nobody.
+        let has_room = self.serving.outlet.waits_for_host() && self.door.in_flight_room() > 0;
+        if self.is_busy() || has_room || self.has_memory_again() || !self.home().mailbox.is_empty() {
             self.home().waker.wake_always();
         }
         if self.interrupted { Turned::Interrupted } else { Turned::Done }
@@ -251,7 +248,7 @@ impl<E: Engine<Connection>> Segment<E> {
             if self.serving.outlet.is_stalled() {
                 self.deliver();
             }
-            if !self.home().mailbox.is_empty() || self.has_arrivals() {
+            if !self.home().mailbox.is_empty() || self.is_busy() || self.has_memory_again() {
                 timeout_ms = 0;
             }
         }
@@ -316,95 +313,15 @@ impl<E: Engine<Connection>> Segment<E> {
         }
     }
 
-    /// Nobody is connected or on the way here, and no request waits for room in a queue.
-    fn is_drained(&mut self) -> bool {
-        self.engine.seats().taken() == 0 && self.serving.outlet.is_empty() && !self.expects_newcomers()
-    }
-
-    /// Looks at the server's orders. False when the thread is to end.
-    fn obey(&mut self) -> bool {
-        if let Some(limits) = self.orders.changed_limits(&mut self.limits_known) {
-            self.take_on(&limits);
-        }
-        if self.engine_is_broken {
-            return false;
-        }
-        if self.orders.stop.load(Ordering::Acquire) {
-            if self.orders.drain.load(Ordering::Acquire) {
-                self.tell_draining();
-            }
-            return false;
-        }
-        if self.orders.drain.load(Ordering::Acquire) && !self.draining {
-            self.begin_drain();
-        }
-        if self.draining {
-            let over = self.clock.now_ms() >= self.orders.drain_until_ms.load(Ordering::Relaxed);
-            return !over && !self.is_drained();
-        }
-        if self.may_accept_again() {
-            self.paused = false;
-            self.engine.resume_listeners();
-        }
-        self.say_faults();
-        true
-    }
-
-    /// The limits have changed. What is waited for already ends by the new ones.
-    #[cold]
-    fn take_on(&mut self, limits: &Limits) {
-        if self.serving.limits.write_timeout_ms != limits.write_timeout_ms {
-            self.engine.change_write_timeout(limits.write_timeout_ms);
-        }
-        self.serving.limits = limits.clone();
-        for id in self.engine.seats().ids() {
-            let deadline = self.engine.seats().baton(id).map(|connection| connection.deadline(limits));
-            if let Some(deadline) = deadline {
-                self.engine.set_deadline(id, deadline.map_or(0, |(at_ms, _)| at_ms));
-            }
-        }
-    }
-
-    fn tell_draining(&mut self) {
-        if tell::draining(&self.orders, self.clock.now_ms()) {
-            self.serving.outlet.say(&self.door, INGEST_EVENT_DRAINING);
-        }
-    }
-
-    fn begin_drain(&mut self) {
-        self.draining = true;
-        self.serving.draining = true;
-        // Stop is async-signal-safe and reads no clock, so the first thread that hears of it sets the end.
-        let until_ms = self.clock.now_ms().saturating_add(self.serving.limits.drain_timeout_ms);
-        let _ = self.orders.drain_until_ms.compare_exchange(0, until_ms, Ordering::Relaxed, Ordering::Relaxed);
-        self.engine.close_listeners();
-        self.tell_draining();
-        self.closes_idle = true;
-    }
-
-    /// Ends the connections that nothing is under way on. Not before the tick has served what had arrived when the drain began:
-    /// a request that was sent in time gets its answer.
-    fn close_idle(&mut self) {
-        self.closes_idle = false;
-        for id in self.engine.seats().ids() {
-            if let Some(mut connection) = self.engine.seats().take_baton(id) {
-                self.at_work = AtWork::on(id, &connection);
-                if connection.is_idle() {
-                    connection.ending = Ending::AfterFlush;
-                }
-                self.go_on(id, connection);
-                self.at_work = None;
-            }
-        }
-    }
-
     /// Parses what was carried over, for connections whose earlier answers have left.
     fn resume_waiting(&mut self) {
         if self.serving.outlet.is_stalled() || self.waits_for_memory() {
             return;
         }
-        let mut waiting = std::mem::replace(&mut self.resume, std::mem::take(&mut self.scratch));
-        for id in waiting.drain(..) {
+        // Those of this tick stand apart, so that a panic loses none of them and a tick has an end.
+        std::mem::swap(&mut self.resume, &mut self.scratch);
+        self.scratch.reverse();
+        while let Some(id) = self.scratch.pop() {
             if let Some(mut connection) = self.engine.seats().take_baton(id) {
                 if self.cut.is_some() {
                     self.send_out(id, connection, None);
@@ -416,7 +333,6 @@ impl<E: Engine<Connection>> Segment<E> {
                 self.at_work = None;
             }
         }
-        self.scratch = waiting;
     }
 
     /// Hands the batch to the host and notes which connections have answers now. True when consumers have something to do now.
@@ -440,7 +356,7 @@ impl<E: Engine<Connection>> Segment<E> {
         counters.batches_delivered.add(1);
         let was_stalled = self.serving.outlet.is_stalled();
         self.serving.outlet.deliver(&self.door);
-        if self.serving.outlet.is_stalled() && !was_stalled {
+        if self.serving.outlet.is_stalled() && !was_stalled && !self.serving.outlet.is_inline() {
             self.home().counters.limit_queue.add(1);
         }
         self.read_or_pause();

@@ -159,6 +159,7 @@ impl Serving {
             memory: &mut self.memory,
             timing,
             now_ns: self.now_ns,
+            ahead: 0,
             serial: self.serial,
         };
         let handoff =

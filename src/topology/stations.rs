@@ -49,7 +49,8 @@ pub fn window(work: Work<'_>, connection: &mut Connection, octets: &mut [u8]) {
 }
 
 /// Octets that were carried over, perhaps with new ones behind them.
-pub fn inbox(work: Work<'_>, connection: &mut Connection) {
+pub fn inbox(mut work: Work<'_>, connection: &mut Connection) {
+    work.tools.ahead = connection.read_ahead as usize;
     let mut inbox = std::mem::take(&mut connection.inbox);
     let used = advance(work, connection, inbox.octets());
     inbox.consume(used);

@@ -112,11 +112,8 @@ impl<E: Engine<Connection>> Segment<E> {
             Err((error, _)) => return tell::unseated(&self.orders.log, &error),
         };
         let open = self.orders.connections.fetch_add(1, Ordering::Relaxed) + 1;
-        if open >= self.orders.max_connections() && !self.paused {
-            self.paused = true;
-            self.engine.pause_listeners();
-            self.home().counters.limit_max_connections.add(1);
-            tell::full(&self.orders.log, self.orders.max_connections());
+        if open >= self.orders.max_connections() {
+            self.stop_accepting();
         }
         let counters = &self.home().counters;
         counters.connections_accepted.add(1);
@@ -180,7 +177,7 @@ impl<E: Engine<Connection>> Segment<E> {
     fn overdue(&mut self, connection: &mut Connection, overdue: Overdue) {
         let counters = &self.door.homes()[self.number].counters;
         // Whoever had to wait for memory is not blamed for it.
-        let short = self.short_since_ms != 0 || connection.protocol.is_starved();
+        let short = self.shortage.is_any() || connection.protocol.is_starved();
         let refusal = match overdue {
             Overdue::Look => return,
             Overdue::Write => {
@@ -232,10 +229,15 @@ impl<E: Engine<Connection>> Segment<E> {
             self.close(id, &mut connection);
             return;
         }
-        self.serving.memory.recount_read_ahead(&mut connection.read_ahead, connection.inbox.len());
+        if !connection.receiving {
+            // Else the engine has what is carried, and it stays charged.
+            self.serving.memory.recount_read_ahead(&mut connection.read_ahead, connection.inbox.len());
+        }
         if !connection.inbox.is_empty() && self.serving.can_resume(&connection) {
             // What was carried over comes first; the kernel is asked for more once it has been looked at.
             self.resume.push(id);
+        } else if self.shortage.stops_bodies() && connection.protocol.in_body() && !connection.receiving {
+            self.starve(id);
         } else if let Some(landing) = connection.landing(&self.serving.limits) {
             if matches!(landing, Landing::Buffer(_, 0)) {
                 // No memory for what comes next. Once it is refused nothing is wanted but what lingers, in the slab.

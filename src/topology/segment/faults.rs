@@ -23,8 +23,6 @@ impl<E: Engine<Connection>> Segment<E> {
         if let Some(mut lost) = self.at_work.take() {
             // Its baton is lost: what the host holds of it is over, and nobody may send on its wire any more.
             self.serving.abandon_seat(lost.seat);
-            self.serving.memory.release_body(lost.body);
-            self.serving.memory.recount_read_ahead(&mut lost.read_ahead, 0);
             self.census.moves(&mut lost.counted, Phase::Nowhere);
             self.engine.close(lost.seat, true);
             self.one_less();
@@ -33,12 +31,30 @@ impl<E: Engine<Connection>> Segment<E> {
             self.home_coming.failed();
             self.end_at_home(seat);
         }
+        self.recount_memory();
+        self.resume.append(&mut self.scratch);
         // Connections that were to be gone on with, if that is where it happened.
         for id in self.engine.seats().ids() {
             if self.engine.seats().baton(id).is_some_and(|connection| connection.touched) && !self.touched.contains(&id) {
                 self.touched.push(id);
             }
         }
+    }
+
+    /// What a lost connection had received is gone, however much that was.
+    fn recount_memory(&mut self) {
+        if self.cut.is_some() {
+            // Some batons are away, with what is charged to them.
+            return;
+        }
+        let (mut bodies, mut read_ahead) = (0, 0);
+        for id in self.engine.seats().ids() {
+            if let Some(connection) = self.engine.seats().baton(id) {
+                bodies += connection.protocol.body_charged() as u64;
+                read_ahead += u64::from(connection.read_ahead);
+            }
+        }
+        self.serving.memory.recount(bodies, read_ahead);
     }
 
     /// The host hears of a fault of ours, and operators if there are too many.
