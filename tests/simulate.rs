@@ -6,10 +6,14 @@ mod support;
 mod answers;
 #[path = "simulate/client.rs"]
 mod client;
+#[path = "simulate/deadlines.rs"]
+mod deadlines;
 #[path = "simulate/found.rs"]
 mod found;
 #[path = "simulate/host.rs"]
 mod host;
+#[path = "simulate/plan.rs"]
+mod plan;
 #[path = "simulate/scenario.rs"]
 mod scenario;
 #[path = "simulate/script.rs"]

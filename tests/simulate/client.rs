@@ -1,7 +1,8 @@
 //! A simulated client: says its script in pieces, reads at its own pace, and checks every answer against what it asked.
 
 use crate::answers::{Answer, End, Reader};
-use crate::host::{Host, How};
+use crate::host::Host;
+use crate::plan::How;
 use crate::script::{ClientScript, Manner, octets_of};
 use ingest::engine::sim::{LinkId, Net, Random};
 

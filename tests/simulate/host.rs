@@ -1,5 +1,6 @@
 //! The simulated host: answers at once, late, twice, never, out of order, in pieces; and checks what it is given and told.
 
+use crate::plan::{How, Plan};
 use crate::script::{ClientScript, Expected, octets_of};
 use crate::support::request_view::{Delivered, RequestView};
 use ingest::engine::sim::{Random, now_ns};
@@ -13,47 +14,6 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-
-/// How a request is dealt with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum How {
-    Answers,
-    /// Gives it back to the queue once, then answers.
-    Returns,
-    /// Answers, then answers again, ends, and abandons.
-    Twice,
-    Abandons,
-    /// Neither, until the end of the world.
-    Never,
-    /// In pieces; the length is announced or not.
-    Streams {
-        announced: bool,
-    },
-    /// Begins and never ends it; two of three are given up in the middle of its body.
-    Breaks {
-        announced: bool,
-    },
-}
-
-#[derive(Clone, Copy, Debug)]
-pub struct Plan {
-    pub how: How,
-    pub after_ms: u64,
-    pub length: usize,
-    pub status: u16,
-    pub lends: bool,
-    pub closes: bool,
-    /// Tries what must be refused before.
-    pub errs: bool,
-    pub interim: bool,
-}
-
-impl Plan {
-    /// Whether its connection may end by it without an answer.
-    pub fn cuts(&self) -> bool {
-        matches!(self.how, How::Abandons | How::Never | How::Breaks { .. }) || self.after_ms > 10_000
-    }
-}
 
 /// How many octets of a stream were written, and whether it was begun.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -162,10 +122,6 @@ impl Host {
         self.faults.push(text);
     }
 
-    fn say(&mut self, text: String) {
-        self.trace.push(text);
-    }
-
     /// Events, from a poll or in the callback.
     pub fn take(&mut self, server: &Server, events: &[ingest_event]) {
         for event in events {
@@ -207,7 +163,7 @@ impl Host {
             self.fault(format!("request {id} has a token that is none"));
         }
         let now_ms = now_ms();
-        self.say(format!("  host gets {id}"));
+        self.trace.push(format!("  host gets {id}"));
         if let Some(record) = self.records.get_mut(&id) {
             let again = record.returned && !record.held;
             if !again || record.token == token {
@@ -255,7 +211,7 @@ impl Host {
         } else if !answered && event.kind != INGEST_EVENT_GONE {
             self.fault(format!("request {id} was told event {} without an answer", event.kind));
         }
-        self.say(format!("  host hears {} of {id}", event.kind));
+        self.trace.push(format!("  host hears {} of {id}", event.kind));
     }
 
     /// Takes what the queue has. True when there was something.
@@ -355,7 +311,7 @@ impl Host {
     }
 
     fn expect(&mut self, id: u32, what: &str, status: i32, wanted: i32) {
-        self.say(format!("  host: {what} {id}: {status}"));
+        self.trace.push(format!("  host: {what} {id}: {status}"));
         if status != wanted {
             self.fault(format!("{what} of request {id} said {status} instead of {wanted}"));
         }
@@ -421,7 +377,7 @@ impl Host {
                     if !gone && !(1..=piece as i32).contains(&taken) {
                         self.fault(format!("respond_write of {piece} octets of request {id} said {taken}, alive: {alive}"));
                     }
-                    self.say(format!("  host writes {piece} of {id}: {taken}"));
+                    self.trace.push(format!("  host writes {piece} of {id}: {taken}"));
                     let next = if gone { stop } else { at + taken.max(0) as usize };
                     let written = at + taken.max(0) as usize;
                     self.records.entry(id).and_modify(|record| (record.stage, record.written) = (Stage::Begun(next), written));

@@ -1,6 +1,6 @@
 //! What a seed decides before anything runs: options, clients, what the host does with each request, and how much goes wrong.
 
-use crate::host::{How, Plan};
+use crate::plan::{How, Plan};
 use crate::script::{self, ClientScript};
 use ingest::engine::sim::{Chaos, Random};
 use ingest::options::{Delivery, JourneyMode, Options, PipelineUnsafe, Topology};
