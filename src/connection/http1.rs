@@ -88,6 +88,7 @@ impl Http1 {
         }
         let mut steps = Steps::begin(&mut tools.timing);
         let window = &bytes[*at..];
+        fail_point!("parse");
         let Some(range) = parse::advance(&mut self.scan, window, tools.limits, origin.secure, tools.sketch)? else {
             return Ok(Step::Wait);
         };
@@ -102,6 +103,7 @@ impl Http1 {
         }
         self.serial = tools.serial;
         let range = *at + range.start..*at + range.end;
+        fail_point!("decode");
         decode::finish(tools.sketch, &bytes[range.clone()])?;
         steps.decoded();
         self.begin(bytes, at, range, safe, steps, origin, tools)
@@ -283,7 +285,7 @@ impl Http1 {
         let most = match open.rest {
             Rest::Length(left) => left.min(READ_PER_TICK_BYTES),
             Rest::Chunked(_) => {
-                // Doubling keeps the copying linear. Without memory nothing can be received, and the body's deadline ends it.
+                // Doubling keeps the copying linear. Without memory nothing can be received, which the caller sees.
                 if body.capacity() - body.len() < CHUNKED_STEP_BYTES {
                     let _ = body.try_reserve(CHUNKED_STEP_BYTES);
                 }

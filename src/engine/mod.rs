@@ -19,6 +19,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{OwnedFd, RawFd};
 use std::sync::Arc;
+use sys::listening::ListenSocket;
 use sys::local::SocketFile;
 
 /// Something that has arrived at a listener.
@@ -40,7 +41,7 @@ impl Arrival {
 pub struct Listening {
     /// Removed when the last thread that has the socket closes it: before the socket, so that nobody finds a file that is dead.
     pub file: Option<Arc<SocketFile>>,
-    pub socket: OwnedFd,
+    pub socket: ListenSocket,
     /// Other threads accept from the same socket.
     pub shared: bool,
 }

@@ -208,7 +208,13 @@ pub const TABLE: &[Row] = &[
         |o, n| o.journey_sample = narrow(n),
         "with journey=sample, one request in this many is timed exactly",
     ),
-    unbuilt(Kind::Count, "fd_floor", "0", "", "the library's descriptors lie at or above this number"),
+    count(
+        "fd_floor",
+        "0",
+        (0, limits::FD_FLOOR_CEILING, None),
+        |o, n| o.fd_floor = narrow(n),
+        "the library's descriptors, accepted sockets too, lie at or above this number; those of the queues do not",
+    ),
     live(size(
         "memory_max",
         "256MiB",

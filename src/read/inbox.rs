@@ -32,7 +32,7 @@ impl Inbox {
         }
         let mut buffer = std::mem::take(&mut self.carried);
         if buffer.capacity() - buffer.len() < STEP_BYTES && buffer.try_reserve(STEP_BYTES).is_err() {
-            // Without memory the window stays full, nothing can be received, and the head's deadline ends it.
+            // Without memory the window stays full; nothing can be received, which the caller sees.
             buffer.shrink_to_fit();
         }
         let most = buffer.capacity() - buffer.len();

@@ -48,7 +48,7 @@ impl Beyond {
         let bench = Bench {
             limits: options.limits.clone(),
             limits_known: 0,
-            sketch: Sketch::default(),
+            sketch: Sketch::roomy(),
             pool: Pool::new(),
             mode: options.journey,
             serial: options.pipeline_unsafe == PipelineUnsafe::Serial,
@@ -110,6 +110,7 @@ impl Beyond {
 
 impl Bench {
     fn serve(&mut self, trip: &mut Trip) {
+        fail_point!("far");
         let Trip { baton, luggage } = trip;
         self.pool.unpack(&mut luggage.freight);
         let landed = luggage.landed.take();

@@ -3,13 +3,16 @@
 
 use super::{AtWork, Segment};
 use crate::accept;
+use crate::connection::http1::NO_MEMORY;
 use crate::connection::overdue::Overdue;
 use crate::connection::{Connection, Ending};
-use crate::engine::{Arrival, Engine, Event, SeatId, Window};
+use crate::engine::{Arrival, Engine, Event, Landing, SeatId, Window, sys};
 use crate::parse::refusal::Refusal;
+use crate::request::INGEST_EVENT_FAULT;
 use crate::respond;
 use crate::stats::Phase;
 use crate::topology::tell;
+use std::io;
 use std::sync::atomic::Ordering;
 
 const HEAD_TIMEOUT: Refusal = Refusal::new(408, "the request did not arrive in time");
@@ -55,10 +58,28 @@ impl<E: Engine<Connection>> Segment<E> {
                 });
             }
             Event::Expired(seat) => self.expired(seat),
-            // The engine pauses an exhausted listener by itself and tries again.
-            Event::ListenerFailed(listener, error) => {
-                self.home().counters.accepts_failed.add(1);
-                tell::listener_failed(&self.orders.log, listener, &error);
+            Event::ListenerFailed(listener, error) => self.listener_failed(listener, &error),
+        }
+    }
+
+    /// The engine pauses an exhausted listener by itself and tries again; one that is broken was given up.
+    fn listener_failed(&mut self, listener: u16, error: &io::Error) {
+        if self.orders.drain.load(Ordering::Acquire) || self.orders.stop.load(Ordering::Acquire) {
+            // Another thread has shut the socket that both accept from.
+            return;
+        }
+        self.home().counters.accepts_failed.add(1);
+        tell::listener_failed(&self.orders.log, listener, error);
+        if sys::accept_broken(error) {
+            self.serving.outlet.say(&self.door, INGEST_EVENT_FAULT);
+        }
+    }
+
+    /// Says what a thread without an outlet, the one that accepts, owes the host.
+    pub(super) fn say_faults(&mut self) {
+        if self.orders.faults_unsaid.load(Ordering::Relaxed) > 0 {
+            for _ in 0..self.orders.faults_unsaid.swap(0, Ordering::Relaxed) {
+                self.serving.outlet.say(&self.door, INGEST_EVENT_FAULT);
             }
         }
     }
@@ -75,6 +96,7 @@ impl<E: Engine<Connection>> Segment<E> {
 
     fn arrived(&mut self, listener: u16, arrival: Arrival) {
         let began_ns = if self.serving.journeys() { self.clock.fresh_ns() } else { 0 };
+        fail_point!("accept");
         let is_local = arrival.is_local();
         let admitted = accept::admit(arrival, listener, self.orders.per_address.as_ref(), self.clock.now_ms());
         let (stream, connection) = match admitted {
@@ -113,6 +135,7 @@ impl<E: Engine<Connection>> Segment<E> {
         let counters = &self.home().counters;
         counters.receives.add(1);
         counters.bytes_received.add(count as u64);
+        fail_point!("read");
         self.flush_first(id, &mut connection);
         let mut slab = std::mem::take(&mut self.slab);
         if self.cut.is_some() {
@@ -137,6 +160,8 @@ impl<E: Engine<Connection>> Segment<E> {
 
     fn expired(&mut self, id: SeatId) {
         let Some(mut connection) = self.engine.seats().take_baton(id) else { return };
+        self.at_work = AtWork::on(id, &connection);
+        fail_point!("expire");
         self.flush_first(id, &mut connection);
         let now_ms = self.clock.now_ms();
         let due = connection.deadline(&self.serving.limits).filter(|&(at_ms, _)| at_ms <= now_ms);
@@ -149,6 +174,7 @@ impl<E: Engine<Connection>> Segment<E> {
             None => {}
         }
         self.go_on(id, connection);
+        self.at_work = None;
     }
 
     fn overdue(&mut self, connection: &mut Connection, overdue: Overdue) {
@@ -211,6 +237,11 @@ impl<E: Engine<Connection>> Segment<E> {
             // What was carried over comes first; the kernel is asked for more once it has been looked at.
             self.resume.push(id);
         } else if let Some(landing) = connection.landing(&self.serving.limits) {
+            if matches!(landing, Landing::Buffer(_, 0)) {
+                // No memory for what comes next. Once it is refused nothing is wanted but what lingers, in the slab.
+                connection.protocol.refuse(NO_MEMORY);
+                return self.go_on(id, connection);
+            }
             connection.receiving = true;
             self.engine.receive(id, landing);
         }

@@ -31,6 +31,10 @@ impl Serving {
                 window => match read::absorb(&mut connection.inbox, window, slab) {
                     Absorbed::Slab(count) => {
                         let plain = decrypt::open(&mut connection.session, &slab[..count]);
+                        if luggage.octets.try_reserve(plain).is_err() {
+                            connection.protocol.refuse(NO_MEMORY);
+                            return false;
+                        }
                         luggage.octets.extend_from_slice(&slab[..plain]);
                     }
                     Absorbed::Inbox => {
