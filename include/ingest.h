@@ -143,7 +143,7 @@
 // A message of a message-based protocol.
 #define INGEST_EVENT_MESSAGE 10
 
-// The library caught a fault of its own.
+// The library caught a fault of its own, or a thread of it cannot go on; the log says which.
 #define INGEST_EVENT_FAULT 11
 
 // `GONE`: the peer sends nothing more (FIN or close_notify); the answer can still be sent.
@@ -1283,9 +1283,9 @@ int32_t ingest_token_alive(const struct ingest_server *server, ingest_token toke
 // Thread: any, also from a callback.
 // Blocks: never.
 // Returns: INGEST_OK; INGEST_E_GONE if the token is stale, foreign or was answered before;
-// INGEST_E_ARGUMENT for NULL, a status outside 200 to 599, or a field that cannot be sent (nothing
-// happened, try again); INGEST_E_STATE if an answer was begun with ingest_respond_begin, which has to
-// be ended or abandoned (nothing happened); INGEST_E_MEMORY;
+// INGEST_E_ARGUMENT for NULL, a status outside 200 to 599, a field that cannot be sent, or more than
+// a mebibyte of field lines (nothing happened, try again); INGEST_E_STATE if an answer was begun with
+// ingest_respond_begin, which has to be ended or abandoned (nothing happened); INGEST_E_MEMORY;
 // INGEST_E_STOPPED; INGEST_E_FORKED.
 // Since: 0.1
 ingest_status ingest_respond(struct ingest_server *server,

@@ -69,6 +69,9 @@ pub struct Connection {
     /// When the engine began to send what it is sending now, and how much of that the kernel has taken.
     pub sending_since_ms: u64,
     pub sent: u64,
+    /// When the kernel was last asked how much of it the peer has not acknowledged, and what it said.
+    pub looked_ms: u64,
+    pub unacknowledged: u64,
     /// Octets thrown away while lingering.
     pub lingered: u64,
     /// What accepting it cost, for the journey of its first request.
@@ -115,6 +118,8 @@ impl Connection {
             since_ms: now_ms,
             sending_since_ms: now_ms,
             sent: 0,
+            looked_ms: 0,
+            unacknowledged: 0,
             lingered: 0,
             accept_ns: 0,
             read_ahead: 0,

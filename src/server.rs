@@ -367,8 +367,9 @@ impl Server {
     fn start_handler(&self, life: &mut Life, number: usize, sink: Arc<dyn EventSink>) -> std::io::Result<()> {
         let queues = Arc::clone(&self.queues);
         let batch_max = self.options.batch_max as usize;
+        let orders = Arc::clone(&self.orders);
         let sleeper = queues[number % queues.len()].sleeper()?;
-        let work = move || threads::handle(&queues[number % queues.len()], &*sink, batch_max, sleeper);
+        let work = move || threads::handle(&queues[number % queues.len()], &*sink, batch_max, sleeper, &orders);
         life.threads.start(&self.roll, format!("ingest-run-{number}"), false, work, |_| {})
     }
 

@@ -18,6 +18,10 @@ mod addresses;
 mod burdens;
 #[path = "faults_peers/endings.rs"]
 mod endings;
+#[path = "faults_peers/limits.rs"]
+mod limits;
+#[path = "faults_peers/limits_time.rs"]
+mod limits_time;
 #[path = "faults_peers/network.rs"]
 mod network;
 #[path = "faults_peers/slow.rs"]

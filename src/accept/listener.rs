@@ -85,7 +85,7 @@ impl Listener {
         if let Bound::Internet(_) = self.bound {
             for socket in &self.sockets {
                 // A socket that was given and is no TCP after all does without.
-                let _ = sys::set_user_timeout(socket.as_raw_fd(), timeout_ms);
+                let _ = sys::tcp::set_user_timeout(socket.as_raw_fd(), timeout_ms);
             }
         }
     }

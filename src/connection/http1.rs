@@ -88,6 +88,7 @@ impl Http1 {
         }
         let mut steps = Steps::begin(&mut tools.timing);
         let window = &bytes[*at..];
+        fail_point!("parse");
         let Some(range) = parse::advance(&mut self.scan, window, tools.limits, origin.secure, tools.sketch)? else {
             return Ok(Step::Wait);
         };
@@ -102,6 +103,7 @@ impl Http1 {
         }
         self.serial = tools.serial;
         let range = *at + range.start..*at + range.end;
+        fail_point!("decode");
         decode::finish(tools.sketch, &bytes[range.clone()])?;
         steps.decoded();
         self.begin(bytes, at, range, safe, steps, origin, tools)

@@ -279,11 +279,16 @@ impl<B> Engine<B> for EpollEngine<B> {
         self.piecemeal = Some(Vec::new());
     }
 
+    fn unacknowledged(&mut self, id: SeatId) -> u64 {
+        let stream = self.seats.get(id).and_then(|seat| seat.stream.as_ref());
+        stream.map_or(0, |stream| sys::tcp::unacknowledged(stream.as_raw_fd()))
+    }
+
     fn change_write_timeout(&mut self, timeout_ms: u64) {
         let listeners = self.listeners.descriptors();
         for socket in listeners.chain(self.seats.descriptors()) {
             // Unix sockets have nothing of the kind.
-            let _ = sys::set_user_timeout(socket, timeout_ms);
+            let _ = sys::tcp::set_user_timeout(socket, timeout_ms);
         }
     }
 

@@ -157,6 +157,10 @@ pub trait Engine<B> {
     fn close(&mut self, seat: SeatId, abort: bool);
     /// `Expired` comes once the time is reached, unless it is moved before.
     fn set_deadline(&mut self, seat: SeatId, at_ms: u64);
+    /// Octets that were sent and that the peer has not acknowledged yet, where that can be known.
+    fn unacknowledged(&mut self, _seat: SeatId) -> u64 {
+        0
+    }
     /// What a kernel has taken and the peer does not acknowledge ends the connection after so long from now on; what an engine without
     /// one sends is always acknowledged.
     fn change_write_timeout(&mut self, _timeout_ms: u64) {}

@@ -5,7 +5,7 @@ mod network;
 mod random;
 mod seating;
 
-pub use network::{Chaos, Link, LinkId, Network};
+pub use network::{Chaos, Link, LinkId, Net, Network};
 pub use random::Random;
 
 use super::deadlines::Deadlines;
@@ -222,6 +222,7 @@ impl<B> Engine<B> for SimEngine<B> {
             Ok(true) => Sending::Done(outgoing),
             Ok(false) => {
                 seat.outgoing = Some(Box::new(outgoing));
+                self.network.with(|net| net.link_mut(link).sending = true);
                 Sending::Pending
             }
             Err(_) => Sending::Failed(outgoing),

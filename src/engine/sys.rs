@@ -3,6 +3,7 @@
 
 pub mod listening;
 pub mod local;
+pub mod tcp;
 
 pub use listening::{accept, accept_broken, accept_exhausted, exhausted_advice};
 
@@ -61,16 +62,6 @@ pub fn set_switch(socket: RawFd, switch: Switch, on: bool) -> io::Result<()> {
     let value: libc::c_int = on.into();
     // SAFETY: `value` outlives the call and its size is given.
     check(unsafe { libc::setsockopt(socket, level, name, (&raw const value).cast(), size_of::<libc::c_int>() as u32) })?;
-    Ok(())
-}
-
-/// Has the kernel end connections whose peer acknowledges nothing, or opens no window, for so long while octets wait for it. Set on a
-/// listener it is inherited by what is accepted; other sockets than TCP have no such thing.
-pub fn set_user_timeout(socket: RawFd, timeout_ms: u64) -> io::Result<()> {
-    let value = libc::c_uint::try_from(timeout_ms).unwrap_or(libc::c_uint::MAX);
-    let size = size_of::<libc::c_uint>() as u32;
-    // SAFETY: `value` outlives the call and its size is given.
-    check(unsafe { libc::setsockopt(socket, libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT, (&raw const value).cast(), size) })?;
     Ok(())
 }
 

@@ -4,10 +4,13 @@
 use super::Door;
 use super::packed::Packer;
 use crate::engine::sys::{self, EventFd};
+use crate::limits::CONSUMER_LOOK_UP_MS;
 use crate::memory::letter::Letter;
 use crate::memory::queue::{Asked, Asker, Entry, Heard, Queue, Sleep, Taken};
 use crate::memory::slots::{Gone, News, Taker};
-use crate::request::{INGEST_EVENT_REQUEST, INGEST_EVENT_STOPPED, ingest_event, ingest_request, ingest_slice, ingest_token};
+use crate::request::{
+    INGEST_EVENT_FAULT, INGEST_EVENT_REQUEST, INGEST_EVENT_STOPPED, ingest_event, ingest_request, ingest_slice, ingest_token,
+};
 use crate::respond;
 use crate::status::{INGEST_E_INTERRUPTED, INGEST_E_SPACE, INGEST_E_STATE, INGEST_E_STOPPED, INGEST_E_SYSTEM, INGEST_OK, ingest_status};
 use std::io;
@@ -37,6 +40,15 @@ pub struct HostQueue {
     closed_ms: AtomicU64,
 }
 
+/// A thread is inside; dropped when it leaves.
+struct Stay<'a>(&'a AtomicUsize);
+
+impl Drop for Stay<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Release);
+    }
+}
+
 impl HostQueue {
     pub fn new(door: Arc<Door>, index: usize, packed_inline_max: u64, fd_floor: RawFd) -> Self {
         HostQueue { door, index, inside: AtomicUsize::new(0), packed_inline_max, fd_floor, closed_ms: AtomicU64::new(0) }
@@ -46,7 +58,7 @@ impl HostQueue {
         self.door.clock()()
     }
 
-    fn now_ms(&self) -> u64 {
+    pub fn now_ms(&self) -> u64 {
         self.now_ns() / 1_000_000
     }
 
@@ -106,9 +118,21 @@ impl HostQueue {
     /// Counts the caller in while it is here, so that `wait_until_left` knows.
     fn visit(&self, stay: impl FnOnce() -> i32) -> i32 {
         self.inside.fetch_add(1, Ordering::Relaxed);
-        let found = stay();
-        self.inside.fetch_sub(1, Ordering::Release);
-        found
+        // A guard, since a panic of ours has to leave the queue, too: `wait_until_left` would wait for ever.
+        let _stay = Stay(&self.inside);
+        stay()
+    }
+
+    /// Gives up what this consumer has taken and the host has never seen, after a panic.
+    pub fn lose(&self, events: &mut Vec<ingest_event>) {
+        let mut lost = 0;
+        for event in events.drain(..).filter(|event| event.kind == INGEST_EVENT_REQUEST) {
+            respond::give_up_undelivered(&self.door, event.token);
+            lost += 1;
+        }
+        // They counted as held since they were taken.
+        self.door.came_back(lost);
+        self.door.say(INGEST_EVENT_FAULT);
     }
 
     fn wait_for(
@@ -124,7 +148,7 @@ impl HostQueue {
             if found != 0 {
                 return found;
             }
-            let sated = self.door.in_flight_room() == 0;
+            let sated = self.door.is_full();
             let (signal, nudges) = match self.queue().fall_asleep(sated, announced, || own().or_else(|| self.sleeper().ok())) {
                 None => return INGEST_E_SYSTEM,
                 Some(Sleep::Work) => continue,
@@ -145,6 +169,8 @@ impl HostQueue {
             if news_waits || self.closed_ms.load(Ordering::Relaxed) != 0 {
                 left = if left < 0 { LAST_LOOK_MS } else { left.min(LAST_LOOK_MS) };
             }
+            // Whoever closes our descriptors takes the wake-up with them, so nobody sleeps for ever (H16).
+            left = if left < 0 { CONSUMER_LOOK_UP_MS } else { left.min(CONSUMER_LOOK_UP_MS) };
             let slept = signal.wait(left);
             if self.queue().woken(signal, nudges, slept.is_err()) {
                 return 0;
@@ -241,6 +267,7 @@ impl HostQueue {
     /// neighbours get theirs; only a poll that finds nothing makes the descriptor unreadable (design, section 6). Also says
     /// how much had been announced when it looked.
     fn grab(&self, capacity: usize, waiting: bool, put: &mut dyn FnMut(ingest_event)) -> (i32, u64) {
+        fail_point!("poll");
         let mut filled = 0;
         let Asked { taker, announced } = self.hear(capacity, &mut |event| {
             put(event);

@@ -89,6 +89,7 @@ impl Outlet {
 
     /// Hands the batch over. What a full queue has no room for stays, and `is_stalled` says so.
     pub fn deliver(&mut self, door: &Door) {
+        fail_point!("deliver");
         match &mut self.way {
             Way::Inline(sink) => {
                 if self.stalled {

@@ -85,6 +85,7 @@ fn end_head(reply: &mut Reply, body: &[u8]) {
 /// Claims the request and sends the answer home; `render` appends fields and body. When it cannot, its connection is closed.
 #[inline]
 fn answer(door: &Door, token: ingest_token, status: u16, render: impl FnOnce(&mut Reply) -> bool) -> ingest_status {
+    fail_point!("answer");
     let claim = match door.slots().claim(token, false) {
         Ok(claim) => claim,
         Err(Refused::Gone) => return INGEST_E_GONE,

@@ -37,6 +37,8 @@ impl Server {
             connections_max: self.orders.max_connections(),
             memory_max_bytes: door.budget().most(),
             wakeups_sent: door.wakeups(),
+            panics: self.orders.faults.beside(),
+            is_unhealthy: self.orders.faults.is_unhealthy((door.clock())() / 1_000_000).into(),
             ..Totals::default()
         };
         door.homes().iter().for_each(|home| totals.add(&home.counters));

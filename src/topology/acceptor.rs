@@ -9,9 +9,11 @@ use crate::connection::Connection;
 use crate::engine::clock::Clock;
 use crate::engine::{Arrival, Engine, Event, sys};
 use crate::handoff::{Door, Home};
+use crate::limits::LOOK_UP_MS;
 use crate::options::JourneyMode;
 use crate::request::INGEST_EVENT_FAULT;
 use std::any::Any;
+use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -29,12 +31,24 @@ pub struct Acceptor<E> {
     journeys: bool,
     /// `max_connections` is reached.
     paused: bool,
+    /// The engine cannot wait any more: the thread ends.
+    engine_is_broken: bool,
 }
 
 impl<E: Engine<Connection>> Acceptor<E> {
     pub fn new(engine: E, gate: Gate, door: Arc<Door>, orders: Arc<Orders>, number: usize, journey: JourneyMode) -> Self {
         let clock = Clock::new(door.clock());
-        Acceptor { engine, gate, door, orders, number, clock, journeys: journey != JourneyMode::Off, paused: false }
+        Acceptor {
+            engine,
+            gate,
+            door,
+            orders,
+            number,
+            clock,
+            journeys: journey != JourneyMode::Off,
+            paused: false,
+            engine_is_broken: false,
+        }
     }
 
     /// The ways to the threads that serve.
@@ -66,7 +80,7 @@ impl<E: Engine<Connection>> Acceptor<E> {
     fn tick(&mut self) -> bool {
         self.sleep();
         self.clock.read();
-        if self.orders.stop.load(Ordering::Acquire) || self.orders.drain.load(Ordering::Acquire) {
+        if self.engine_is_broken || self.orders.stop.load(Ordering::Acquire) || self.orders.drain.load(Ordering::Acquire) {
             return false;
         }
         if self.paused && self.orders.has_room() {
@@ -99,14 +113,21 @@ impl<E: Engine<Connection>> Acceptor<E> {
         }
         self.home().waker.announce_sleep();
         // The last look: whoever makes room after it sees that we sleep.
-        let timeout_ms = if self.paused && self.orders.has_room() { 0 } else { -1 };
-        // Library threads block signals; any other failure is found again by the next tick.
-        let _ = self.engine.wait(self.clock.now_ms(), timeout_ms);
+        let timeout_ms = if self.paused && self.orders.has_room() { 0 } else { LOOK_UP_MS };
+        // Library threads block signals, but whoever traces them may interrupt. Any other failure is for ever.
+        if let Err(error) = self.engine.wait(self.clock.now_ms(), timeout_ms)
+            && error.kind() != ErrorKind::Interrupted
+        {
+            self.engine_is_broken = true;
+            tell::engine_failed(&self.orders.log, &error);
+            self.door.say(INGEST_EVENT_FAULT);
+        }
         self.home().waker.awake();
     }
 
     fn arrived(&mut self, listener: u16, arrival: Arrival) {
         let began_ns = if self.journeys { self.clock.fresh_ns() } else { 0 };
+        fail_point!("accept");
         let is_local = arrival.is_local();
         let admitted = accept::admit(arrival, listener, self.orders.per_address.as_ref(), self.clock.now_ms());
         let (stream, mut baton) = match admitted {
@@ -135,6 +156,9 @@ impl<E: Engine<Connection>> Acceptor<E> {
         tell::fault(&self.orders.log, "the thread that accepts", payload);
         self.door.say(INGEST_EVENT_FAULT);
         self.home().counters.panics.add(1);
+        if self.orders.faults.note(self.clock.now_ms()) {
+            tell::unhealthy(&self.orders.log);
+        }
     }
 }
 

@@ -110,6 +110,7 @@ impl Beyond {
 
 impl Bench {
     fn serve(&mut self, trip: &mut Trip) {
+        fail_point!("far");
         let Trip { baton, luggage } = trip;
         self.pool.unpack(&mut luggage.freight);
         let landed = luggage.landed.take();

@@ -1,6 +1,7 @@
 //! What a server asks of its I/O threads, and what they share about connections.
 #![forbid(unsafe_code)]
 
+use super::faults::Faults;
 use crate::accept::PerAddress;
 use crate::limits::Limits;
 use crate::log::Log;
@@ -33,6 +34,8 @@ pub struct Orders {
     pub failed: AtomicBool,
     /// The log has the line about the drain.
     pub drain_told: AtomicBool,
+    /// Panics that were caught, on any thread.
+    pub faults: Faults,
 }
 
 impl Orders {

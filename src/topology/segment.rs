@@ -3,9 +3,11 @@
 
 mod cut;
 mod events;
+mod faults;
 mod newcomers;
 mod shortage;
 
+use super::coming::Coming;
 use super::orders::Orders;
 use super::serving::Serving;
 use super::spinner::Spinner;
@@ -15,10 +17,9 @@ use crate::engine::clock::Clock;
 use crate::engine::{Engine, Event, SeatId};
 use crate::handoff::outlet::Way;
 use crate::handoff::{Door, Home};
-use crate::limits::{Limits, SLAB_BYTES};
-use crate::request::{INGEST_EVENT_DRAINING, INGEST_EVENT_FAULT};
+use crate::limits::{LOOK_UP_MS, Limits, SLAB_BYTES};
+use crate::request::INGEST_EVENT_DRAINING;
 use crate::stats::{Census, Phase};
-use std::any::Any;
 use std::io;
 use std::os::fd::RawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -43,9 +44,13 @@ pub struct Segment<E> {
     /// Connections that have octets to parse although nothing new came.
     resume: Vec<SeatId>,
     /// Slots that came home.
-    home_coming: Vec<u32>,
+    home_coming: Coming,
     /// The connection that is being worked on, in case that work panics.
     at_work: Option<AtWork>,
+    /// The tick before ended by a panic.
+    recovered: bool,
+    /// The engine cannot wait any more: the thread ends.
+    engine_is_broken: bool,
     draining: bool,
     /// The drain has begun in this tick.
     closes_idle: bool,
@@ -107,8 +112,10 @@ impl<E: Engine<Connection>> Segment<E> {
             spinner,
             touched: Vec::new(),
             resume: Vec::new(),
-            home_coming: Vec::new(),
+            home_coming: Coming::default(),
             at_work: None,
+            recovered: false,
+            engine_is_broken: false,
             draining: false,
             closes_idle: false,
             paused: false,
@@ -151,7 +158,10 @@ impl<E: Engine<Connection>> Segment<E> {
             Ok(false) => return Turned::Over,
             Err(payload) => self.recover(&*payload),
         }
-        self.engine.rest(self.clock.now_ms(), self.shed_at_ms());
+        // The end of a drain is no seat's deadline.
+        let drained_ms = self.draining.then(|| self.orders.drain_until_ms.load(Ordering::Relaxed));
+        let alarm_ms = self.shed_at_ms().into_iter().chain(drained_ms).min();
+        self.engine.rest(self.clock.now_ms(), alarm_ms);
         self.home().waker.announce_sleep();
         if self.is_busy() || !self.home().mailbox.is_empty() {
             self.home().waker.wake_always();
@@ -229,7 +239,9 @@ impl<E: Engine<Connection>> Segment<E> {
             // A tick that ended by a panic may not have told them.
             self.tell_far_threads();
         }
-        let mut timeout_ms = if self.is_busy() { 0 } else { self.patience_ms };
+        // After a panic there may be work that nothing announces any more.
+        let is_busy = std::mem::take(&mut self.recovered) || self.is_busy();
+        let mut timeout_ms = if is_busy { 0 } else { self.patience_ms };
         if timeout_ms < 0 {
             timeout_ms = self.look_around();
         }
@@ -253,9 +265,17 @@ impl<E: Engine<Connection>> Segment<E> {
             let left = at_ms.saturating_sub(self.clock.now_ms()).clamp(1, 10_000) as i32;
             timeout_ms = if timeout_ms < 0 { left } else { timeout_ms.min(left) };
         }
-        // A signal is for the host to hear of; any other failure is found again by the next tick.
+        if timeout_ms < 0 && !self.door.is_driven_by_host() {
+            timeout_ms = LOOK_UP_MS;
+        }
+        // A signal is for the host to hear of. Any other failure is for ever: somebody closed what we wait on.
         let waited = self.engine.wait(self.clock.now_ms(), timeout_ms);
-        self.interrupted = waited.is_err_and(|error| error.kind() == io::ErrorKind::Interrupted);
+        self.interrupted = waited.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::Interrupted);
+        if let Err(error) = waited
+            && !self.interrupted
+        {
+            self.engine_failed(&error);
+        }
         self.home().waker.awake();
     }
 
@@ -305,6 +325,9 @@ impl<E: Engine<Connection>> Segment<E> {
     fn obey(&mut self) -> bool {
         if let Some(limits) = self.orders.changed_limits(&mut self.limits_known) {
             self.take_on(&limits);
+        }
+        if self.engine_is_broken {
+            return false;
         }
         if self.orders.stop.load(Ordering::Acquire) {
             if self.orders.drain.load(Ordering::Acquire) {
@@ -365,10 +388,12 @@ impl<E: Engine<Connection>> Segment<E> {
         self.closes_idle = false;
         for id in self.engine.seats().ids() {
             if let Some(mut connection) = self.engine.seats().take_baton(id) {
+                self.at_work = AtWork::on(id, &connection);
                 if connection.is_idle() {
                     connection.ending = Ending::AfterFlush;
                 }
                 self.go_on(id, connection);
+                self.at_work = None;
             }
         }
     }
@@ -400,14 +425,11 @@ impl<E: Engine<Connection>> Segment<E> {
         if !self.serving.outlet.is_empty() {
             self.deliver();
         }
-        self.door.homes()[self.number].mailbox.take(self.door.slots(), &mut self.home_coming);
+        self.door.homes()[self.number].mailbox.take(self.door.slots(), &mut self.home_coming.slots);
         if self.home_coming.is_empty() {
             return queued;
         }
-        let mut slots = std::mem::take(&mut self.home_coming);
-        self.serving.came_home(&slots, &mut self.engine, &mut self.touched, &self.door);
-        slots.clear();
-        self.home_coming = slots;
+        self.serving.came_home(&mut self.home_coming, &mut self.engine, &mut self.touched, &self.door);
         queued
     }
 
@@ -433,31 +455,6 @@ impl<E: Engine<Connection>> Segment<E> {
         self.touched = touched;
     }
 
-    /// After a panic: the connection at work is closed, everything else goes on.
-    fn recover(&mut self, payload: &(dyn Any + Send)) {
-        tell::fault(&self.orders.log, "a tick", payload);
-        self.serving.outlet.say(&self.door, INGEST_EVENT_FAULT);
-        self.home().counters.panics.add(1);
-        if self.slab.len() < SLAB_BYTES {
-            self.slab = vec![0; SLAB_BYTES];
-        }
-        if let Some(mut lost) = self.at_work.take() {
-            // Its baton is lost: what the host holds of it is over, and nobody may send on its wire any more.
-            self.serving.abandon_seat(lost.seat);
-            self.serving.memory.release_body(lost.body);
-            self.serving.memory.recount_read_ahead(&mut lost.read_ahead, 0);
-            self.census.moves(&mut lost.counted, Phase::Nowhere);
-            self.engine.close(lost.seat, true);
-            self.one_less();
-        }
-        // Connections that were to be gone on with, if that is where it happened.
-        for id in self.engine.seats().ids() {
-            if self.engine.seats().baton(id).is_some_and(|connection| connection.touched) && !self.touched.contains(&id) {
-                self.touched.push(id);
-            }
-        }
-    }
-
     /// The last tick: whoever is connected is let go, no request is left open. After a failed start the next has the same sockets.
     pub fn end(mut self) {
         if !self.orders.failed.load(Ordering::Relaxed) {
@@ -476,10 +473,9 @@ impl<E: Engine<Connection>> Segment<E> {
         let counters = &self.door.homes()[self.number].counters;
         self.serving.show_memory(counters);
         self.census.show(counters);
-        self.door.homes()[self.number].mailbox.close(self.door.slots(), &mut self.home_coming);
+        self.door.homes()[self.number].mailbox.close(self.door.slots(), &mut self.home_coming.slots);
         let used = self.serving.memory.used;
-        let slots = std::mem::take(&mut self.home_coming);
-        self.serving.came_home(&slots, &mut self.engine, &mut self.touched, &self.door);
+        self.serving.came_home(&mut self.home_coming, &mut self.engine, &mut self.touched, &self.door);
         self.door.homes()[self.number].counters.memory_bytes.lower(used - self.serving.memory.used);
         self.door.homes()[self.number].counters.memory_requests_bytes.lower(used - self.serving.memory.used);
         self.hand_over_all();

@@ -5,6 +5,7 @@ mod packing;
 
 pub use packing::Landed;
 
+use super::coming::Coming;
 use super::stations::{self, Exit, Handoff, Work};
 use crate::connection::http1::NO_MEMORY;
 use crate::connection::{Connection, Ending, Memory, Tools};
@@ -118,6 +119,7 @@ impl Serving {
             }
             window => match read::absorb(&mut connection.inbox, window, slab) {
                 Absorbed::Slab(count) => {
+                    fail_point!("decrypt");
                     let plain = decrypt::open(&mut connection.session, &slab[..count]);
                     stations::window(self.work(id, read_ns), connection, &mut slab[..plain]);
                 }
@@ -170,33 +172,42 @@ impl Serving {
     }
 
     /// Answers have come home: each connection notes its own, and is listed once to be gone on with.
-    pub fn came_home<E: Engine<Connection>>(&mut self, slots: &[u32], engine: &mut E, touched: &mut Vec<SeatId>, door: &Door) {
+    pub fn came_home<E: Engine<Connection>>(&mut self, coming: &mut Coming, engine: &mut E, touched: &mut Vec<SeatId>, door: &Door) {
         let counters = &door.homes()[self.slots.thread()].counters;
-        let mut back = 0;
         let fresh = touched.len();
-        for &slot in slots {
-            let seat = SeatId::from_word(self.slots.seat(slot));
-            // Parked in its seat while the baton is away; it comes here again when that is home, as it is now.
-            let Ok(mut connection) = engine.seats().baton_for(seat, slot) else { continue };
-            let Some(homing) = self.slots.homing(slot) else { continue };
-            if homing.kind == Some(ReplyKind::Told) {
-                self.slots.finish(slot, 0);
-                continue;
-            }
-            back += usize::from(homing.kind.is_some_and(ReplyKind::was_held));
-            settle::settle(connection.as_deref_mut(), slot, homing, &mut self.desk());
-            if let Some(connection) = connection {
-                if !connection.touched {
-                    connection.touched = true;
-                    touched.push(seat);
-                }
-            }
+        while let Some(slot) = coming.current() {
+            self.came(slot, coming, engine, touched);
+            coming.done();
         }
-        door.came_back(back);
+        door.came_back(std::mem::take(&mut coming.back));
         // Rendered at once and sent later: letters and slots are free again while they are warm, only the wire form waits.
         for &seat in &touched[fresh..] {
+            coming.at_work = Some(seat);
             if let Some(connection) = engine.seats().baton(seat) {
                 self.render(connection, counters);
+            }
+        }
+        coming.clear();
+    }
+
+    /// One slot is home.
+    #[inline]
+    fn came<E: Engine<Connection>>(&mut self, slot: u32, coming: &mut Coming, engine: &mut E, touched: &mut Vec<SeatId>) {
+        let seat = SeatId::from_word(self.slots.seat(slot));
+        // Parked in its seat while the baton is away; it comes here again when that is home, as it is now.
+        let Ok(mut connection) = engine.seats().baton_for(seat, slot) else { return };
+        let Some(homing) = self.slots.homing(slot) else { return };
+        if homing.kind == Some(ReplyKind::Told) {
+            self.slots.finish(slot, 0);
+            return;
+        }
+        coming.at_work = Some(seat);
+        settle::settle(connection.as_deref_mut(), slot, homing, &mut self.desk());
+        coming.back += usize::from(homing.kind.is_some_and(ReplyKind::was_held));
+        if let Some(connection) = connection {
+            if !connection.touched {
+                connection.touched = true;
+                touched.push(seat);
             }
         }
     }
@@ -243,6 +254,7 @@ impl Serving {
                 break;
             }
             counters.sends.add(1);
+            fail_point!("send");
             match engine.send(id, std::mem::take(&mut connection.outbox)) {
                 Sending::Done(outgoing) => {
                     counters.bytes_sent.add(outgoing.sent);
@@ -257,6 +269,7 @@ impl Serving {
                     connection.sending = true;
                     connection.sending_since_ms = self.now_ms();
                     connection.sent = 0;
+                    connection.unacknowledged = 0;
                     connection.since_ms = self.now_ms();
                 }
                 Sending::Failed(outgoing) => {

@@ -60,6 +60,7 @@ pub fn inbox(work: Work<'_>, connection: &mut Connection) {
 pub fn body(work: Work<'_>, connection: &mut Connection, buffer: Vec<u8>, count: usize) {
     let Work { mut tools, sampler, mut exit } = work;
     let mut beyond = Vec::new();
+    fail_point!("body");
     match connection.protocol.received(buffer, count, &mut beyond, &mut tools) {
         Ok(Step::Deliver(exchange)) => {
             exit.complete(connection, exchange, tools.memory, tools.pool);
@@ -162,6 +163,7 @@ impl Handoff<'_> {
                 }
                 self.outlet.add(token, request, charge, self.now_ns);
                 *self.delivered += 1;
+                fail_point!("handoff");
                 None
             }
             Err(letter) => {

@@ -78,6 +78,21 @@ pub fn listener_failed(log: &Log, listener: u16, error: &io::Error) {
     }
 }
 
+/// An I/O thread cannot go on.
+pub fn engine_failed(log: &Log, error: &io::Error) {
+    log.say_seldom(Kind::Broken, Level::Error, || {
+        format!("an i/o thread ends, its connections are closed: {error} (something closed the library's descriptors; free the server and make a new one)")
+    });
+}
+
+/// Faults of the library come too often.
+pub fn unhealthy(log: &Log) {
+    log.say(
+        Level::Error,
+        "unhealthy: 100 faults of the library were caught within a minute (report them, and start the process anew soon)",
+    );
+}
+
 /// A connection was accepted, but cannot be watched.
 pub fn unseated(log: &Log, error: &io::Error) {
     log.say_seldom(Kind::Exhausted, Level::Warn, || {

@@ -96,6 +96,7 @@ impl<E: Engine<Connection>> Segment<E> {
 
     fn arrived(&mut self, listener: u16, arrival: Arrival) {
         let began_ns = if self.serving.journeys() { self.clock.fresh_ns() } else { 0 };
+        fail_point!("accept");
         let is_local = arrival.is_local();
         let admitted = accept::admit(arrival, listener, self.orders.per_address.as_ref(), self.clock.now_ms());
         let (stream, connection) = match admitted {
@@ -134,6 +135,7 @@ impl<E: Engine<Connection>> Segment<E> {
         let counters = &self.home().counters;
         counters.receives.add(1);
         counters.bytes_received.add(count as u64);
+        fail_point!("read");
         self.flush_first(id, &mut connection);
         let mut slab = std::mem::take(&mut self.slab);
         if self.cut.is_some() {
@@ -158,13 +160,21 @@ impl<E: Engine<Connection>> Segment<E> {
 
     fn expired(&mut self, id: SeatId) {
         let Some(mut connection) = self.engine.seats().take_baton(id) else { return };
+        self.at_work = AtWork::on(id, &connection);
+        fail_point!("expire");
         self.flush_first(id, &mut connection);
         let now_ms = self.clock.now_ms();
         let due = connection.deadline(&self.serving.limits).filter(|&(at_ms, _)| at_ms <= now_ms);
-        if let Some((_, overdue)) = due {
-            self.overdue(&mut connection, overdue);
+        match due {
+            Some((_, Overdue::Look)) => {
+                let waiting = self.engine.unacknowledged(id);
+                connection.looked(waiting, now_ms);
+            }
+            Some((_, overdue)) => self.overdue(&mut connection, overdue),
+            None => {}
         }
         self.go_on(id, connection);
+        self.at_work = None;
     }
 
     fn overdue(&mut self, connection: &mut Connection, overdue: Overdue) {
@@ -172,6 +182,7 @@ impl<E: Engine<Connection>> Segment<E> {
         // Whoever had to wait for memory is not blamed for it.
         let short = self.short_since_ms != 0 || connection.protocol.is_starved();
         let refusal = match overdue {
+            Overdue::Look => return,
             Overdue::Write => {
                 counters.limit_write.add(1);
                 connection.ending = Ending::Abort;
