@@ -4,6 +4,7 @@
 #include <dlfcn.h>
 #include <ingest.h>
 #include <netinet/in.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -28,11 +29,8 @@ static void on_events(void *userdata, ingest_server *server, const ingest_event 
         respond(server, events[i].token, 200, "text/plain", "ok", 2);
 }
 
-int main(int count, char **arguments)
+static int serve(void)
 {
-    library = count == 2 ? dlopen(arguments[1], RTLD_NOW | RTLD_LOCAL) : NULL;
-    if (!library)
-        return printf("cannot load: %s\n", dlerror()), 2;
     ingest_server *(*create)(const ingest_options *);
     ingest_status (*set)(ingest_server *, ingest_on_events, void *);
     int32_t (*listen_on)(ingest_server *, const char *, const ingest_options *, ingest_error *);
@@ -66,4 +64,27 @@ int main(int count, char **arguments)
     printf("served\n");
     close(client);
     return destroy(server) == INGEST_OK ? 0 : 6;
+}
+
+static void *host(void *result)
+{
+    *(int *)result = serve();
+    return NULL;
+}
+
+int main(int count, char **arguments)
+{
+    int result = 9;
+    pthread_t thread;
+    library = count == 2 ? dlopen(arguments[1], RTLD_NOW | RTLD_LOCAL) : NULL;
+    if (!library)
+        return printf("cannot load: %s\n", dlerror()), 2;
+    if (pthread_create(&thread, NULL, host, &result) != 0 || pthread_join(thread, NULL) != 0 || result != 0)
+        return result;
+    /* Threads hold a library by their thread-local data as long as they run. All that used it have ended, the host's too, so from here
+     * on only its own mark keeps it, for a handler or a hook that may still point into it. */
+    void *again = dlopen(arguments[1], RTLD_NOW | RTLD_NOLOAD);
+    if (again)
+        dlclose(again);
+    return dlopen(arguments[1], RTLD_NOW | RTLD_NOLOAD) ? 0 : 7;
 }
