@@ -28,7 +28,7 @@ impl Deadlines {
         // An entry that is due earlier looks at the deadline again, so pushing it back costs nothing here.
         if at_ms != 0 && (seat.armed_ms == 0 || at_ms < seat.armed_ms) {
             seat.armed_ms = at_ms;
-            self.wheel.insert(at_ms, id.word());
+            self.wheel.insert(at_ms, u64::from(id.index));
         }
     }
 
@@ -43,15 +43,16 @@ impl Deadlines {
     pub fn next<B>(&mut self, seats: &mut Seats<B>, now_ms: u64) -> Option<Event> {
         let expired = &mut self.expired;
         self.wheel.advance(now_ms, |word| expired.push(word));
-        while let Some(word) = self.expired.pop() {
-            let id = SeatId::from_word(word);
-            let Some(seat) = seats.get(id) else { continue };
+        while let Some(index) = self.expired.pop() {
+            // An entry belongs to the place, whoever sits there: so a flood of connections that come and go leaves no more entries
+            // behind than there were seats.
+            let Some((seat, id)) = seats.place(index) else { continue };
             if seat.armed_ms > now_ms {
                 // A later entry of the same seat stands for it.
                 continue;
             }
             seat.armed_ms = 0;
-            if seat.deadline_ms == 0 {
+            if seat.deadline_ms == 0 || seat.stream.is_none() {
                 continue;
             }
             if seat.deadline_ms <= now_ms {

@@ -173,11 +173,20 @@ impl<B> Seats<B> {
         self.seats.get_mut(id.index as usize).filter(|seat| seat.generation == id.generation && seat.stream.is_some())
     }
 
+    /// A place, taken or not, and who sits there if anybody does.
+    pub(super) fn place(&mut self, index: u64) -> Option<(&mut Seat<B>, SeatId)> {
+        let seat = self.seats.get_mut(usize::try_from(index).ok()?)?;
+        let id = SeatId { index: index as u32, generation: seat.generation };
+        Some((seat, id))
+    }
+
     pub(super) fn sit(&mut self, stream: OwnedFd, baton: Box<B>) -> SeatId {
         self.taken += 1;
         if let Some(index) = self.free.pop() {
             let seat = &mut self.seats[index as usize];
+            let armed_ms = seat.armed_ms;
             *seat = Seat::new(Arc::new(stream), seat.generation, baton);
+            seat.armed_ms = armed_ms;
             return SeatId { index, generation: seat.generation };
         }
         self.seats.push(Seat::new(Arc::new(stream), 0, baton));

@@ -73,12 +73,15 @@ pub struct Segment<E> {
 struct AtWork {
     seat: SeatId,
     counted: Phase,
+    body: usize,
+    read_ahead: u32,
 }
 
 impl AtWork {
     #[inline]
     fn on(seat: SeatId, connection: &Connection) -> Option<AtWork> {
-        Some(AtWork { seat, counted: connection.counted })
+        let Connection { counted, read_ahead, .. } = *connection;
+        Some(AtWork { seat, counted, body: connection.protocol.body_charged(), read_ahead })
     }
 }
 

@@ -37,12 +37,14 @@ part_valgrind() {
 
 # The fault matrix (docs/faults.md): the tests of its rows, a panic at every step, and a few of the changes that have to make them fail.
 part_faults() {
-  local status=0 name targets=""
+  local status=0 name targets="" threads=2
   for name in faults_system faults_peers faults_hosts; do
     [ -f "tests/$name.rs" ] && targets="$targets --test $name"
   done
+  # In the full profile one crowd at a time: each has up to 10,000 connections, and descriptors in this process.
+  [ "$profile" = full ] && threads=1
   # shellcheck disable=SC2086
-  cargo test --no-fail-fast $targets -- --test-threads=2 || status=1
+  cargo test --no-fail-fast $targets -- --test-threads=$threads || status=1
   # The library with fail points is another one than everything else is tested with, so it has a folder of its own.
   cargo test --features fail-points --target-dir "$target/fail-points" --test faults_panics || status=1
   tests/mutations $([ "$profile" = full ] && echo --full) || status=1
