@@ -50,8 +50,9 @@ impl Steps {
 }
 
 impl Timing {
-    /// The journey of a request whose head is complete; `None` with `journey=off`.
-    pub fn journey(&mut self, steps: &Steps, now_ns: u64, received_at_ns: u64, first: bool, accept_ns: u64) -> Option<ingest_journey> {
+    /// The journey of a request whose head is complete; `None` with `journey=off`. The first one of a connection has what accepting it
+    /// and its handshake took.
+    pub fn journey(&mut self, steps: &Steps, now_ns: u64, received_at_ns: u64, first: Option<(u64, u64)>) -> Option<ingest_journey> {
         if self.mode == JourneyMode::Off {
             return None;
         }
@@ -67,9 +68,10 @@ impl Timing {
         if steps.exact {
             journey.flags |= INGEST_JOURNEY_EXACT;
         }
-        if first {
+        if let Some((accept_ns, handshake_ns)) = first {
             journey.flags |= INGEST_JOURNEY_FIRST;
             journey.accept_ns = accept_ns;
+            journey.handshake_ns = handshake_ns;
         }
         if self.mode == JourneyMode::Sample {
             self.exact = false;

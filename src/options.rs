@@ -3,6 +3,7 @@
 
 mod events;
 pub mod table;
+pub mod tls;
 pub mod values;
 
 pub use self::events::Events;
@@ -90,6 +91,8 @@ pub struct Options {
     pub journey_sample: u32,
     pub pipeline_unsafe: PipelineUnsafe,
     pub packed_inline_max: u64,
+    /// What listeners for TLS have unless their overrides say otherwise.
+    pub tls: tls::Tls,
     pub limits: Limits,
     /// Bit `1 << row` for each row of the table that `set` has named.
     named: u128,
@@ -113,6 +116,7 @@ impl Default for Options {
             journey_sample: 64,
             pipeline_unsafe: PipelineUnsafe::Serial,
             packed_inline_max: 16 * 1024,
+            tls: tls::Tls::default(),
             limits: Limits::default(),
             named: 0,
         }
@@ -303,7 +307,9 @@ mod tests {
             ("events", "gone,left", "left is no kind of event"),
             ("fd_floor", "3", "not built yet"),
             ("spin", "30", "us"),
-            ("tls.cert", "cert.pem", "not built yet"),
+            ("tls.ocsp", "answer.der", "not built yet"),
+            ("tls.alpn", "h2", "http/1.1"),
+            ("tls.client_auth", "off", "none, optional, required"),
             ("decode", "off", "not built yet"),
             ("io_threads", "", "count"),
         ] {

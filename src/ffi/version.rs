@@ -15,7 +15,7 @@ const FEATURES: [(&str, bool); 31] = [
     ("http2", false),
     ("http3", false),
     ("websocket", false),
-    ("tls", false),
+    ("tls", true),
     ("epoll", true),
     ("uring", false),
     ("inline", true),

@@ -5,6 +5,7 @@ pub mod acceptor;
 pub mod balance;
 pub mod beyond;
 pub mod conveyor;
+pub mod keyring;
 pub mod lanes;
 pub mod orders;
 pub mod plans;

@@ -1,6 +1,7 @@
 //! What a server asks of its I/O threads, and what they share about connections.
 #![forbid(unsafe_code)]
 
+use super::keyring::Keyring;
 use crate::accept::PerAddress;
 use crate::limits::Limits;
 use crate::log::Log;
@@ -22,6 +23,8 @@ pub struct Orders {
     pub connections: AtomicU64,
     /// Counts the connections of each address; none while these are unlimited.
     pub per_address: Option<Arc<PerAddress>>,
+    /// What sessions of TLS begin with.
+    pub keys: Keyring,
     /// The limits as they are now, and how often they have changed: the threads look once a tick.
     pub limits: Mutex<Arc<Limits>>,
     pub limits_changes: AtomicU64,

@@ -2,10 +2,10 @@
 
 use crate::library;
 use crate::program;
+use crate::support::eventually;
 use crate::support::host::abi::*;
 use crate::support::host::{Host, Server};
 use crate::support::request_view::slice_of;
-use crate::support::eventually;
 use ingest::request::{ingest_header, ingest_slice};
 use ingest::status::*;
 use std::mem::size_of;
@@ -44,7 +44,14 @@ impl Huge {
             assert!(file >= 0);
             let letters = vec![b'a'; PIECE];
             assert_eq!(libc::write(file, letters.as_ptr().cast(), PIECE), PIECE as isize);
-            let whole = libc::mmap(std::ptr::null_mut(), HUGE, libc::PROT_NONE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE, -1, 0);
+            let whole = libc::mmap(
+                std::ptr::null_mut(),
+                HUGE,
+                libc::PROT_NONE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
+                -1,
+                0,
+            );
             assert_ne!(whole, libc::MAP_FAILED);
             for at in (0..HUGE).step_by(PIECE) {
                 let piece = libc::mmap(whole.byte_add(at), PIECE, libc::PROT_READ, libc::MAP_SHARED | libc::MAP_FIXED, file, 0);
@@ -118,10 +125,8 @@ fn h13_a_field_of_a_gibibyte_is_refused() {
     client.send(ASK);
     let token = server.queue().take(1)[0].token;
     let huge = Huge::new();
-    let fields = [
-        ingest_header { name: slice_of(b"X-Huge"), value: huge.slice() },
-        ingest_header { name: huge.slice(), value: slice_of(b"v") },
-    ];
+    let fields =
+        [ingest_header { name: slice_of(b"X-Huge"), value: huge.slice() }, ingest_header { name: huge.slice(), value: slice_of(b"v") }];
     for field in &fields {
         let response = ingest_response { headers: field, header_count: 1, ..plain() };
         assert_eq!(respond(server.host, token, &response), INGEST_E_ARGUMENT);
@@ -129,7 +134,8 @@ fn h13_a_field_of_a_gibibyte_is_refused() {
         assert_eq!(unsafe { ingest_respond_begin(server.host.0, token, &response) }, INGEST_E_ARGUMENT);
     }
     // Nor many that are small, each by itself.
-    let many: Vec<ingest_header> = (0..100_000).map(|_| ingest_header { name: slice_of(b"X-Small"), value: slice_of(&[b'v'; 64]) }).collect();
+    let many: Vec<ingest_header> =
+        (0..100_000).map(|_| ingest_header { name: slice_of(b"X-Small"), value: slice_of(&[b'v'; 64]) }).collect();
     let response = ingest_response { headers: many.as_ptr(), header_count: many.len(), ..plain() };
     assert_eq!(respond(server.host, token, &response), INGEST_E_ARGUMENT);
     assert_eq!(server.text(token, b"small"), INGEST_OK);
@@ -143,7 +149,8 @@ fn h13_every_function_takes_null() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
     let ledger = std::fs::read_to_string(root.join("tests/symbols.txt")).expect("the ledger can be read");
     let source = std::fs::read_to_string(root.join("tests/abi/arguments.c")).expect("a source can be read");
-    let names: Vec<&str> = ledger.lines().filter_map(|line| line.split_whitespace().next()).filter(|name| name.starts_with("ingest_")).collect();
+    let names: Vec<&str> =
+        ledger.lines().filter_map(|line| line.split_whitespace().next()).filter(|name| name.starts_with("ingest_")).collect();
     assert!(names.len() > 40, "{names:?}");
     // These take no pointer.
     let takes = |name: &&&str| !["ingest_version", "ingest_abi_version", "ingest_status_name", "ingest_status_text"].contains(*name);

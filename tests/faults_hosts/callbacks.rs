@@ -1,9 +1,9 @@
 //! Callbacks that do not return, panic, call the library, or take their time over the log: H01, H04, H06, H19.
 
 use crate::support::client::Client;
+use crate::support::eventually;
 use crate::support::host::abi::*;
 use crate::support::host::{Delivery, Host, Server, blank_event, on_requests};
-use crate::support::eventually;
 use ingest::status::*;
 use std::ffi::c_void;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -82,9 +82,13 @@ fn h04_a_panic_of_a_rust_host_is_caught_in_its_own_shim() {
 
 /// Everything a callback may do while it runs, and the two things that it may not.
 fn call_everything(host: Host, token: u64, served: &AtomicUsize) {
-    let inner = Server::serve(&[], Delivery::Inline, on_requests(|host, request| {
-        host.text(request.0.token, b"inner");
-    }));
+    let inner = Server::serve(
+        &[],
+        Delivery::Inline,
+        on_requests(|host, request| {
+            host.text(request.0.token, b"inner");
+        }),
+    );
     assert_eq!(inner.connect().get("/").text(), "inner", "a server started by a callback");
     inner.finish();
     assert_eq!(host.join(0), INGEST_E_STATE, "a library thread cannot wait for itself");
@@ -137,7 +141,8 @@ unsafe extern "C" fn slow_log(userdata: *mut c_void, server: *mut ingest_server,
     // Back into the library, from within it.
     host.stats();
     assert_eq!(host.alive(1), 0);
-    let mut next = ingest_log_record { size: size_of::<ingest_log_record>() as u32, level: 0, at_ns: 0, text: ingest::request::ingest_slice::NONE };
+    let mut next =
+        ingest_log_record { size: size_of::<ingest_log_record>() as u32, level: 0, at_ns: 0, text: ingest::request::ingest_slice::NONE };
     // SAFETY: the server lives, the record has the size it says, and no text is asked for.
     let taken = unsafe { ingest_server_log_next(server, &mut next, std::ptr::null_mut(), 0) };
     assert_eq!(taken, INGEST_OK, "the record that is told now stands in the ring");

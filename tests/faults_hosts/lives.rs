@@ -2,9 +2,9 @@
 
 use crate::many;
 use crate::support::client::Client;
+use crate::support::eventually;
 use crate::support::host::abi::*;
 use crate::support::host::{Delivery, Server, blank_event, on_requests};
-use crate::support::eventually;
 use ingest::status::*;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -195,7 +195,8 @@ fn h23_no_lock_of_the_library_can_be_poisoned() {
         // Loom's models bring their own (memory/sync.rs), which no shipped build has.
         let shipped = text.lines().map(str::trim).filter(|line| !line.starts_with("//"));
         for line in shipped {
-            let std_lock = line.contains("std::sync") && ["Mutex", "RwLock", "Condvar", "Once,", "Once}"].iter().any(|name| line.contains(name));
+            let std_lock =
+                line.contains("std::sync") && ["Mutex", "RwLock", "Condvar", "Once,", "Once}"].iter().any(|name| line.contains(name));
             assert!(!std_lock, "{}: {line}: take parking_lot's", path.display());
             guarded += usize::from(line.contains("parking_lot::"));
         }

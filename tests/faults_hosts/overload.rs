@@ -2,9 +2,9 @@
 
 use crate::many;
 use crate::support::client::Client;
+use crate::support::eventually;
 use crate::support::host::{Server, blank_event};
 use crate::support::request_view::RequestView;
-use crate::support::eventually;
 use ingest::status::*;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -42,7 +42,14 @@ fn h12_a_poller_that_stops_for_a_while_loses_and_doubles_nothing() {
     let (port, finished) = (server.port(), AtomicUsize::new(0));
     let mut delivered: BTreeMap<String, usize> = BTreeMap::new();
     let answers: Vec<(String, u16)> = std::thread::scope(|scope| {
-        let clients: Vec<_> = (0..CLIENTS).map(|number| scope.spawn({ let finished = &finished; move || ask(port, number, each, finished) })).collect();
+        let clients: Vec<_> = (0..CLIENTS)
+            .map(|number| {
+                scope.spawn({
+                    let finished = &finished;
+                    move || ask(port, number, each, finished)
+                })
+            })
+            .collect();
         let mut batch = [blank_event(); 8];
         let (mut taken, mut pauses) = (0, 0);
         while finished.load(Ordering::Relaxed) < CLIENTS {
@@ -90,7 +97,9 @@ fn h12_service_is_back_as_soon_as_somebody_polls() {
             let mut batch = [blank_event(); 8];
             while !over.load(Ordering::Relaxed) {
                 let got = server.queue().wait(&mut batch, 20);
-                batch[..usize::try_from(got).unwrap_or(0)].iter().for_each(|event| assert_eq!(server.text(event.token, b"late"), INGEST_OK));
+                batch[..usize::try_from(got).unwrap_or(0)]
+                    .iter()
+                    .for_each(|event| assert_eq!(server.text(event.token, b"late"), INGEST_OK));
             }
         });
         let began = Instant::now();

@@ -2,8 +2,8 @@
 
 use crate::many;
 use crate::support::client::Client;
-use crate::support::host::abi::ingest_token_request;
 use crate::support::host::Server;
+use crate::support::host::abi::ingest_token_request;
 use crate::support::request_view::{RequestView, octets};
 use crate::support::{Random, eventually};
 use ingest::request::ingest_request;

@@ -114,8 +114,7 @@ fn a_callback_that_holds_its_fill_sheds_the_rest_by_age() {
         let tokens = Arc::new(Mutex::new(Vec::new()));
         let taken = Arc::clone(&tokens);
         let handler = on_requests(move |_, request| taken.lock().expect("no panic").push(request.0.token));
-        let mut options = shape.options.to_vec();
-        options.extend([("in_flight_max", "2"), ("queue_age", "300ms"), ("response_timeout", "1m")]);
+        let options = shape.with(&[("in_flight_max", "2"), ("queue_age", "300ms"), ("response_timeout", "1m")]);
         let server = Server::serve(&options, Delivery::Inline, handler);
         let mut held: Vec<Client> = (0..2).map(|_| server.connect()).collect();
         for (count, client) in held.iter_mut().enumerate() {

@@ -11,7 +11,7 @@ use std::time::Instant;
 type Journeys = Arc<Mutex<Vec<Option<ingest_journey>>>>;
 
 /// Runs so many requests on one connection of each shape in this mode, and looks at their journeys.
-fn journeys(mode: &[(&str, &str)], requests: usize, check: impl Fn(&[Option<ingest_journey>])) {
+fn journeys(mode: &[(&'static str, &'static str)], requests: usize, check: impl Fn(&[Option<ingest_journey>])) {
     let journeys = Journeys::default();
     let record = Arc::clone(&journeys);
     let handler = on_requests(move |host, request| {

@@ -6,6 +6,7 @@ pub mod client;
 pub mod hold;
 pub mod host;
 pub mod request_view;
+pub mod secured;
 
 use std::time::{Duration, Instant};
 
