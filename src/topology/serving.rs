@@ -157,7 +157,7 @@ impl Serving {
     /// What the octets of a connection are worked on with; the receive took `read_ns`, if it was timed.
     #[inline(always)]
     fn work(&mut self, seat: SeatId, read_ns: u64) -> Work<'_> {
-        let timing = Timing { mode: self.mode, clock: self.clock, exact: false, read_ns };
+        let timing = Timing { mode: self.mode, clock: self.clock, exact: false, read_ns, decrypt_ns: 0 };
         let tools = Tools {
             limits: &self.limits,
             sketch: &mut self.sketch,

@@ -94,7 +94,7 @@ fn advance(work: Work<'_>, connection: &mut Connection, octets: &mut [u8]) -> us
             }
         }
         // The receive is the first request's.
-        tools.timing.read_ns = 0;
+        (tools.timing.read_ns, tools.timing.decrypt_ns) = (0, 0);
     }
 }
 

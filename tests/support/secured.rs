@@ -72,6 +72,8 @@ pub fn config_trusting(certificates: &[&CertificateDer<'static>]) -> ClientConfi
 #[derive(Clone)]
 pub struct Secured {
     session: Arc<Mutex<ClientConnection>>,
+    /// Octets that were opened and not read yet.
+    plain: Arc<Mutex<Vec<u8>>>,
     /// Held while octets go out, so that records keep their order although the session is not held meanwhile.
     sending: Arc<Mutex<()>>,
 }
@@ -87,7 +89,7 @@ impl Secured {
     pub fn connect_with(stream: &TcpStream, config: Arc<ClientConfig>, name: &str) -> std::io::Result<Secured> {
         let name = ServerName::try_from(name.to_owned()).expect("a name");
         let session = ClientConnection::new(config, name).map_err(std::io::Error::other)?;
-        let tls = Secured { session: Arc::new(Mutex::new(session)), sending: Arc::default() };
+        let tls = Secured { session: Arc::new(Mutex::new(session)), plain: Arc::default(), sending: Arc::default() };
         let mut stream = stream;
         while tls.with(|session| session.is_handshaking()) {
             tls.flush(&mut stream)?;
@@ -122,13 +124,29 @@ impl Secured {
 
     pub fn read(&self, stream: &mut impl ReadWrite, bytes: &mut [u8]) -> std::io::Result<usize> {
         loop {
-            match self.with(|session| session.reader().read(bytes)) {
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                read => return read,
+            {
+                let mut plain = self.plain.lock().expect("nobody panics with it");
+                let count = plain.len().min(bytes.len());
+                if count > 0 {
+                    bytes[..count].copy_from_slice(&plain[..count]);
+                    plain.drain(..count);
+                    return Ok(count);
+                }
             }
-            self.fill(stream)?;
+            if self.has_ended() {
+                return Ok(0);
+            }
+            let more = self.fill(stream)?;
             self.flush(stream)?;
+            if !more && !self.has_ended() {
+                return Err(std::io::Error::new(ErrorKind::UnexpectedEof, "the stream ends without close_notify"));
+            }
         }
+    }
+
+    /// The server has said that nothing more comes from it.
+    pub fn has_ended(&self) -> bool {
+        self.with(|session| session.process_new_packets().is_ok_and(|state| state.peer_has_closed()))
     }
 
     /// Says that nothing more comes from us.
@@ -146,7 +164,10 @@ impl Secured {
         self.with(|session| {
             loop {
                 session.read_tls(&mut rest)?;
-                session.process_new_packets().map_err(|error| std::io::Error::new(ErrorKind::InvalidData, error))?;
+                let state = session.process_new_packets().map_err(|error| std::io::Error::new(ErrorKind::InvalidData, error))?;
+                let mut opened = vec![0; state.plaintext_bytes_to_read()];
+                session.reader().read_exact(&mut opened)?;
+                self.plain.lock().expect("nobody panics with it").append(&mut opened);
                 if rest.is_empty() {
                     return Ok(count > 0);
                 }

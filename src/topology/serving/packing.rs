@@ -28,7 +28,7 @@ impl Serving {
             }
             return false;
         }
-        luggage.read_ns = 0;
+        (luggage.read_ns, luggage.decrypt_ns) = (0, 0);
         if let Some((window, slab, read_ns)) = landed {
             connection.since_ms = self.now_ms();
             luggage.read_ns = read_ns;
@@ -50,7 +50,7 @@ impl Serving {
 
     /// Ciphertext has come. It is opened here, where the session's octets are sent from; the plain octets travel.
     fn pack_sealed(&mut self, connection: &mut Connection, window: &mut [u8], luggage: &mut Luggage) -> bool {
-        self.unseal(connection, window, &mut luggage.octets);
+        luggage.decrypt_ns = self.unseal_timed(connection, window, &mut luggage.octets, luggage.read_ns > 0);
         if luggage.octets.is_empty() {
             if connection.read_closed {
                 self.peer_finished(connection);

@@ -21,12 +21,16 @@ impl Serving {
     #[inline(never)]
     pub(super) fn received_sealed(&mut self, id: SeatId, connection: &mut Connection, window: &mut [u8], read_ns: u64) {
         let mut plain = std::mem::take(&mut self.plain);
-        self.unseal(connection, window, &mut plain);
+        let decrypt_ns = self.unseal_timed(connection, window, &mut plain, read_ns > 0);
         if !plain.is_empty() {
-            if connection.inbox.is_empty() {
-                stations::window(self.work(id, read_ns), connection, &mut plain);
-            } else if connection.inbox.carry(&plain) {
-                stations::inbox(self.work(id, read_ns), connection);
+            let fresh = connection.inbox.is_empty();
+            let carried = !fresh && connection.inbox.carry(&plain);
+            let mut work = self.work(id, read_ns);
+            work.tools.timing.decrypt_ns = decrypt_ns;
+            if fresh {
+                stations::window(work, connection, &mut plain);
+            } else if carried {
+                stations::inbox(work, connection);
             } else {
                 connection.protocol.refuse(NO_MEMORY);
             }
@@ -38,8 +42,15 @@ impl Serving {
         }
     }
 
+    /// As `unseal`, and says what it took if that is wanted, else zero.
+    pub(super) fn unseal_timed(&mut self, connection: &mut Connection, window: &mut [u8], plain: &mut Vec<u8>, timed: bool) -> u64 {
+        let began_ns = if timed { (self.clock)() } else { 0 };
+        self.unseal(connection, window, plain);
+        if timed { (self.clock)() - began_ns } else { 0 }
+    }
+
     /// Opens what came; the plain octets of it go behind those in `plain`.
-    pub(super) fn unseal(&mut self, connection: &mut Connection, window: &mut [u8], plain: &mut Vec<u8>) {
+    fn unseal(&mut self, connection: &mut Connection, window: &mut [u8], plain: &mut Vec<u8>) {
         let Session::Tls(secure) = &mut connection.session else { return };
         let (before, handshaking) = (plain.len(), !secure.is_established());
         let opened = secure.open(window, plain, self.now_ns);
