@@ -6,7 +6,7 @@ use crate::limits::TLS_CARRIED_BYTES;
 use crate::memory::letter::TlsView;
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, EncryptError, InsufficientSizeError, UnbufferedStatus};
-use rustls::{HandshakeKind, ServerConfig};
+use rustls::{Error, HandshakeKind, ServerConfig};
 use std::fmt;
 use std::sync::Arc;
 
@@ -18,6 +18,9 @@ const FRAGMENT_BYTES: usize = 16 * 1024;
 const OVERHEAD_BYTES: usize = 32;
 /// Room for an alert; close_notify fits.
 const ALERT_BYTES: usize = 64;
+
+/// A fatal alert before anything is sealed (RFC 8446 section 6).
+const DECODE_ERROR: [u8; 7] = [21, 3, 3, 0, 2, 2, 50];
 
 /// How far a session has got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +56,8 @@ pub struct Secure {
     stage: Stage,
     /// What the client asked for (RFC 6066 section 3).
     server_name: Option<Box<str>>,
+    /// Something was sent, so the peer knows the version and may expect all that follows to be sealed.
+    spoke: bool,
     finished: bool,
     notified: bool,
     began_ns: u64,
@@ -79,6 +84,7 @@ impl Secure {
             pending,
             stage,
             server_name: None,
+            spoke: false,
             finished: false,
             notified: false,
             began_ns: now_ns,
@@ -176,11 +182,19 @@ impl Secure {
                         discard += record.discard;
                     }
                 }
-                Ok(ConnectionState::EncodeTlsData(data)) => encode(data, &mut self.pending),
+                Ok(ConnectionState::EncodeTlsData(data)) => {
+                    self.spoke = true;
+                    encode(data, &mut self.pending);
+                }
                 // Whoever owns this session sends what is pending before anything else.
                 Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
                 Ok(ConnectionState::PeerClosed) => self.finished = true,
                 Ok(ConnectionState::BlockedHandshake | ConnectionState::WriteTraffic(_) | ConnectionState::Closed) => waits = true,
+                // Nobody answers an alert.
+                Err(Error::AlertReceived(_)) => {
+                    self.spoke = true;
+                    return None;
+                }
                 // Early data is never accepted, so none can be read; there are no other states.
                 Ok(_) | Err(_) => return None,
             }
@@ -196,9 +210,16 @@ impl Secure {
         // An alert is the only thing that can be queued now, and it comes out before anything is looked at.
         while self.stage != Stage::Failed && self.tls.wants_write() {
             match self.tls.process_tls_records(&mut []).state {
-                Ok(ConnectionState::EncodeTlsData(data)) => encode(data, &mut self.pending),
+                Ok(ConnectionState::EncodeTlsData(data)) => {
+                    self.spoke = true;
+                    encode(data, &mut self.pending);
+                }
                 _ => break,
             }
+        }
+        if self.stage == Stage::Handshake && !self.spoke {
+            // What is no handshake message at all is not worth an alert to rustls; the peer should hear what is wrong all the same.
+            self.pending.extend_from_slice(&DECODE_ERROR);
         }
         self.stage = Stage::Failed;
         self.carried = Vec::new();

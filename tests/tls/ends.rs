@@ -49,7 +49,9 @@ fn n15_tls_on_a_plain_port_gets_a_400() {
 #[test]
 fn n19_garbage_gets_an_alert_and_is_counted() {
     let server = serve(&[]);
-    for (count, garbage) in [&b"\x16\x03\x01\x00\x05hello"[..], b"\x00\x01\x02\x03\x04\x05\x06", b"\x17\x03\x03\x00\x05hello"].iter().enumerate() {
+    for (count, garbage) in
+        [&b"\x16\x03\x01\x00\x05hello"[..], b"\x00\x01\x02\x03\x04\x05\x06", b"\x17\x03\x03\x00\x05hello"].iter().enumerate()
+    {
         let mut stream = raw(&server);
         stream.write_all(garbage).expect("the server reads");
         let alert = read_all(&mut stream);
@@ -110,7 +112,10 @@ fn n04_a_body_that_is_cut_off_without_close_notify_is_never_delivered() {
         host.text(request.0.token, format!("{}", request.body().len()).as_bytes());
     });
     let server = Server::serve(&secured::options(), Delivery::Inline, handler);
-    for part in ["POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nhalf", "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhalf"] {
+    for part in [
+        "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nhalf",
+        "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhalf",
+    ] {
         for polite in [false, true] {
             let mut client = server.connect();
             client.send(part);

@@ -53,7 +53,8 @@ fn a_request_shows_what_was_negotiated_and_tickets_resume() {
 fn the_name_chooses_the_certificate() {
     let pairs = [certify(&["one.test"]), certify(&["*.two.test"]), certify(&["three.test", "*.three.test"])];
     let folder = Folder::new("names");
-    let put = |index: usize| (folder.put(&format!("{index}.pem"), &pairs[index].cert), folder.put(&format!("{index}.key"), &pairs[index].key));
+    let put =
+        |index: usize| (folder.put(&format!("{index}.pem"), &pairs[index].cert), folder.put(&format!("{index}.key"), &pairs[index].key));
     let files = [put(0), put(1)];
     // Files and text side by side.
     let options = Options::new(&[
@@ -119,7 +120,6 @@ fn client_certificates_are_asked_for_verified_and_shown() {
     }
 }
 
-
 #[test]
 fn old_versions_and_other_protocols_are_refused() {
     let of = |versions: &[&'static rustls::SupportedProtocolVersion], alpn: &[&str]| {
@@ -148,7 +148,7 @@ fn what_cannot_be_used_is_refused_when_the_server_listens() {
     let Pair { cert, key, .. } = &good;
     let folder = Folder::new("refused");
     let (missing, empty, large) = (folder.path("none"), folder.put("empty", ""), folder.put("large", vec![b'x'; 2 << 20]));
-    let broken = folder.put("broken.pem", "-----BEGIN CERTIFICATE-----\nnonsense\n-----END CERTIFICATE-----\n");
+    let broken = folder.put("broken.pem", "-----BEGIN CERTIFICATE-----\nno! nonsense\n-----END CERTIFICATE-----\n");
     let wrong = cert.replace("MII", "AII");
     for (options, part) in [
         (vec![], "set tls.cert and tls.key"),
@@ -180,7 +180,10 @@ fn secrets_are_logged_where_that_was_asked_for() {
     assert_eq!(server.connect().get("/").status, 200);
     let text = std::fs::read_to_string(path).expect("it was written");
     for label in ["CLIENT_HANDSHAKE_TRAFFIC_SECRET ", "SERVER_TRAFFIC_SECRET_0 "] {
-        assert!(text.lines().any(|line| line.starts_with(label) && line.split(' ').nth(1).is_some_and(|random| random.len() == 64)), "{text}");
+        assert!(
+            text.lines().any(|line| line.starts_with(label) && line.split(' ').nth(1).is_some_and(|random| random.len() == 64)),
+            "{text}"
+        );
     }
     let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(path).expect("it is there").permissions());
     assert_eq!(mode & 0o777, 0o600);

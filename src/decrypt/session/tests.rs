@@ -228,7 +228,14 @@ fn plain_http_is_told_from_garbage_by_its_first_octet() {
         let mut pair = Pair::new(1);
         assert_eq!(pair.server.open(&mut text.to_vec(), &mut pair.at_server, 2), Opened::PlainHttp);
     }
-    for text in [&b"\x80\x2e\x01\0\x02"[..], b"\0\0\0\0\0\0\0", b"\x16\x03\x01\xff\xff\x01", b"\x17\x03\x03\0\x05hello", b"get / http"] {
+    for text in [
+        &b"\x80\x2e\x01\0\x02"[..],
+        b"\0\0\0\0\0\0\0",
+        b"\x16\x03\x01\xff\xff\x01",
+        b"\x16\x03\x01\0\x05hello",
+        b"\x17\x03\x03\0\x05hello",
+        b"get / http",
+    ] {
         let mut pair = Pair::new(1);
         assert_eq!(pair.server.open(&mut text.to_vec(), &mut pair.at_server, 2), Opened::Failed, "{text:?}");
         let mut out = Vec::new();
