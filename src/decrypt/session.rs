@@ -6,7 +6,7 @@ use crate::limits::TLS_CARRIED_BYTES;
 use crate::memory::letter::TlsView;
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, EncryptError, InsufficientSizeError, UnbufferedStatus};
-use rustls::{Error, HandshakeKind, ServerConfig};
+use rustls::{Error, HandshakeKind, ProtocolVersion, ServerConfig};
 use std::fmt;
 use std::sync::Arc;
 
@@ -56,6 +56,8 @@ pub struct Secure {
     stage: Stage,
     /// What the client asked for (RFC 6066 section 3).
     server_name: Option<Box<str>>,
+    /// What is pending is nothing that the peer waits for.
+    unhurried: bool,
     /// Something was sent, so the peer knows the version and may expect all that follows to be sealed.
     spoke: bool,
     finished: bool,
@@ -84,6 +86,7 @@ impl Secure {
             pending,
             stage,
             server_name: None,
+            unhurried: false,
             spoke: false,
             finished: false,
             notified: false,
@@ -115,6 +118,8 @@ impl Secure {
         }
         if self.stage == Stage::Handshake && !self.tls.is_handshaking() {
             self.stage = Stage::Established;
+            // With TLS 1.3 all that is left to say is a ticket, and that can wait for the first answer: one send less.
+            self.unhurried = self.tls.protocol_version() == Some(ProtocolVersion::TLSv1_3);
             self.handshake_ns = now_ns.saturating_sub(self.began_ns).max(1);
         }
         if self.finished { Opened::Finished } else { Opened::Going }
@@ -183,7 +188,7 @@ impl Secure {
                     }
                 }
                 Ok(ConnectionState::EncodeTlsData(data)) => {
-                    self.spoke = true;
+                    (self.spoke, self.unhurried) = (true, false);
                     encode(data, &mut self.pending);
                 }
                 // Whoever owns this session sends what is pending before anything else.
@@ -199,6 +204,8 @@ impl Secure {
                 Ok(_) | Err(_) => return None,
             }
             used += discard;
+            // Asking again would say what is known: all is opened, and there is nothing to say.
+            waits |= used == buffer.len() && self.stage == Stage::Established && !self.finished && !self.tls.wants_write();
             if waits {
                 // Behind close_notify nothing counts (RFC 8446 section 6.1).
                 return Some(if self.finished { buffer.len() } else { used });
@@ -222,11 +229,13 @@ impl Secure {
             self.pending.extend_from_slice(&DECODE_ERROR);
         }
         self.stage = Stage::Failed;
+        self.unhurried = false;
         self.carried = Vec::new();
     }
 
     /// Adds the octets that the session itself wants sent.
     pub fn take_pending(&mut self, out: &mut Vec<u8>) {
+        self.unhurried = false;
         if out.is_empty() && !self.pending.is_empty() {
             *out = std::mem::take(&mut self.pending);
         } else {
@@ -298,7 +307,12 @@ impl Secure {
     }
 
     pub fn has_pending(&self) -> bool {
-        !self.pending.is_empty()
+        !self.pending.is_empty() && !self.unhurried
+    }
+
+    /// The peer has gone without a word, and nothing is owed to it: nobody would hear ours.
+    pub fn peer_left(&mut self) {
+        self.notified |= !self.finished;
     }
 
     pub fn carried(&self) -> usize {
