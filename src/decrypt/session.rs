@@ -310,11 +310,6 @@ impl Secure {
         !self.pending.is_empty() && !self.unhurried
     }
 
-    /// The peer has gone without a word, and nothing is owed to it: nobody would hear ours.
-    pub fn peer_left(&mut self) {
-        self.notified |= !self.finished;
-    }
-
     pub fn carried(&self) -> usize {
         self.carried.len()
     }

@@ -193,9 +193,7 @@ impl<E: Engine<Connection>> Segment<E> {
             self.let_newcomers_in();
         }
         self.resume_waiting();
-        if !self.tired.is_empty() {
-            self.go_on_tired();
-        }
+        self.go_on_tired();
         self.engine.time_next_receive(self.serving.wants_timed());
         while let Some(event) = self.next_event() {
             self.handle(event);

@@ -379,9 +379,6 @@ impl Serving {
 
     /// The peer sends nothing more. What is incomplete never becomes a request; what is complete is still answered.
     pub fn peer_finished(&mut self, connection: &mut Connection) {
-        if let Some(secure) = connection.session.secure().filter(|_| connection.protocol.is_idle()) {
-            secure.peer_left();
-        }
         if let Some(letter) = connection.protocol.drop_body(&mut self.memory) {
             letter.dissolve(&mut self.pool);
             connection.protocol.no_more();

@@ -197,8 +197,11 @@ impl<E: Engine<Connection>> Segment<E> {
     }
 
     /// Goes on with those that had sent their share of the tick before.
-    #[cold]
+    #[inline]
     pub(super) fn go_on_tired(&mut self) {
+        if self.tired.is_empty() {
+            return;
+        }
         for id in std::mem::take(&mut self.tired) {
             self.with(id, |_, _| {});
         }
@@ -217,7 +220,7 @@ impl<E: Engine<Connection>> Segment<E> {
         }
         let carried = connection.inbox.len() + connection.session.carried();
         self.serving.memory.recount_read_ahead(&mut connection.read_ahead, carried);
-        if connection.sealing.is_some() && !connection.sending {
+        if connection.sealing.is_some() && !connection.sending && !self.tired.contains(&id) {
             self.tired.push(id);
         }
         if !connection.inbox.is_empty() && self.serving.can_resume(&connection) {
