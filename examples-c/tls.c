@@ -87,7 +87,7 @@ int main(int argc, char **argv)
     ingest_server *server = program_new(&self, argc, arguments);
     ingest_server_on_events(server, on_events, NULL);
     program_start(&self, server);
-    if (made) {
+    if (made && strncmp(program_listener_url(0), "https://", 8) == 0) {
         printf("try: curl --cacert %s https://localhost:%d/plaintext\n", cert, ingest_server_port(server, 0));
         fflush(stdout);
     }

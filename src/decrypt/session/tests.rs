@@ -72,7 +72,7 @@ impl Pair {
         sealed
     }
 
-    fn to_client(&mut self, sealed: &[u8]) {
+    fn tell_client(&mut self, sealed: &[u8]) {
         let mut rest = sealed;
         while !rest.is_empty() {
             self.client.read_tls(&mut rest).unwrap();
@@ -102,7 +102,7 @@ impl Pair {
             if quiet && out.is_empty() {
                 return opened;
             }
-            self.to_client(&out);
+            self.tell_client(&out);
         }
     }
 
@@ -116,7 +116,7 @@ impl Pair {
     fn answer(&mut self, octets: &[u8]) {
         let mut out = Vec::new();
         assert!(self.server.seal(octets, &mut out));
-        self.to_client(&out);
+        self.tell_client(&out);
     }
 }
 
@@ -203,7 +203,7 @@ fn close_notify_is_heard_and_said_once() {
         let mut out = Vec::new();
         pair.server.close_notify(&mut out);
         assert!(!out.is_empty());
-        pair.to_client(&out);
+        pair.tell_client(&out);
         assert!(pair.client.process_new_packets().unwrap().peer_has_closed());
         assert_eq!(pair.at_client, b"answer");
         out.clear();
