@@ -146,7 +146,7 @@
 // A message of a message-based protocol.
 #define INGEST_EVENT_MESSAGE 10
 
-// The library caught a fault of its own.
+// The library caught a fault of its own, or a thread of it cannot go on; the log says which.
 #define INGEST_EVENT_FAULT 11
 
 // `GONE`: the peer sends nothing more (FIN or close_notify); the answer can still be sent.
@@ -861,13 +861,15 @@ int32_t ingest_server_listen(struct ingest_server *server,
 // close-on-exec, and the given number is closed, so take it out of poll and epoll sets before; after
 // a failure it is the caller's, as it was. The socket becomes non-blocking, and TCP_NODELAY on IPv4 and
 // IPv6; since that belongs to the open socket and not to a descriptor, it does so for everybody who
-// shares it (by dup, by fork, or by having passed it on), and stays so. The scheme is "http" or "https" and is not kept; overrides as in
+// shares it (by dup, by fork, or by having passed it on), and stays so. In the place of a standard
+// stream (0, 1 or 2) comes /dev/null. At the end the socket is closed, not shut. The scheme is "http" or
+// "https" and is not kept; overrides as in
 // ingest_server_listen, of which listen_backlog has no effect here.
 // Thread: any, one at a time per server.
 // Blocks: never.
 // Returns: the listener's index, 0 for the first; INGEST_E_ARGUMENT for NULL, for an unknown scheme,
-// and for a descriptor that is not open, no stream socket, does not listen, or is the server's
-// already; INGEST_E_SYSTEM if a descriptor cannot be had; INGEST_E_OPTION for an override that is no
+// and for a descriptor that is not open, no stream socket, does not listen, or is one of
+// a server of this process; INGEST_E_SYSTEM if a descriptor cannot be had; INGEST_E_OPTION for an override that is no
 // listener's; INGEST_E_TLS as in ingest_server_listen; INGEST_E_STATE after the start; INGEST_E_FORKED.
 // Since: 0.1
 int32_t ingest_server_listen_fd(struct ingest_server *server,
@@ -1082,8 +1084,9 @@ int32_t ingest_queue_poll(struct ingest_queue *queue, struct ingest_event *event
 // end of the server end it early.
 // Returns: how many events were written; 0 when the time is over or after ingest_queue_wake;
 // INGEST_E_INTERRUPTED when a signal arrived (handle it, call again); INGEST_E_STOPPED when the server
-// has stopped and nothing is left; INGEST_E_ARGUMENT for NULL, a capacity of 0 or a timeout below -1;
-// INGEST_E_FORKED.
+// has stopped and nothing is left; INGEST_E_SYSTEM when there is no descriptor to sleep on (nothing was
+// taken, call again); INGEST_E_ARGUMENT for NULL, a capacity of 0 or a timeout below -1;
+// INGEST_E_STATE if the host drives the server by turns; INGEST_E_FORKED.
 // Since: 0.1
 int32_t ingest_queue_wait(struct ingest_queue *queue,
                           struct ingest_event *events,
@@ -1299,9 +1302,9 @@ int32_t ingest_token_alive(const struct ingest_server *server, ingest_token toke
 // Thread: any, also from a callback.
 // Blocks: never.
 // Returns: INGEST_OK; INGEST_E_GONE if the token is stale, foreign or was answered before;
-// INGEST_E_ARGUMENT for NULL, a status outside 200 to 599, or a field that cannot be sent (nothing
-// happened, try again); INGEST_E_STATE if an answer was begun with ingest_respond_begin, which has to
-// be ended or abandoned (nothing happened); INGEST_E_MEMORY;
+// INGEST_E_ARGUMENT for NULL, a status outside 200 to 599, a field that cannot be sent, or more than
+// a mebibyte of field lines (nothing happened, try again); INGEST_E_STATE if an answer was begun with
+// ingest_respond_begin, which has to be ended or abandoned (nothing happened); INGEST_E_MEMORY;
 // INGEST_E_STOPPED; INGEST_E_FORKED.
 // Since: 0.1
 ingest_status ingest_respond(struct ingest_server *server,

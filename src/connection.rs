@@ -71,6 +71,9 @@ pub struct Connection {
     /// When the engine began to send what it is sending now, and how much of that the kernel has taken.
     pub sending_since_ms: u64,
     pub sent: u64,
+    /// When the kernel was last asked how much of it the peer has not acknowledged, and what it said.
+    pub looked_ms: u64,
+    pub unacknowledged: u64,
     /// Octets thrown away while lingering.
     pub lingered: u64,
     /// What accepting it cost, for the journey of its first request.
@@ -90,6 +93,8 @@ pub struct Tools<'a> {
     pub memory: &'a mut Memory,
     pub timing: Timing,
     pub now_ns: u64,
+    /// Octets of what is worked on that are charged as read ahead.
+    pub ahead: usize,
     /// Requests with unsafe methods wait for earlier answers (`pipeline_unsafe=serial`).
     pub serial: bool,
 }
@@ -118,6 +123,8 @@ impl Connection {
             since_ms: now_ms,
             sending_since_ms: now_ms,
             sent: 0,
+            looked_ms: 0,
+            unacknowledged: 0,
             lingered: 0,
             accept_ns: 0,
             read_ahead: 0,
@@ -151,7 +158,9 @@ impl Connection {
 
     /// Whether more may be read although nothing waits for it.
     fn has_room(&self, limits: &Limits) -> bool {
-        self.protocol.may_begin(limits) && self.inbox.len() < READ_AHEAD_BYTES
+        // A head may be larger than what is read ahead of an answer.
+        let most = READ_AHEAD_BYTES.max(usize::try_from(limits.headers_max).unwrap_or(usize::MAX).saturating_add(1));
+        self.protocol.may_begin(limits) && self.inbox.len() < most
     }
 
     /// Nothing is under way: no octet of a request, no answer owed.

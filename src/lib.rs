@@ -13,6 +13,14 @@
 #[cfg(not(all(target_os = "linux", target_pointer_width = "64", target_endian = "little")))]
 compile_error!("libingest is built and tested for 64-bit little-endian Linux (x86-64, aarch64) only");
 
+/// A step at which tests/faults_panics.rs can have the library panic; nothing at all without the feature `fail-points`.
+macro_rules! fail_point {
+    ($step:literal) => {
+        #[cfg(feature = "fail-points")]
+        fail::fail_point!($step);
+    };
+}
+
 pub mod accept;
 pub mod read;
 

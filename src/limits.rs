@@ -116,6 +116,14 @@ pub const INTERIM_BYTES: usize = 16 * 1024;
 pub const SEND_PER_TICK_BYTES: u64 = MIB;
 /// Octets of a file that one system call sends.
 pub const FILE_STEP_BYTES: usize = 256 * 1024;
+/// So many faults of the library's own within so long, and the server says that it is unhealthy (docs/faults/hosts.md, H22).
+pub const UNHEALTHY_FAULTS: usize = 100;
+pub const UNHEALTHY_MS: u64 = 60_000;
+/// How long a thread of ours sleeps at most: a host that closes our descriptors takes the wake-up away with them (H16).
+/// Not in unit tests, where a wake-up that is lost has to show.
+pub const LOOK_UP_MS: i32 = if cfg!(test) { 60_000 } else { 1000 };
+/// And a consumer in a queue, of which there are more.
+pub const CONSUMER_LOOK_UP_MS: i64 = 5000;
 /// Most octets that the field lines of one answer hold together; no client takes as much, and what is copied has to be bounded.
 pub const RESPONSE_FIELDS_BYTES: usize = 1 << 20;
 /// A slot keeps a reply buffer up to this size for its next answer.
@@ -124,6 +132,8 @@ pub const REPLY_KEPT_BYTES: usize = 4 * 1024;
 pub const PIPELINE_CEILING: u64 = 64;
 /// Exchanges one server can have open: twenty bits of the token.
 pub const SLOTS_MAX: usize = 1 << 20;
+/// The most that `fd_floor` may be: the kernel's own ceiling on descriptors (fs.nr_open) is 2^20 unless it was raised.
+pub const FD_FLOOR_CEILING: u64 = 1 << 20;
 /// I/O threads of one server.
 pub const IO_THREADS_MAX: u64 = 256;
 /// Queues of one server.

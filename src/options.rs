@@ -93,6 +93,8 @@ pub struct Options {
     pub packed_inline_max: u64,
     /// What listeners for TLS have unless their overrides say otherwise.
     pub tls: tls::Tls,
+    /// Descriptors lie at or above this number.
+    pub fd_floor: u32,
     pub limits: Limits,
     /// Bit `1 << row` for each row of the table that `set` has named.
     named: u128,
@@ -117,6 +119,7 @@ impl Default for Options {
             pipeline_unsafe: PipelineUnsafe::Serial,
             packed_inline_max: 16 * 1024,
             tls: tls::Tls::default(),
+            fd_floor: 0,
             limits: Limits::default(),
             named: 0,
         }
@@ -202,6 +205,11 @@ impl Options {
             return unsupported("engine uring is not built yet (set engine to auto or epoll)".to_owned());
         }
         Ok(())
+    }
+
+    /// `fd_floor` as the engine takes it.
+    pub fn descriptor_floor(&self) -> i32 {
+        i32::try_from(self.fd_floor).unwrap_or(i32::MAX)
     }
 
     /// Refuses overrides that name an option which belongs to the whole server; called when a server listens.
@@ -305,7 +313,7 @@ mod tests {
             ("pipeline_max", "65", "at most 64"),
             ("topology", "ring", "inline"),
             ("events", "gone,left", "left is no kind of event"),
-            ("fd_floor", "3", "not built yet"),
+            ("fd_floor", "2000000", "at most 1048576"),
             ("spin", "30", "us"),
             ("tls.ocsp", "answer.der", "not built yet"),
             ("tls.alpn", "h2", "http/1.1"),

@@ -227,7 +227,7 @@ pub const INGEST_EVENT_DRAINING: u16 = 8;
 pub const INGEST_EVENT_STOPPED: u16 = 9;
 /// A message of a message-based protocol.
 pub const INGEST_EVENT_MESSAGE: u16 = 10;
-/// The library caught a fault of its own.
+/// The library caught a fault of its own, or a thread of it cannot go on; the log says which.
 pub const INGEST_EVENT_FAULT: u16 = 11;
 
 /// `GONE`: the peer sends nothing more (FIN or close_notify); the answer can still be sent.

@@ -112,11 +112,19 @@ impl Server {
     /// As `new`; the time of its deadlines is what this clock says.
     pub fn with_clock(options: Options, clock: Source) -> Result<Server, Failure> {
         fork_mark::set();
-        let event = || EventFd::new().map_err(|error| Failure::system(&error, "cannot make an eventfd (raise the descriptor limit)"));
+        let no_event = |error: std::io::Error| {
+            Failure::system(&error, "cannot make an eventfd (raise the descriptor limit above fd_floor and what is open)")
+        };
+        let floor = options.descriptor_floor();
         let limits = &options.limits;
         let count = options.queues as usize;
-        let queues = (0..count).map(|_| Ok(Queue::new(Bounds::of(limits), event()?))).collect::<Result<Vec<_>, Failure>>()?;
-        let home = || Ok(Home { mailbox: Mailbox::new(), waker: Arc::new(Waker::new(event()?)), counters: Counters::default() });
+        let queues = (0..count)
+            .map(|_| Ok(Queue::new(Bounds::of(limits), EventFd::new().map_err(no_event)?)))
+            .collect::<Result<Vec<_>, Failure>>()?;
+        let home = || {
+            let waker = Waker::new(EventFd::above(floor).map_err(no_event)?);
+            Ok(Home { mailbox: Mailbox::new(), waker: Arc::new(waker), counters: Counters::default() })
+        };
         let homes = (0..plans::reachable(&options)).map(|_| home()).collect::<Result<Vec<_>, Failure>>()?;
         let number = NUMBERS.fetch_add(1, Ordering::Relaxed) % NUMBER_MAX + 1;
         let seed = RandomState::new().hash_one(number) as u32;
@@ -125,10 +133,10 @@ impl Server {
         let per_address = (limits.max_connections_per_ip != UNLIMITED).then(|| PerAddress::new(limits.max_connections_per_ip));
         let orders = Arc::new(Orders { per_address, ..Orders::default() });
         orders.change_limits(limits.clone());
-        orders.max_connections.store(connections_max(limits), Ordering::Relaxed);
+        orders.max_connections.store(connections_max(limits, floor), Ordering::Relaxed);
         let threads = Threads::new(Arc::clone(&orders));
         Ok(Server {
-            queues: Arc::new((0..count).map(|index| HostQueue::new(Arc::clone(&door), index, options.packed_inline_max)).collect()),
+            queues: Arc::new((0..count).map(|index| HostQueue::new(Arc::clone(&door), index, options.packed_inline_max, floor)).collect()),
             live: Mutex::new(options.clone()),
             carried: AtomicU64::new(0),
             options,
@@ -186,7 +194,8 @@ impl Server {
             _ => None,
         };
         let secured = self.secured(address.scheme, overrides)?;
-        self.add_listener(number, secured, || Listener::bind(address, backlog, plans::sockets(&self.options)))
+        let floor = self.options.descriptor_floor();
+        self.add_listener(number, secured, || Listener::bind(address, backlog, plans::sockets(&self.options), floor))
     }
 
     /// As `listen`, on a socket of the host's that listens already; it is ours if this succeeds.
@@ -197,7 +206,8 @@ impl Server {
             _ => return Err(Failure::new(INGEST_E_ARGUMENT, "unknown scheme (pass http or https)")),
         };
         let secured = self.secured(scheme, overrides)?;
-        self.add_listener(Some((number, INGEST_E_ARGUMENT)), secured, || Listener::adopt(scheme, number, INGEST_E_ARGUMENT))
+        let floor = self.options.descriptor_floor();
+        self.add_listener(Some((number, INGEST_E_ARGUMENT)), secured, || Listener::adopt(scheme, number, INGEST_E_ARGUMENT, floor))
     }
 
     /// The certificates of a listener; they are read before anything is bound.
@@ -380,7 +390,9 @@ impl Server {
     fn start_handler(&self, life: &mut Life, number: usize, sink: Arc<dyn EventSink>) -> std::io::Result<()> {
         let queues = Arc::clone(&self.queues);
         let batch_max = self.options.batch_max as usize;
-        let work = move || threads::handle(&queues[number % queues.len()], &*sink, batch_max);
+        let orders = Arc::clone(&self.orders);
+        let sleeper = queues[number % queues.len()].sleeper()?;
+        let work = move || threads::handle(&queues[number % queues.len()], &*sink, batch_max, sleeper, &orders);
         life.threads.start(&self.roll, format!("ingest-run-{number}"), false, work, |_| {})
     }
 
@@ -450,6 +462,8 @@ impl Server {
         if started {
             self.roll.wait_for_none(None);
             self.life.lock().threads.join();
+        } else {
+            self.life.lock().listeners.iter().for_each(Listener::shut);
         }
         for queue in self.queues.iter() {
             queue.close();
@@ -490,11 +504,11 @@ fn hand_out(listeners: &[Listener], threads: usize) -> Result<Vec<Vec<(u16, List
 }
 
 /// The option, or what the descriptor limit leaves for us (limits, section 2); the library never raises it.
-fn connections_max(limits: &Limits) -> u64 {
+fn connections_max(limits: &Limits, floor: RawFd) -> u64 {
     if limits.max_connections > 0 {
         return limits.max_connections;
     }
-    let soft = sys::descriptor_limit();
+    let soft = sys::descriptor_limit().saturating_sub(u64::try_from(floor).unwrap_or(0));
     let ours = (soft / 2).max(soft.saturating_sub((soft / 5).max(256)));
     ours.clamp(1, 16_384)
 }

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 /// The files, the letter of their rows, and how many rows there are.
 const FILES: [(&str, char, usize); 3] = [("system.md", 'S', 24), ("peers.md", 'N', 22), ("hosts.md", 'H', 26)];
+/// Entries that are no rows of the matrix: what the simulator has to find, and the limits that a peer can cross.
 const SIMULATOR: &str = "simulate.md";
+const LIMITS: &str = "limits.md";
 
 struct Entry {
     row: String,
@@ -122,6 +124,21 @@ fn every_row_about_hosts_has_an_entry() {
 }
 
 #[test]
+fn every_limit_that_is_listed_has_its_test_and_its_change() {
+    let entries = entries_of(LIMITS);
+    let complete = |entry: &Entry| {
+        // Those of the whole server stand with the journey, where every topology runs them.
+        let named = entry.tests.iter().all(|(target, test)| test.starts_with("limits_") || target == "journey");
+        entry.row == "LIMIT" && named && !entry.tests.is_empty() && !entry.changes.is_empty()
+    };
+    let wrong = entries.iter().filter(|entry| !complete(entry));
+    expect_none(
+        wrong.map(|entry| format!("docs/faults/{LIMITS}: {} {} has no test limits_*, or no change", entry.row, entry.title)).collect(),
+    );
+    assert!(entries.len() > 20, "the limits of HTTP/1 and of connections are more than {}", entries.len());
+}
+
+#[test]
 fn the_simulator_is_to_find_answers_that_are_swapped() {
     let swap = entries_of(SIMULATOR).into_iter().find(|entry| entry.row == "SWAP").expect("docs/faults/simulate.md has an entry SWAP");
     assert!(!swap.tests.is_empty() && !swap.changes.is_empty(), "the entry SWAP names a test and a change");
@@ -132,7 +149,7 @@ fn all() -> Vec<(String, Entry)> {
     let folder = std::fs::read_dir(root().join("docs/faults")).expect("docs/faults can be read");
     let mut files: Vec<String> = folder.map(|file| file.expect("it can be read").file_name().to_string_lossy().into_owned()).collect();
     files.sort();
-    let known = |file: &String| file == SIMULATOR || FILES.iter().any(|(name, _, _)| name == file);
+    let known = |file: &String| [SIMULATOR, LIMITS].contains(&file.as_str()) || FILES.iter().any(|(name, _, _)| name == file);
     assert!(files.iter().all(known), "docs/faults holds a file that docs/faults.md does not list: {files:?}");
     files.iter().flat_map(|file| entries_of(file).into_iter().map(|entry| (file.clone(), entry))).collect()
 }
@@ -201,7 +218,8 @@ fn every_change_can_be_applied() {
             if times != 1 {
                 wrong.push(format!("docs/faults/{file}: {}: `{}` stands {times} times in {}", entry.row, change.old, change.file));
             }
-            if change.old == change.new || !change.file.starts_with("src/") {
+            let in_library = change.file.starts_with("src/") || change.file == "build.rs";
+            if change.old == change.new || !in_library {
                 wrong.push(format!("docs/faults/{file}: {}: a change has to change the library: {}", entry.row, change.file));
             }
         }

@@ -18,6 +18,10 @@ mod addresses;
 mod burdens;
 #[path = "faults_peers/endings.rs"]
 mod endings;
+#[path = "faults_peers/limits.rs"]
+mod limits;
+#[path = "faults_peers/limits_time.rs"]
+mod limits_time;
 #[path = "faults_peers/network.rs"]
 mod network;
 #[path = "faults_peers/slow.rs"]
@@ -43,6 +47,7 @@ fn a_far_server_serves_reports_and_ends() {
     assert_eq!(client.get("/late/1").text(), "/late/1");
     assert_eq!(client.get("/big/3").text(), "xxx");
     assert_eq!(client.get("/stream/100000").body.len(), 100_000);
+    assert!(support::eventually(|| server.report().streamed == 100_000), "counted once the write has returned: {:?}", server.report());
     let report = server.report();
     assert_eq!((report.open, report.accepted, report.strangers, report.streamed), (1, 1, 4, 100_000));
     assert!(report.heap > 0 && report.resident > 0 && report.descriptors > 3, "{report:?}");

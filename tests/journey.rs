@@ -28,6 +28,8 @@ mod lookups;
 mod order;
 #[path = "journey/sharing.rs"]
 mod sharing;
+#[path = "journey/shortage.rs"]
+mod shortage;
 #[path = "journey/socket_files.rs"]
 mod socket_files;
 #[path = "journey/spread.rs"]

@@ -4,6 +4,7 @@
 use super::address::Place;
 use super::{Address, local};
 use crate::engine::Listening;
+use crate::engine::sys::listening::{self, ListenSocket};
 use crate::engine::sys::local::{self as calls, Bound, SocketFile};
 use crate::engine::sys::{self, Switch};
 use crate::status::{Failure, INGEST_E_ADDRESS, ingest_status};
@@ -20,43 +21,48 @@ pub struct Listener {
     /// With the port that the kernel chose.
     bound: Bound,
     /// The sockets of the I/O threads: one of each thread's own, or one that all accept from.
-    sockets: Vec<OwnedFd>,
+    sockets: Vec<ListenSocket>,
+    /// All descriptors lie at or above this number.
+    floor: RawFd,
     file: Option<Arc<SocketFile>>,
 }
 
 impl Listener {
-    /// Listens on an address, with `count` sockets where each thread can have one of its own.
-    pub fn bind(address: Address, backlog: u64, count: usize) -> Result<Listener, Failure> {
+    /// Listens on an address, with `count` sockets where each thread can have one of its own, all at or above `floor`.
+    pub fn bind(address: Address, backlog: u64, count: usize, floor: RawFd) -> Result<Listener, Failure> {
         let backlog = i32::try_from(backlog).unwrap_or(i32::MAX);
         match &address.place {
             Place::Internet { socket, v6_only } => {
-                let (sockets, bound) = bind_internet(*socket, *v6_only, backlog, count)?;
-                Ok(Listener { address, bound: Bound::Internet(bound), sockets, file: None })
+                let (sockets, bound) = bind_internet((*socket, *v6_only), backlog, count, floor)?;
+                Ok(Listener { address, bound: Bound::Internet(bound), sockets, floor, file: None })
             }
             Place::File { path, mode } => {
-                let (socket, file) = local::listen_file(&address.to_string(), path, *mode, backlog)?;
+                let (socket, file) = local::listen_file(&address.to_string(), path, *mode, backlog, floor)?;
                 let bound = Bound::Path(path.clone());
-                Ok(Listener { address, bound, sockets: vec![socket], file: Some(Arc::new(file)) })
+                Ok(Listener { address, bound, sockets: vec![socket.into()], floor, file: Some(Arc::new(file)) })
             }
             Place::Abstract { name } => {
-                let socket = local::listen_abstract(&address.to_string(), name, backlog)?;
+                let socket = local::listen_abstract(&address.to_string(), name, backlog, floor)?;
                 let bound = Bound::Abstract(name.clone());
-                Ok(Listener { address, bound, sockets: vec![socket], file: None })
+                Ok(Listener { address, bound, sockets: vec![socket.into()], floor, file: None })
             }
-            Place::Descriptor(number) => Listener::adopt(address.scheme, *number, INGEST_E_ADDRESS),
+            Place::Descriptor(number) => Listener::adopt(address.scheme, *number, INGEST_E_ADDRESS, floor),
         }
     }
 
     /// Takes a socket of the host's that listens already; `status` is for a number that is none. It moves to a number of our own,
     /// close-on-exec, so that a number that is given twice is noticed; until that has worked the host's is as it was.
-    pub fn adopt(scheme: &'static str, number: RawFd, status: ingest_status) -> Result<Listener, Failure> {
+    pub fn adopt(scheme: &'static str, number: RawFd, status: ingest_status, floor: RawFd) -> Result<Listener, Failure> {
         let address = Address { scheme, place: Place::Descriptor(number) };
         let wrong = |what: &str, advice: &str| Failure::new(status, format!("cannot listen on {address}: {what} ({advice})"));
         let failed = |error: io::Error| match calls::wrong_descriptor(&error) {
             Some(what) => Failure { os_errno: error.raw_os_error().unwrap_or(0), ..wrong(what, "pass a stream socket that listens") },
             None => Failure::system(&error, format!("cannot listen on {address}: {error} (raise the descriptor limit)")),
         };
-        let (socket, traits) = calls::examine(number).map_err(failed)?;
+        if listening::is_ours(number) {
+            return Err(wrong("a server of this process listens on it already", "pass one of the host's own"));
+        }
+        let (socket, traits) = calls::examine(number, floor).map_err(failed)?;
         if !traits.is_stream {
             return Err(wrong("it is no stream socket", "pass a stream socket that listens"));
         }
@@ -69,8 +75,8 @@ impl Listener {
             // As for our own; a socket that is no TCP after all does without.
             let _ = sys::set_switch(socket.as_raw_fd(), Switch::NoDelay, true);
         }
-        calls::close_given(number);
-        Ok(Listener { address, bound, sockets: vec![socket], file: None })
+        calls::close_given(number).map_err(failed)?;
+        Ok(Listener { address, bound, sockets: vec![ListenSocket::new(socket, false)], floor, file: None })
     }
 
     /// What the kernel has taken and nobody acknowledges ends the connection after so long: behind a black hole an answer may look sent,
@@ -79,7 +85,7 @@ impl Listener {
         if let Bound::Internet(_) = self.bound {
             for socket in &self.sockets {
                 // A socket that was given and is no TCP after all does without.
-                let _ = sys::set_user_timeout(socket.as_raw_fd(), timeout_ms);
+                let _ = sys::tcp::set_user_timeout(socket.as_raw_fd(), timeout_ms);
             }
         }
     }
@@ -101,7 +107,12 @@ impl Listener {
     pub fn lend_sockets(&self, threads: usize) -> io::Result<Vec<Listening>> {
         let shared = threads > self.sockets.len();
         let sockets = self.sockets.iter().cycle().take(threads);
-        sockets.map(|socket| Ok(Listening { file: self.file.clone(), socket: socket.try_clone()?, shared })).collect()
+        sockets.map(|socket| Ok(Listening { file: self.file.clone(), socket: socket.duplicate(self.floor)?, shared })).collect()
+    }
+
+    /// The server ends without having been started: nobody else listens on these sockets.
+    pub fn shut(&self) {
+        self.sockets.iter().for_each(ListenSocket::shut);
     }
 
     /// The threads have theirs: the address is free again when the last of them closes.
@@ -130,16 +141,22 @@ impl fmt::Display for Listener {
 }
 
 /// One socket for each thread, all bound to the same address.
-fn bind_internet(wanted: SocketAddr, v6_only: bool, backlog: i32, count: usize) -> Result<(Vec<OwnedFd>, SocketAddr), Failure> {
+fn bind_internet(
+    (wanted, v6_only): (SocketAddr, bool),
+    backlog: i32,
+    count: usize,
+    floor: RawFd,
+) -> Result<(Vec<ListenSocket>, SocketAddr), Failure> {
+    let high = |socket: OwnedFd| sys::raise(socket, floor).map_err(|error| explain(wanted, &error));
     if count > 1 && wanted.port() != 0 {
         // With SO_REUSEPORT a second server would silently share the port: a socket without it finds out.
         open(wanted, v6_only, backlog, false).map_err(|error| explain(wanted, &error))?;
     }
-    let first = open(wanted, v6_only, backlog, count > 1).map_err(|error| explain(wanted, &error))?;
+    let first = high(open(wanted, v6_only, backlog, count > 1).map_err(|error| explain(wanted, &error))?)?;
     let bound = sys::local_address(first.as_raw_fd()).map_err(|error| explain(wanted, &error))?;
-    let mut sockets = vec![first];
+    let mut sockets = vec![first.into()];
     while sockets.len() < count {
-        sockets.push(open(bound, v6_only, backlog, true).map_err(|error| explain(bound, &error))?);
+        sockets.push(high(open(bound, v6_only, backlog, true).map_err(|error| explain(bound, &error))?)?.into());
     }
     Ok((sockets, bound))
 }

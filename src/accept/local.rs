@@ -6,15 +6,15 @@ use crate::engine::sys::local::{self, Name, SocketFile};
 use crate::status::{Failure, INGEST_E_ADDRESS};
 use std::ffi::{CStr, CString};
 use std::io::{self, ErrorKind};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 /// A stale file is removed and the name tried again, as often as this: somebody else may be as busy with it as we are.
 const TRIES: u32 = 3;
 
 /// A listening socket with a name and no file; `shown` is how errors name it.
-pub fn listen_abstract(shown: &str, name: &str, backlog: i32) -> Result<OwnedFd, Failure> {
+pub fn listen_abstract(shown: &str, name: &str, backlog: i32, floor: RawFd) -> Result<OwnedFd, Failure> {
     let failed = |error: io::Error| explain(shown, &error);
-    let socket = local::socket().map_err(failed)?;
+    let socket = local::socket().and_then(|socket| sys::raise(socket, floor)).map_err(failed)?;
     local::bind(socket.as_raw_fd(), Name::Abstract(name)).map_err(failed)?;
     sys::listen(socket.as_raw_fd(), backlog).map_err(failed)?;
     Ok(socket)
@@ -22,13 +22,13 @@ pub fn listen_abstract(shown: &str, name: &str, backlog: i32) -> Result<OwnedFd,
 
 /// A listening socket with a file. Until it listens every client is refused, whatever the mode of the file is by then; so nobody
 /// ever gets in by another mode than the one that was asked for, and the umask, which the whole process shares, stays as it is.
-pub fn listen_file(shown: &str, path: &str, mode: Option<u32>, backlog: i32) -> Result<(OwnedFd, SocketFile), Failure> {
+pub fn listen_file(shown: &str, path: &str, mode: Option<u32>, backlog: i32, floor: RawFd) -> Result<(OwnedFd, SocketFile), Failure> {
     let failed = |error: io::Error| explain(shown, &error);
     let (folder, name) = split(path);
     let c_string = |text: &str| CString::new(text).map_err(|_| failed(ErrorKind::InvalidInput.into()));
     let (folder, name) = (c_string(folder)?, c_string(name)?);
-    let folder = local::open_folder(&folder).map_err(failed)?;
-    let socket = local::socket().map_err(failed)?;
+    let folder = local::open_folder(&folder).and_then(|folder| sys::raise(folder, floor)).map_err(failed)?;
+    let socket = local::socket().and_then(|socket| sys::raise(socket, floor)).map_err(failed)?;
     let fd = socket.as_raw_fd();
     if let Some(mode) = mode {
         local::preset_mode(fd, mode);
@@ -43,7 +43,7 @@ pub fn listen_file(shown: &str, path: &str, mode: Option<u32>, backlog: i32) -> 
         }
         clear_stale(shown, &folder, &name, path)?;
     }
-    let file = SocketFile::of(folder, name).map_err(failed)?;
+    let file = SocketFile::of(folder, name, floor).map_err(failed)?;
     let finished = match mode {
         Some(mode) => file.set_mode(mode).map_err(|error| {
             Failure::system(&error, format!("cannot give {shown} the mode {mode:04o}: {error} (mount /proc, or set the umask instead)"))

@@ -42,7 +42,7 @@ pub fn admit(
         (Some(per_address), Some(address)) => match per_address.enter(address) {
             Some(place) => Some(Box::new(place)),
             None => {
-                sys::set_abortive(stream.as_raw_fd());
+                sys::abort(stream.as_raw_fd());
                 return Err(Unadmitted::Crowded(address));
             }
         },

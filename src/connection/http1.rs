@@ -9,6 +9,7 @@ use crate::decrypt::Session;
 use crate::engine::Landing;
 use crate::journey::Steps;
 use crate::limits::{Limits, READ_PER_TICK_BYTES};
+use crate::memory::budget::body_share;
 use crate::memory::letter::{Letter, Parts};
 use crate::memory::pool::Pool;
 use crate::parse::chunked::Chunked;
@@ -88,8 +89,11 @@ impl Http1 {
         }
         let mut steps = Steps::begin(&mut tools.timing);
         let window = &bytes[*at..];
+        fail_point!("parse");
         let Some(range) = parse::advance(&mut self.scan, window, tools.limits, origin.session.is_secure(), tools.sketch)? else {
-            return Ok(Step::Wait);
+            // A head that is not whole asks nobody for room, and while memory is short there may be many of them.
+            let is_shed = tools.memory.shedding && !tools.memory.has_room(window.len().saturating_sub(tools.ahead));
+            return if is_shed { Err(NO_MEMORY) } else { Ok(Step::Wait) };
         };
         steps.parsed();
         let safe = known::is_safe(tools.sketch.method_id);
@@ -102,6 +106,7 @@ impl Http1 {
         }
         self.serial = tools.serial;
         let range = *at + range.start..*at + range.end;
+        fail_point!("decode");
         decode::finish(tools.sketch, &bytes[range.clone()])?;
         steps.decoded();
         self.begin(bytes, at, range, safe, steps, origin, tools)
@@ -163,6 +168,10 @@ impl Http1 {
         self.head_began_ns = 0;
         *at = range.end + used;
         let Some(rest) = rest else { return Ok(self.complete(letter, terms, tools.memory)) };
+        if tools.memory.refuses_more_bodies() {
+            letter.dissolve(tools.pool);
+            return Err(NO_MEMORY);
+        }
         let body = opening(body, &rest, tools.pool)?;
         let nothing_yet = used == 0;
         let charged = body.len();
@@ -178,11 +187,12 @@ impl Http1 {
     fn finds_room(&mut self, head: usize, behind: usize, tools: &mut Tools<'_>) -> Result<bool, Refusal> {
         let body = match tools.sketch.framing {
             Framing::None => 0,
-            Framing::Length(length) if length > tools.limits.memory_max => return Err(NEVER_ROOM),
+            Framing::Length(length) if length > body_share(tools.limits.memory_max) => return Err(NEVER_ROOM),
             Framing::Length(length) => usize::try_from(length).map_or(behind, |length| length.min(behind)),
             Framing::Chunked => behind,
         };
-        self.starved = !tools.memory.has_room(head + body);
+        // What was read ahead is charged already.
+        self.starved = !tools.memory.has_room((head + body).saturating_sub(tools.ahead));
         self.stalled |= self.starved;
         if self.starved && tools.memory.shedding { Err(NO_MEMORY) } else { Ok(!self.starved) }
     }
@@ -285,7 +295,7 @@ impl Http1 {
         let most = match open.rest {
             Rest::Length(left) => left.min(READ_PER_TICK_BYTES),
             Rest::Chunked(_) => {
-                // Doubling keeps the copying linear. Without memory nothing can be received, and the body's deadline ends it.
+                // Doubling keeps the copying linear. Without memory nothing can be received, which the caller sees.
                 if body.capacity() - body.len() < CHUNKED_STEP_BYTES {
                     let _ = body.try_reserve(CHUNKED_STEP_BYTES);
                 }
@@ -293,6 +303,21 @@ impl Http1 {
             }
         };
         Some(Landing::Buffer(body, most))
+    }
+
+    /// The engine gives a landing back that it has received nothing into.
+    pub fn put_body_back(&mut self, landing: Landing) {
+        if let (Some(open), Landing::Buffer(buffer, _)) = (&mut self.open, landing) {
+            open.body = buffer;
+        }
+    }
+
+    /// How large the body that is coming will be; nobody knows of a chunked one.
+    pub fn body_whole(&self) -> Option<u64> {
+        self.open.as_ref().map(|open| match open.rest {
+            Rest::Length(left) => (open.charged + left) as u64,
+            Rest::Chunked(_) => u64::MAX,
+        })
     }
 
     /// A delivered request's answer is owed from now on.

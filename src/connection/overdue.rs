@@ -4,6 +4,10 @@
 use super::{Connection, Ending};
 use crate::limits::{Limits, RATE_GRACE_MS};
 
+/// How often in a `write_timeout` the kernel is asked whether a peer reads. It says by itself that it takes more only when a third of its
+/// buffer is free, and that may be more than a megabyte: a peer that reads steadily would take minutes for it.
+const LOOKS: u64 = 4;
+
 /// What a connection is waiting for, longest allowed first. One at a time is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Overdue {
@@ -11,6 +15,8 @@ pub enum Overdue {
     Handshake,
     /// The peer does not read, or too slowly: RST.
     Write,
+    /// The kernel takes no more for a while: it is asked whether the peer reads.
+    Look,
     /// The peer does not close after our FIN: RST.
     Linger,
     /// The oldest request has waited too long in the queue: 503.
@@ -34,7 +40,9 @@ impl Connection {
         }
         if self.sending {
             let slow = at_least(limits.write_rate_min, self.sending_since_ms, self.sent);
-            return Some((after(self.since_ms, limits.write_timeout_ms).min(slow), Overdue::Write));
+            let end_ms = after(self.since_ms, limits.write_timeout_ms).min(slow);
+            let look_ms = after(self.since_ms.max(self.looked_ms), (limits.write_timeout_ms / LOOKS).max(1));
+            return Some(if look_ms < end_ms { (look_ms, Overdue::Look) } else { (end_ms, Overdue::Write) });
         }
         if self.ending == Ending::Lingering {
             return Some((after(self.since_ms, limits.linger_timeout_ms), Overdue::Linger));
@@ -65,6 +73,17 @@ impl Connection {
             return Some((after(self.since_ms, limits.header_timeout_ms), Overdue::Head));
         }
         Some((after(self.since_ms, limits.keepalive_timeout_ms), Overdue::KeepAlive))
+    }
+}
+
+impl Connection {
+    /// The kernel was asked: so many octets are not acknowledged. If they were more before, the peer reads.
+    pub fn looked(&mut self, unacknowledged: u64, now_ms: u64) {
+        if unacknowledged < self.unacknowledged {
+            self.since_ms = now_ms;
+        }
+        self.unacknowledged = unacknowledged;
+        self.looked_ms = now_ms;
     }
 }
 

@@ -4,6 +4,7 @@
 mod listening;
 mod sending;
 
+use self::listening::Listeners;
 use super::deadlines::Deadlines;
 use super::seats::{SeatId, Seats};
 use super::sys::{self, EventFd, Interest, PollEvent, Poller, TimerFd};
@@ -22,8 +23,6 @@ const EVENTS: usize = 512;
 const WAKER: u64 = u64::MAX;
 const TIMER: u64 = u64::MAX - 1;
 const LISTENER: u64 = 0xFFFF_FFFE << 32;
-/// A paused listener is tried again after this long (limits, S01).
-const LISTENER_PAUSE_MS: u64 = 100;
 
 /// See the file's first line.
 #[derive(Debug)]
@@ -43,17 +42,14 @@ pub struct EpollEngine<B> {
     tired_due: usize,
     /// Where files are read to when the kernel may not send them by itself.
     piecemeal: Option<Vec<u8>>,
-    listeners: Vec<Listener>,
-    accepts_per_wake: usize,
-    /// The listener that is being accepted on, and how many it may still accept in this tick.
-    accepting: Option<(usize, usize)>,
-    paused_by_owner: bool,
-    paused_until_ms: u64,
+    listeners: Listeners,
     deadlines: Deadlines,
     timed: bool,
     receives_paused: bool,
     /// Only for hosts that poll us: the next deadline as a descriptor, and what it is set to.
     alarm: Option<(TimerFd, u64)>,
+    /// Descriptors are not to lie below this number.
+    floor: RawFd,
 }
 
 /// What is to be done about an event of the kernel's.
@@ -66,17 +62,10 @@ enum Look {
     Report(Event),
 }
 
-#[derive(Debug)]
-struct Listener {
-    number: u16,
-    listening: Listening,
-    registered: bool,
-}
-
 impl<B> EpollEngine<B> {
-    /// The waker is how other threads end a `wait`.
-    pub fn new(waker: Arc<Waker<EventFd>>, accepts_per_wake: usize, now_ms: u64) -> io::Result<Self> {
-        let poller = Poller::new()?;
+    /// The waker is how other threads end a `wait`. All descriptors lie at or above `floor`.
+    pub fn new(waker: Arc<Waker<EventFd>>, accepts_per_wake: usize, floor: RawFd, now_ms: u64) -> io::Result<Self> {
+        let poller = Poller::new(floor)?;
         poller.add(waker.signal().descriptor(), Interest::Level, WAKER)?;
         Ok(EpollEngine {
             poller,
@@ -89,11 +78,8 @@ impl<B> EpollEngine<B> {
             tired: VecDeque::new(),
             tired_due: 0,
             piecemeal: None,
-            listeners: Vec::new(),
-            accepts_per_wake,
-            accepting: None,
-            paused_by_owner: false,
-            paused_until_ms: 0,
+            listeners: Listeners::new(accepts_per_wake, floor, now_ms),
+            floor,
             deadlines: Deadlines::new(now_ms),
             timed: false,
             receives_paused: false,
@@ -116,7 +102,7 @@ impl<B> EpollEngine<B> {
             return Look::Nothing;
         }
         if word >= LISTENER {
-            self.accepting = Some(((word & 0xFFFF) as usize, self.accepts_per_wake));
+            self.listeners.begin((word & 0xFFFF) as usize);
             return Look::Accept;
         }
         let id = SeatId::from_word(word);
@@ -219,26 +205,20 @@ impl<B> Engine<B> for EpollEngine<B> {
     }
 
     fn listen(&mut self, listener: u16, listening: Listening) -> io::Result<()> {
-        let listener = Listener { number: listener, listening, registered: true };
-        self.poller.add(listener.descriptor(), listener.interest(), LISTENER | self.listeners.len() as u64)?;
-        self.listeners.push(listener);
-        Ok(())
+        self.add_listener(listener, listening)
     }
 
     fn close_listeners(&mut self) {
-        self.accepting = None;
-        // By hand, since closing takes a descriptor out of the set only if it is the last one of its socket.
-        self.set_listening(false);
-        self.listeners.clear();
+        self.end_listeners();
     }
 
     fn pause_listeners(&mut self) {
-        self.paused_by_owner = true;
+        self.listeners.paused_by_owner = true;
         self.set_listening(false);
     }
 
     fn resume_listeners(&mut self) {
-        if std::mem::take(&mut self.paused_by_owner) && self.paused_until_ms == 0 {
+        if std::mem::take(&mut self.listeners.paused_by_owner) && self.listeners.paused_until_ms == 0 {
             self.set_listening(true);
         }
     }
@@ -299,11 +279,20 @@ impl<B> Engine<B> for EpollEngine<B> {
         self.piecemeal = Some(Vec::new());
     }
 
+    fn unacknowledged(&mut self, id: SeatId) -> u64 {
+        let stream = self.seats.get(id).and_then(|seat| seat.stream.as_ref());
+        stream.map_or(0, |stream| sys::tcp::unacknowledged(stream.as_raw_fd()))
+    }
+
+    fn take_back(&mut self, id: SeatId) -> Option<Landing> {
+        self.seats.get(id)?.landing.take()
+    }
+
     fn change_write_timeout(&mut self, timeout_ms: u64) {
-        let listeners = self.listeners.iter().map(Listener::descriptor);
+        let listeners = self.listeners.descriptors();
         for socket in listeners.chain(self.seats.descriptors()) {
             // Unix sockets have nothing of the kind.
-            let _ = sys::set_user_timeout(socket, timeout_ms);
+            let _ = sys::tcp::set_user_timeout(socket, timeout_ms);
         }
     }
 
@@ -315,15 +304,15 @@ impl<B> Engine<B> for EpollEngine<B> {
 
     fn close(&mut self, id: SeatId, abort: bool) {
         if let Some((stream, _baton)) = self.seats.leave(id) {
+            // A forked child may have a descriptor of it too, which must not keep the peer waiting.
             if abort {
-                sys::set_abortive(stream.as_raw_fd());
+                sys::abort(stream.as_raw_fd());
+            } else {
+                sys::shutdown_both(stream.as_raw_fd());
             }
-            // Closing takes it out of the epoll set, since the descriptor is never duplicated, and its wire was taken back.
+            // Closing takes it out of the epoll set unless there is such a child; then its last event finds the seat given up.
             drop(stream);
-            if self.paused_until_ms != 0 {
-                // A descriptor is free again: no need to wait for the pause to end.
-                self.paused_until_ms = 1;
-            }
+            self.listeners.room();
         }
     }
 
@@ -339,9 +328,7 @@ impl<B> Engine<B> for EpollEngine<B> {
         if let Some(next) = self.deadlines.next_in_ms(now_ms) {
             limit = limit.min(next.max(1));
         }
-        if self.paused_until_ms != 0 {
-            limit = limit.min(self.paused_until_ms.saturating_sub(now_ms));
-        }
+        limit = limit.min(self.listeners.patience_ms(now_ms));
         let limit = if limit == u64::MAX { -1 } else { limit.min(60_000) as i32 };
         self.due = if self.receives_paused { 0 } else { self.ready.len() };
         self.tired_due = self.tired.len();
@@ -354,7 +341,7 @@ impl<B> Engine<B> for EpollEngine<B> {
 
     fn outside(&mut self) -> io::Result<RawFd> {
         if self.alarm.is_none() {
-            let timer = TimerFd::new()?;
+            let timer = TimerFd::new(self.floor)?;
             self.poller.add(timer.descriptor(), Interest::Level, TIMER)?;
             self.alarm = Some((timer, 0));
         }
@@ -362,7 +349,8 @@ impl<B> Engine<B> for EpollEngine<B> {
     }
 
     fn rest(&mut self, now_ms: u64, alarm_ms: Option<u64>) {
-        let paused = (self.paused_until_ms != 0).then(|| self.paused_until_ms.saturating_sub(now_ms));
+        let until_ms = self.listeners.paused_until_ms;
+        let paused = (until_ms != 0).then(|| until_ms.saturating_sub(now_ms));
         let alarm = alarm_ms.map(|at_ms| at_ms.saturating_sub(now_ms));
         let next = self.deadlines.next_in_ms(now_ms).into_iter().chain(paused).chain(alarm).min();
         let Some((timer, set)) = &mut self.alarm else { return };
@@ -389,9 +377,9 @@ impl<B> Engine<B> for EpollEngine<B> {
     }
 
     fn reap(&mut self, now_ms: u64, slab: &mut [u8]) -> Option<Event> {
-        if self.paused_until_ms != 0 && now_ms >= self.paused_until_ms {
-            self.paused_until_ms = 0;
-            if !self.paused_by_owner {
+        if self.listeners.paused_until_ms != 0 && now_ms >= self.listeners.paused_until_ms {
+            self.listeners.paused_until_ms = 0;
+            if !self.listeners.paused_by_owner {
                 self.set_listening(true);
             }
         }
@@ -399,7 +387,7 @@ impl<B> Engine<B> for EpollEngine<B> {
             return self.seats.next_replayed();
         }
         loop {
-            if self.accepting.is_some() {
+            if self.listeners.accepting.is_some() {
                 if let Some(event) = self.accept_one(now_ms) {
                     return Some(event);
                 }
@@ -408,10 +396,10 @@ impl<B> Engine<B> for EpollEngine<B> {
             if let Some(event) = self.next_io(slab) {
                 return Some(event);
             }
-            if self.accepting.is_some() {
+            if self.listeners.accepting.is_some() {
                 continue;
             }
-            return self.deadlines.next(&mut self.seats, now_ms);
+            return self.deadlines.next(&mut self.seats, now_ms).or_else(|| self.next_lost_listener(now_ms));
         }
     }
 }

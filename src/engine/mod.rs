@@ -19,6 +19,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{OwnedFd, RawFd};
 use std::sync::Arc;
+use sys::listening::ListenSocket;
 use sys::local::SocketFile;
 
 /// Something that has arrived at a listener.
@@ -40,7 +41,7 @@ impl Arrival {
 pub struct Listening {
     /// Removed when the last thread that has the socket closes it: before the socket, so that nobody finds a file that is dead.
     pub file: Option<Arc<SocketFile>>,
-    pub socket: OwnedFd,
+    pub socket: ListenSocket,
     /// Other threads accept from the same socket.
     pub shared: bool,
 }
@@ -140,6 +141,8 @@ pub trait Engine<B> {
     fn seat(&mut self, stream: OwnedFd, is_local: bool, baton: Box<B>) -> Result<SeatId, (io::Error, Box<B>)>;
     /// Wants octets; completes with `Received`, `ReadClosed` or `Broken`. One at a time per seat.
     fn receive(&mut self, seat: SeatId, landing: Landing);
+    /// Wants octets no more; the landing comes back if nothing was received into it.
+    fn take_back(&mut self, seat: SeatId) -> Option<Landing>;
     /// While paused nothing is received, and TCP pushes back; broken connections are still reported.
     fn pause_receives(&mut self, paused: bool);
     /// Has the next receive timed.
@@ -156,6 +159,10 @@ pub trait Engine<B> {
     fn close(&mut self, seat: SeatId, abort: bool);
     /// `Expired` comes once the time is reached, unless it is moved before.
     fn set_deadline(&mut self, seat: SeatId, at_ms: u64);
+    /// Octets that were sent and that the peer has not acknowledged yet, where that can be known.
+    fn unacknowledged(&mut self, _seat: SeatId) -> u64 {
+        0
+    }
     /// What a kernel has taken and the peer does not acknowledge ends the connection after so long from now on; what an engine without
     /// one sends is always acknowledged.
     fn change_write_timeout(&mut self, _timeout_ms: u64) {}

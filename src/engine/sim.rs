@@ -5,7 +5,7 @@ mod network;
 mod random;
 mod seating;
 
-pub use network::{Chaos, Link, LinkId, Network};
+pub use network::{Chaos, Link, LinkId, Net, Network};
 pub use random::Random;
 
 use super::deadlines::Deadlines;
@@ -222,6 +222,7 @@ impl<B> Engine<B> for SimEngine<B> {
             Ok(true) => Sending::Done(outgoing),
             Ok(false) => {
                 seat.outgoing = Some(Box::new(outgoing));
+                self.network.with(|net| net.link_mut(link).sending = true);
                 Sending::Pending
             }
             Err(_) => Sending::Failed(outgoing),
@@ -249,6 +250,10 @@ impl<B> Engine<B> for SimEngine<B> {
             // A descriptor is free again: no need to wait for the pause to end.
             self.paused_until_ms = self.paused_until_ms.min(1);
         }
+    }
+
+    fn take_back(&mut self, id: SeatId) -> Option<Landing> {
+        self.seats.get(id)?.landing.take()
     }
 
     fn set_deadline(&mut self, id: SeatId, at_ms: u64) {

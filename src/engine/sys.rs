@@ -1,7 +1,11 @@
 //! Every system call the library makes, each wrapped once and safe to call: sockets, epoll, eventfd, ppoll, clocks, limits.
 #![allow(unsafe_code)]
 
+pub mod listening;
 pub mod local;
+pub mod tcp;
+
+pub use listening::{accept, accept_broken, accept_exhausted, exhausted_advice};
 
 use crate::memory::waker::Signal;
 use std::io;
@@ -18,10 +22,18 @@ fn check_size(result: isize) -> io::Result<usize> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result as usize) }
 }
 
+/// Below these numbers are the standard streams. A host that has closed one of them must not find its output in a socket of ours.
+const FIRST_NUMBER: RawFd = 3;
+
 fn own(result: libc::c_int) -> io::Result<OwnedFd> {
     let fd = check(result)?;
     // SAFETY: the kernel has just given this descriptor to us; nobody else knows its number.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    raise(unsafe { OwnedFd::from_raw_fd(fd) }, FIRST_NUMBER)
+}
+
+/// The same at a number of at least `floor` (the option `fd_floor`): as it is, without a call, if it lies there already.
+pub fn raise(fd: OwnedFd, floor: RawFd) -> io::Result<OwnedFd> {
+    if fd.as_raw_fd() >= floor { Ok(fd) } else { duplicate(fd.as_raw_fd(), floor) }
 }
 
 /// A TCP socket, non-blocking and close-on-exec.
@@ -53,18 +65,20 @@ pub fn set_switch(socket: RawFd, switch: Switch, on: bool) -> io::Result<()> {
     Ok(())
 }
 
-/// Has the kernel end connections whose peer acknowledges nothing, or opens no window, for so long while octets wait for it. Set on a
-/// listener it is inherited by what is accepted; other sockets than TCP have no such thing.
-pub fn set_user_timeout(socket: RawFd, timeout_ms: u64) -> io::Result<()> {
-    let value = libc::c_uint::try_from(timeout_ms).unwrap_or(libc::c_uint::MAX);
-    let size = size_of::<libc::c_uint>() as u32;
-    // SAFETY: `value` outlives the call and its size is given.
-    check(unsafe { libc::setsockopt(socket, libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT, (&raw const value).cast(), size) })?;
-    Ok(())
+/// Ends a connection at once, with RST for a peer that did not read in time: now, not when the last descriptor is closed, since a
+/// forked child may have one.
+pub fn abort(socket: RawFd) {
+    // SAFETY: sockaddr is plain data, all zeros is a valid value, and AF_UNSPEC is zero: connecting to it disconnects.
+    let nowhere: libc::sockaddr = unsafe { zeroed() };
+    // SAFETY: `nowhere` outlives the call and its size is given.
+    if unsafe { libc::connect(socket, &raw const nowhere, size_of::<libc::sockaddr>() as u32) } != 0 {
+        set_abortive(socket);
+        shutdown_both(socket);
+    }
 }
 
-/// Makes `close` send RST instead of FIN, for peers that did not read in time.
-pub fn set_abortive(socket: RawFd) {
+/// Makes `close` send RST instead of FIN.
+fn set_abortive(socket: RawFd) {
     let value = libc::linger { l_onoff: 1, l_linger: 0 };
     // SAFETY: `value` outlives the call and its size is given. A failure only makes the close polite.
     unsafe { libc::setsockopt(socket, libc::SOL_SOCKET, libc::SO_LINGER, (&raw const value).cast(), size_of::<libc::linger>() as u32) };
@@ -128,16 +142,6 @@ fn address_of(raw: &libc::sockaddr_storage) -> Option<SocketAddr> {
     }
 }
 
-/// Takes one connection off a listener's backlog: non-blocking, close-on-exec, with the peer's address.
-pub fn accept(listener: RawFd) -> io::Result<(OwnedFd, Option<SocketAddr>)> {
-    // SAFETY: sockaddr_storage is plain data, all zeros is a valid value.
-    let mut raw: libc::sockaddr_storage = unsafe { zeroed() };
-    let mut length = size_of::<libc::sockaddr_storage>() as u32;
-    // SAFETY: both pointers are valid for the call and `length` is the room there is.
-    let stream = own(unsafe { libc::accept4(listener, (&raw mut raw).cast(), &mut length, libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC) })?;
-    Ok((stream, address_of(&raw)))
-}
-
 /// Receives into initialised memory.
 pub fn receive(stream: RawFd, window: &mut [u8]) -> io::Result<usize> {
     // SAFETY: the pointer and length are those of a slice that lives through the call.
@@ -185,6 +189,11 @@ pub fn send_file(stream: RawFd, file: &OwnedFd, offset: u64, most: usize) -> io:
     check_size(unsafe { libc::sendfile(stream, file.as_raw_fd(), &raw mut offset, most) })
 }
 
+/// The kernel, a filter (seccomp) or the file system does not offer a call that can be done without.
+pub fn lacks_call(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM | libc::EINVAL | libc::EOPNOTSUPP))
+}
+
 /// Reads a part of a file.
 pub fn read_at(file: &OwnedFd, window: &mut [u8], offset: u64) -> io::Result<usize> {
     let offset = libc::off_t::try_from(offset).map_err(|_| io::ErrorKind::InvalidInput)?;
@@ -207,16 +216,22 @@ pub fn file_length(file: RawFd) -> io::Result<Option<u64>> {
     Ok(u64::try_from(stat.st_size).ok().filter(|_| regular))
 }
 
-/// A descriptor of ours for a file of the host's, close-on-exec.
-pub fn duplicate(file: RawFd) -> io::Result<OwnedFd> {
+/// A descriptor of ours for a file of the host's, close-on-exec, at a number of at least `floor`.
+pub fn duplicate(file: RawFd, floor: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: no pointers are passed.
-    own(unsafe { libc::fcntl(file, libc::F_DUPFD_CLOEXEC, 3) })
+    own(unsafe { libc::fcntl(file, libc::F_DUPFD_CLOEXEC, floor.max(FIRST_NUMBER)) })
 }
 
 /// Sends FIN after what is queued; the peer may go on sending.
 pub fn shutdown_write(stream: RawFd) {
     // SAFETY: no pointers are passed. It fails only when the connection is gone already.
     unsafe { libc::shutdown(stream, libc::SHUT_WR) };
+}
+
+/// Ends a connection for everybody who has a descriptor of it, a forked child too.
+pub fn shutdown_both(stream: RawFd) {
+    // SAFETY: no pointers are passed. It fails only when the connection is gone already.
+    unsafe { libc::shutdown(stream, libc::SHUT_RDWR) };
 }
 
 /// An epoll instance.
@@ -248,9 +263,16 @@ pub const BROKEN: u32 = (libc::EPOLLHUP | libc::EPOLLERR) as u32;
 pub type PollEvent = libc::epoll_event;
 
 impl Poller {
-    pub fn new() -> io::Result<Self> {
+    pub fn new(floor: RawFd) -> io::Result<Self> {
         // SAFETY: no pointers are passed.
-        Ok(Poller { fd: own(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })? })
+        Ok(Poller { fd: raise(own(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })?, floor)? })
+    }
+
+    /// Becomes the other one under the number that this one has.
+    pub fn become_other(&mut self, other: Poller) -> io::Result<()> {
+        // SAFETY: no pointers are passed; both numbers are ours.
+        check(unsafe { libc::dup3(other.fd.as_raw_fd(), self.fd.as_raw_fd(), libc::O_CLOEXEC) })?;
+        Ok(())
     }
 
     pub fn descriptor(&self) -> RawFd {
@@ -295,8 +317,13 @@ pub struct EventFd {
 
 impl EventFd {
     pub fn new() -> io::Result<Self> {
+        EventFd::above(0)
+    }
+
+    /// At a number of at least `floor`.
+    pub fn above(floor: RawFd) -> io::Result<Self> {
         // SAFETY: no pointers are passed.
-        Ok(EventFd { fd: own(unsafe { libc::eventfd(0, libc::EFD_NONBLOCK | libc::EFD_CLOEXEC) })? })
+        Ok(EventFd { fd: raise(own(unsafe { libc::eventfd(0, libc::EFD_NONBLOCK | libc::EFD_CLOEXEC) })?, floor)? })
     }
 
     pub fn descriptor(&self) -> RawFd {
@@ -319,8 +346,10 @@ impl Signal for EventFd {
     /// One write; async-signal-safe. It fails only when the counter is full, which is readable too.
     fn signal(&self) {
         let one: u64 = 1;
-        // SAFETY: eight octets are read from a valid pointer.
-        unsafe { libc::write(self.fd.as_raw_fd(), (&raw const one).cast(), 8) };
+        // SAFETY: eight octets are read from a valid pointer. A write that a signal ended has not woken anybody.
+        while unsafe { libc::write(self.fd.as_raw_fd(), (&raw const one).cast(), 8) } < 0
+            && io::Error::last_os_error().kind() == io::ErrorKind::Interrupted
+        {}
     }
 
     fn reset(&self) {
@@ -337,9 +366,10 @@ pub struct TimerFd {
 }
 
 impl TimerFd {
-    pub fn new() -> io::Result<Self> {
+    pub fn new(floor: RawFd) -> io::Result<Self> {
         // SAFETY: no pointers are passed.
-        Ok(TimerFd { fd: own(unsafe { libc::timerfd_create(libc::CLOCK_MONOTONIC, libc::TFD_NONBLOCK | libc::TFD_CLOEXEC) })? })
+        let timer = own(unsafe { libc::timerfd_create(libc::CLOCK_MONOTONIC, libc::TFD_NONBLOCK | libc::TFD_CLOEXEC) })?;
+        Ok(TimerFd { fd: raise(timer, floor)? })
     }
 
     pub fn descriptor(&self) -> RawFd {
@@ -457,26 +487,4 @@ pub fn wipe_on_fork_page() -> *const u8 {
 /// Whether the calling process may bind ports below 1024 only by privilege; used for error texts.
 pub fn is_permission(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EACCES | libc::EPERM))
-}
-
-/// Kinds of accept failure that call for different answers (limits, S01 to S04).
-pub fn accept_exhausted(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::ENOBUFS))
-}
-
-/// What an operator can do about an exhausted accept; none if the error is of another kind.
-pub fn exhausted_advice(error: &io::Error) -> Option<&'static str> {
-    match error.raw_os_error() {
-        Some(libc::EMFILE) => Some("raise the limit on descriptors, ulimit -n, or lower max_connections"),
-        Some(libc::ENFILE) => Some("raise fs.file-max, the whole system is out of descriptors"),
-        Some(libc::ENOMEM | libc::ENOBUFS) => {
-            Some("the kernel is out of memory for sockets: lower max_connections, or raise net.ipv4.tcp_mem")
-        }
-        _ => None,
-    }
-}
-
-/// The listener itself is unusable: closed under us, or never a listener.
-pub fn accept_broken(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EBADF | libc::EINVAL | libc::ENOTSOCK))
 }

@@ -144,6 +144,35 @@ mod tests {
         }
     }
 
+    /// Also across the borders of the coarser levels, with other entries near and far, which the single start above does not meet.
+    #[test]
+    fn fires_in_time_from_every_start() {
+        let border = SLOTS * SLOTS * GRAIN_MS;
+        for start in (0..800).map(|step| 3 * border - 3_000 + step * 5).chain((0..200).map(|step| SLOTS * border - 600 + step * 5)) {
+            for after in [0, 1, 50, 300, 505, 513, 2_000, 10_000, 33_000, 60_000] {
+                for other in [None, Some(10_000), Some(60_000), Some(1)] {
+                    let mut wheel = TimerWheel::new(start - 2_000);
+                    other.into_iter().for_each(|other| wheel.insert(start - 1_000 + other, 1));
+                    let mut fired = None;
+                    wheel.advance(start - 500, |_| ());
+                    wheel.insert(start + after, 0);
+                    let mut now = start;
+                    while fired.is_none() {
+                        let sleep = wheel.next_in_ms(now).unwrap_or_else(|| panic!("forgotten: {start} {after} {other:?}"));
+                        now += sleep.max(1);
+                        assert!(now <= start + after + 2 * GRAIN_MS, "late: {start} {after} {other:?}");
+                        wheel.advance(now, |word| {
+                            if word == 0 {
+                                fired = Some(now)
+                            }
+                        });
+                    }
+                    assert!(fired >= Some(start + after), "early: {start} {after} {other:?}");
+                }
+            }
+        }
+    }
+
     /// What a crowd needed is given back once it is gone.
     #[test]
     fn keeps_no_memory_of_a_crowd() {

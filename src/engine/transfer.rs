@@ -120,10 +120,12 @@ fn push_once(stream: RawFd, outgoing: &Outgoing, piecemeal: Option<&mut Vec<u8>>
             return sys::send_with_more(stream, head);
         }
         let most = usize::try_from(part.length - past).unwrap_or(usize::MAX);
-        return match piecemeal {
-            None => sys::send_file(stream, &part.file, part.offset + past, most.min(FILE_STEP_BYTES)),
-            Some(buffer) => send_piece(stream, part, past, most, buffer),
+        let Some(buffer) = piecemeal else {
+            let sent = sys::send_file(stream, &part.file, part.offset + past, most.min(FILE_STEP_BYTES));
+            // Where the call is not to be had, or not for this file, the octets go through us (limits, S24).
+            return if sent.as_ref().is_err_and(sys::lacks_call) { send_piece(stream, part, past, most, &mut Vec::new()) } else { sent };
         };
+        return send_piece(stream, part, past, most, buffer);
     }
     let rest = outgoing.tail.octets().get(usize::try_from(past).unwrap_or(usize::MAX)..).unwrap_or(&[]);
     let rest = &rest[..rest.len().min(SEND_PER_TICK_BYTES as usize)];

@@ -76,13 +76,15 @@ pub unsafe extern "C" fn ingest_server_listen(
 /// close-on-exec, and the given number is closed, so take it out of poll and epoll sets before; after
 /// a failure it is the caller's, as it was. The socket becomes non-blocking, and TCP_NODELAY on IPv4 and
 /// IPv6; since that belongs to the open socket and not to a descriptor, it does so for everybody who
-/// shares it (by dup, by fork, or by having passed it on), and stays so. The scheme is "http" or "https" and is not kept; overrides as in
+/// shares it (by dup, by fork, or by having passed it on), and stays so. In the place of a standard
+/// stream (0, 1 or 2) comes /dev/null. At the end the socket is closed, not shut. The scheme is "http" or
+/// "https" and is not kept; overrides as in
 /// ingest_server_listen, of which listen_backlog has no effect here.
 /// Thread: any, one at a time per server.
 /// Blocks: never.
 /// Returns: the listener's index, 0 for the first; INGEST_E_ARGUMENT for NULL, for an unknown scheme,
-/// and for a descriptor that is not open, no stream socket, does not listen, or is the server's
-/// already; INGEST_E_SYSTEM if a descriptor cannot be had; INGEST_E_OPTION for an override that is no
+/// and for a descriptor that is not open, no stream socket, does not listen, or is one of
+/// a server of this process; INGEST_E_SYSTEM if a descriptor cannot be had; INGEST_E_OPTION for an override that is no
 /// listener's; INGEST_E_TLS as in ingest_server_listen; INGEST_E_STATE after the start; INGEST_E_FORKED.
 /// Since: 0.1
 #[unsafe(no_mangle)]

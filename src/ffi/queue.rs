@@ -80,8 +80,9 @@ pub unsafe extern "C" fn ingest_queue_poll(queue: *mut ingest_queue, events: *mu
 /// end of the server end it early.
 /// Returns: how many events were written; 0 when the time is over or after ingest_queue_wake;
 /// INGEST_E_INTERRUPTED when a signal arrived (handle it, call again); INGEST_E_STOPPED when the server
-/// has stopped and nothing is left; INGEST_E_ARGUMENT for NULL, a capacity of 0 or a timeout below -1;
-/// INGEST_E_FORKED.
+/// has stopped and nothing is left; INGEST_E_SYSTEM when there is no descriptor to sleep on (nothing was
+/// taken, call again); INGEST_E_ARGUMENT for NULL, a capacity of 0 or a timeout below -1;
+/// INGEST_E_STATE if the host drives the server by turns; INGEST_E_FORKED.
 /// Since: 0.1
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ingest_queue_wait(queue: *mut ingest_queue, events: *mut ingest_event, capacity: usize, timeout_ms: i32) -> i32 {

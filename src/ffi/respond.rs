@@ -141,9 +141,9 @@ unsafe fn answer(server: &Server, token: ingest_token, response: *const ingest_r
 /// Thread: any, also from a callback.
 /// Blocks: never.
 /// Returns: INGEST_OK; INGEST_E_GONE if the token is stale, foreign or was answered before;
-/// INGEST_E_ARGUMENT for NULL, a status outside 200 to 599, or a field that cannot be sent (nothing
-/// happened, try again); INGEST_E_STATE if an answer was begun with ingest_respond_begin, which has to
-/// be ended or abandoned (nothing happened); INGEST_E_MEMORY;
+/// INGEST_E_ARGUMENT for NULL, a status outside 200 to 599, a field that cannot be sent, or more than
+/// a mebibyte of field lines (nothing happened, try again); INGEST_E_STATE if an answer was begun with
+/// ingest_respond_begin, which has to be ended or abandoned (nothing happened); INGEST_E_MEMORY;
 /// INGEST_E_STOPPED; INGEST_E_FORKED.
 /// Since: 0.1
 #[unsafe(no_mangle)]

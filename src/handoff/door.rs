@@ -31,6 +31,8 @@ pub struct Door {
     /// Requests that the host holds.
     in_flight: AtomicI64,
     in_flight_max: AtomicI64,
+    /// Somebody found that the host may hold no more, and has to hear when it may.
+    turned_away: AtomicBool,
     /// How often it kept a consumer from taking what it had room for.
     in_flight_met: AtomicU64,
     queue_age_ns: AtomicU64,
@@ -58,6 +60,7 @@ impl Door {
             queues,
             in_flight: AtomicI64::new(0),
             in_flight_max: AtomicI64::new(i64::try_from(limits.in_flight_max).unwrap_or(i64::MAX)),
+            turned_away: AtomicBool::new(false),
             in_flight_met: AtomicU64::new(0),
             queue_age_ns: AtomicU64::new(limits.queue_age_ms.saturating_mul(1_000_000)),
             wakeups: AtomicU64::new(0),
@@ -133,6 +136,7 @@ impl Door {
     fn retire(&self, home: &Home, slot: u32) {
         if let Some((kind, charge)) = self.slots.retire(slot) {
             home.counters.memory_bytes.lower(charge as u64);
+            home.counters.memory_requests_bytes.lower(charge as u64);
             self.came_back(usize::from(kind.was_held()));
         }
     }
@@ -188,14 +192,28 @@ impl Door {
             if count < wanted {
                 self.in_flight_met.fetch_add(1, Ordering::Relaxed);
             }
-            if count == 0 {
+            if wanted == 0 {
                 return 0;
+            }
+            if count == 0 {
+                if self.is_full() {
+                    return 0;
+                }
+                held = self.in_flight.load(Ordering::Relaxed);
+                continue;
             }
             match self.in_flight.compare_exchange_weak(held, held + count as i64, Ordering::Relaxed, Ordering::Relaxed) {
                 Ok(_) => return count,
                 Err(found) => held = found,
             }
         }
+    }
+
+    /// Whether the host may hold no more. If so, whatever comes back next is told to everyone who may be waiting for it.
+    pub fn is_full(&self) -> bool {
+        // Said before it is looked at, so that either we see what comes back, or whoever brings it sees us.
+        self.turned_away.store(true, Ordering::SeqCst);
+        self.in_flight_room() == 0
     }
 
     /// How many more requests the host may hold.
@@ -218,7 +236,8 @@ impl Door {
             return;
         }
         let before = self.in_flight.fetch_sub(count as i64, Ordering::SeqCst);
-        if before >= self.in_flight_max() {
+        // A place that was reserved and not used comes back here too: a consumer that finds nothing must not rouse itself.
+        if before >= self.in_flight_max() && self.turned_away.swap(false, Ordering::SeqCst) {
             // Consumers that had their fill may take more now.
             self.queues.iter().for_each(Queue::rouse_all);
             // So may callbacks on I/O threads.

@@ -4,12 +4,16 @@
 use super::Door;
 use super::packed::Packer;
 use crate::engine::sys::{self, EventFd};
+use crate::limits::CONSUMER_LOOK_UP_MS;
 use crate::memory::letter::Letter;
 use crate::memory::queue::{Asked, Asker, Entry, Heard, Queue, Sleep, Taken};
 use crate::memory::slots::{Gone, News, Taker};
-use crate::request::{INGEST_EVENT_REQUEST, INGEST_EVENT_STOPPED, ingest_event, ingest_request, ingest_slice, ingest_token};
+use crate::request::{
+    INGEST_EVENT_FAULT, INGEST_EVENT_REQUEST, INGEST_EVENT_STOPPED, ingest_event, ingest_request, ingest_slice, ingest_token,
+};
 use crate::respond;
 use crate::status::{INGEST_E_INTERRUPTED, INGEST_E_SPACE, INGEST_E_STATE, INGEST_E_STOPPED, INGEST_E_SYSTEM, INGEST_OK, ingest_status};
+use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::RawFd;
 use std::sync::Arc;
@@ -30,20 +34,31 @@ pub struct HostQueue {
     /// Threads inside `poll` or `wait`; the queue must outlive their stay.
     inside: AtomicUsize,
     packed_inline_max: u64,
+    /// What sleepers are woken by lies at or above this number.
+    fd_floor: RawFd,
     /// When it was closed, in milliseconds of the monotonic clock; zero before.
     closed_ms: AtomicU64,
 }
 
+/// A thread is inside; dropped when it leaves.
+struct Stay<'a>(&'a AtomicUsize);
+
+impl Drop for Stay<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Release);
+    }
+}
+
 impl HostQueue {
-    pub fn new(door: Arc<Door>, index: usize, packed_inline_max: u64) -> Self {
-        HostQueue { door, index, inside: AtomicUsize::new(0), packed_inline_max, closed_ms: AtomicU64::new(0) }
+    pub fn new(door: Arc<Door>, index: usize, packed_inline_max: u64, fd_floor: RawFd) -> Self {
+        HostQueue { door, index, inside: AtomicUsize::new(0), packed_inline_max, fd_floor, closed_ms: AtomicU64::new(0) }
     }
 
     fn now_ns(&self) -> u64 {
         self.door.clock()()
     }
 
-    fn now_ms(&self) -> u64 {
+    pub fn now_ms(&self) -> u64 {
         self.now_ns() / 1_000_000
     }
 
@@ -71,17 +86,23 @@ impl HostQueue {
         }
         let (capacity, mut next) = (out.len(), 0);
         self.visit(|| {
-            self.wait_for(capacity, timeout_ms, &mut |event| {
+            self.wait_for(capacity, timeout_ms, &mut || None, &mut |event| {
                 out[next].write(event);
                 next += 1;
             })
         })
     }
 
-    /// Waits for ever, and replaces what `events` holds, within its capacity.
-    pub fn wait_into(&self, events: &mut Vec<ingest_event>) -> i32 {
+    /// Waits for ever, and replaces what `events` holds, within its capacity. `own` is what the thread sleeps on if nothing else is
+    /// to be had, so that a thread of ours that has been started does not end because the host has used up all descriptors.
+    pub fn wait_into(&self, events: &mut Vec<ingest_event>, own: &mut Option<EventFd>) -> i32 {
         events.clear();
-        self.visit(|| self.wait_for(events.capacity(), -1, &mut |event| events.push(event)))
+        self.visit(|| self.wait_for(events.capacity(), -1, &mut || own.take(), &mut |event| events.push(event)))
+    }
+
+    /// What a thread of ours brings to its first sleep.
+    pub fn sleeper(&self) -> io::Result<EventFd> {
+        EventFd::above(self.fd_floor)
     }
 
     /// Like `poll`, for a consumer that packs requests into a block of limited size: what does not fit stays in the queue.
@@ -97,20 +118,38 @@ impl HostQueue {
     /// Counts the caller in while it is here, so that `wait_until_left` knows.
     fn visit(&self, stay: impl FnOnce() -> i32) -> i32 {
         self.inside.fetch_add(1, Ordering::Relaxed);
-        let found = stay();
-        self.inside.fetch_sub(1, Ordering::Release);
-        found
+        // A guard, since a panic of ours has to leave the queue, too: `wait_until_left` would wait for ever.
+        let _stay = Stay(&self.inside);
+        stay()
     }
 
-    fn wait_for(&self, capacity: usize, timeout_ms: i32, put: &mut dyn FnMut(ingest_event)) -> i32 {
+    /// Gives up what this consumer has taken and the host has never seen, after a panic.
+    pub fn lose(&self, events: &mut Vec<ingest_event>) {
+        let mut lost = 0;
+        for event in events.drain(..).filter(|event| event.kind == INGEST_EVENT_REQUEST) {
+            respond::give_up_undelivered(&self.door, event.token);
+            lost += 1;
+        }
+        // They counted as held since they were taken.
+        self.door.came_back(lost);
+        self.door.say(INGEST_EVENT_FAULT);
+    }
+
+    fn wait_for(
+        &self,
+        capacity: usize,
+        timeout_ms: i32,
+        own: &mut dyn FnMut() -> Option<EventFd>,
+        put: &mut dyn FnMut(ingest_event),
+    ) -> i32 {
         let deadline_ms = (timeout_ms >= 0).then(|| self.now_ms() + timeout_ms as u64);
         loop {
             let (found, announced) = self.grab(capacity, true, put);
             if found != 0 {
                 return found;
             }
-            let sated = self.door.in_flight_room() == 0;
-            let (signal, nudges) = match self.queue().fall_asleep(sated, announced, || EventFd::new().ok()) {
+            let sated = self.door.is_full();
+            let (signal, nudges) = match self.queue().fall_asleep(sated, announced, || own().or_else(|| self.sleeper().ok())) {
                 None => return INGEST_E_SYSTEM,
                 Some(Sleep::Work) => continue,
                 Some(Sleep::Nudged) => return 0,
@@ -130,6 +169,8 @@ impl HostQueue {
             if news_waits || self.closed_ms.load(Ordering::Relaxed) != 0 {
                 left = if left < 0 { LAST_LOOK_MS } else { left.min(LAST_LOOK_MS) };
             }
+            // Whoever closes our descriptors takes the wake-up with them, so nobody sleeps for ever (H16).
+            left = if left < 0 { CONSUMER_LOOK_UP_MS } else { left.min(CONSUMER_LOOK_UP_MS) };
             let slept = signal.wait(left);
             if self.queue().woken(signal, nudges, slept.is_err()) {
                 return 0;
@@ -226,6 +267,7 @@ impl HostQueue {
     /// neighbours get theirs; only a poll that finds nothing makes the descriptor unreadable (design, section 6). Also says
     /// how much had been announced when it looked.
     fn grab(&self, capacity: usize, waiting: bool, put: &mut dyn FnMut(ingest_event)) -> (i32, u64) {
+        fail_point!("poll");
         let mut filled = 0;
         let Asked { taker, announced } = self.hear(capacity, &mut |event| {
             put(event);

@@ -87,8 +87,14 @@ impl Outlet {
         self.events.iter().any(|event| slot_of(event.token) == slot)
     }
 
+    /// Requests wait until the host gives some back.
+    pub fn waits_for_host(&self) -> bool {
+        self.stalled && self.is_inline()
+    }
+
     /// Hands the batch over. What a full queue has no room for stays, and `is_stalled` says so.
     pub fn deliver(&mut self, door: &Door) {
+        fail_point!("deliver");
         match &mut self.way {
             Way::Inline(sink) => {
                 if self.stalled {

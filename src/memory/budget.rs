@@ -31,6 +31,8 @@ pub struct Memory {
     wanted: u64,
     /// Memory has been short for too long: what finds no room is refused at once.
     pub shedding: bool,
+    /// So it was for bodies, and there is none for them yet.
+    pub refuses_bodies: bool,
     step: u64,
     /// None for an account that travels: it is settled at home.
     budget: Option<Arc<Budget>>,
@@ -74,6 +76,20 @@ impl Budget {
         }
     }
 
+    /// What bodies may fill: the rest is for heads, and for requests that are complete in one read.
+    fn for_bodies(&self) -> u64 {
+        body_share(self.most())
+    }
+
+    /// Bodies have filled their part. Whoever pays back then wakes the others.
+    fn bodies_are_short(&self) -> bool {
+        if self.drawn.load(Ordering::Relaxed) <= self.for_bodies() {
+            return false;
+        }
+        self.waited_for.store(true, Ordering::SeqCst);
+        self.drawn.load(Ordering::SeqCst) > self.for_bodies()
+    }
+
     /// Takes octets back. True when somebody waits for some.
     fn pay_back(&self, octets: u64) -> bool {
         self.drawn.fetch_sub(octets, Ordering::SeqCst);
@@ -96,7 +112,18 @@ impl Memory {
 
     /// An account with nothing in it and no budget.
     pub fn empty() -> Self {
-        Memory { used: 0, bodies: 0, read_ahead: 0, granted: 0, wanted: 0, shedding: false, step: 0, budget: None, known: (0, 0) }
+        Memory {
+            used: 0,
+            bodies: 0,
+            read_ahead: 0,
+            granted: 0,
+            wanted: 0,
+            shedding: false,
+            refuses_bodies: false,
+            step: 0,
+            budget: None,
+            known: (0, 0),
+        }
     }
 
     /// A copy that travels with a baton: what is charged and released under way is settled when it comes home.
@@ -108,6 +135,7 @@ impl Memory {
             read_ahead: self.read_ahead,
             granted: self.granted.saturating_add(left),
             shedding: self.shedding,
+            refuses_bodies: self.refuses_bodies,
             known: (self.used, self.bodies),
             ..Memory::empty()
         }
@@ -118,7 +146,9 @@ impl Memory {
         // Added before it is subtracted: every octet that a trip releases was charged at home or on an earlier trip.
         self.used = (self.used + travelled.used).saturating_sub(travelled.known.0);
         self.bodies = (self.bodies + travelled.bodies).saturating_sub(travelled.known.1);
-        self.wanted = self.wanted.max(travelled.wanted);
+        if !self.shedding {
+            self.wanted = self.wanted.max(travelled.wanted);
+        }
         travelled.known = (travelled.used, travelled.bodies);
     }
 
@@ -156,6 +186,13 @@ impl Memory {
         self.bodies = self.bodies.saturating_sub(octets as u64);
     }
 
+    /// After a fault: this is what bodies and read-ahead come to.
+    pub fn recount(&mut self, bodies: u64, read_ahead: u64) {
+        let letters = self.used.saturating_sub(self.bodies + self.read_ahead);
+        (self.bodies, self.read_ahead) = (bodies, read_ahead);
+        self.used = letters + bodies + read_ahead;
+    }
+
     /// The octets that a connection has read ahead were `counted`, and are `now`.
     #[inline]
     pub fn recount_read_ahead(&mut self, counted: &mut u32, now: usize) {
@@ -164,6 +201,25 @@ impl Memory {
             self.read_ahead = (self.read_ahead + now as u64).saturating_sub(u64::from(*counted));
             *counted = now as u32;
         }
+    }
+
+    /// Bodies are coming, and there is no room for more of them.
+    #[inline]
+    pub fn bodies_are_short(&self) -> bool {
+        self.bodies > 0 && self.budget.as_ref().is_some_and(|budget| budget.bodies_are_short())
+    }
+
+    /// No more bodies are to be begun: those that wait have filled their part, and these half of what is kept for heads.
+    pub fn refuses_more_bodies(&self) -> bool {
+        let low = |budget: &Arc<Budget>| budget.drawn.load(Ordering::Relaxed) > budget.most() - budget.most() / 16;
+        self.refuses_bodies || self.budget.as_ref().is_some_and(low)
+    }
+
+    /// What bodies may still take.
+    pub fn room_for_bodies(&self) -> u64 {
+        let Some(budget) = &self.budget else { return 0 };
+        let drawn = budget.drawn.load(Ordering::Relaxed);
+        budget.for_bodies().saturating_sub(drawn.saturating_sub(self.granted.saturating_sub(self.used)))
     }
 
     /// More is held than was granted, or something waits for room.
@@ -190,13 +246,17 @@ impl Memory {
         needed <= self.granted
     }
 
-    /// Pays back what is not needed, but for a step. True when another thread waits for it.
+    /// Pays back what is not needed, but for a step, and that too if somebody waits. True when another thread waits for it.
     #[inline]
     pub fn pay_back(&mut self) -> bool {
-        if self.granted <= self.used.saturating_add(2 * self.step) {
+        if self.granted <= self.used.saturating_add(2 * self.step) && !self.is_waited_for() {
             return false;
         }
-        self.pay_back_down_to(self.used + self.step)
+        self.pay_back_down_to(if self.is_waited_for() { self.used } else { self.used + self.step })
+    }
+
+    fn is_waited_for(&self) -> bool {
+        self.budget.as_ref().is_some_and(|budget| budget.waited_for.load(Ordering::Relaxed))
     }
 
     /// Pays everything back, at the end. True when another thread waits for it.
@@ -210,6 +270,11 @@ impl Memory {
         self.granted -= surplus;
         self.budget.as_ref().is_some_and(|budget| surplus > 0 && budget.pay_back(surplus))
     }
+}
+
+/// The part of a budget that bodies may fill.
+pub fn body_share(most: u64) -> u64 {
+    most - most / 8
 }
 
 #[cfg(test)]

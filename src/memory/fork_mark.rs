@@ -1,8 +1,13 @@
-//! Tells a forked child that it is one, at the price of one load: a page that the kernel wipes on fork.
+//! Tells a forked child that it is one, at the price of one load: a page that the kernel wipes on fork. Where it does not, at the
+//! price of asking for the number of the process.
 
 use std::sync::OnceLock;
 
-struct Page(*const u8);
+struct Page {
+    mark: *const u8,
+    /// Who made it.
+    process: u32,
+}
 
 // SAFETY: the page is never unmapped and only read.
 unsafe impl Send for Page {}
@@ -13,16 +18,18 @@ static PAGE: OnceLock<Page> = OnceLock::new();
 
 /// Makes the mark; called when the first handle is made, before there is anything that a child must not touch.
 pub fn set() {
-    PAGE.get_or_init(|| Page(crate::engine::sys::wipe_on_fork_page()));
+    PAGE.get_or_init(|| Page { mark: crate::engine::sys::wipe_on_fork_page(), process: std::process::id() });
 }
 
 /// Whether this process was forked from the one that made the first handle.
 pub fn forked() -> bool {
     match PAGE.get() {
-        Some(page) if !page.0.is_null() => {
+        Some(page) if !page.mark.is_null() => {
             // SAFETY: the page is mapped for the life of the process; volatile, since the kernel may change it.
-            unsafe { page.0.read_volatile() == 0 }
+            unsafe { page.mark.read_volatile() == 0 }
         }
-        _ => false,
+        // No MADV_WIPEONFORK here: an old kernel, or a filter (limits, S24).
+        Some(page) => page.process != std::process::id(),
+        None => false,
     }
 }

@@ -361,6 +361,7 @@ impl<S: Signal> Queue<S> {
         inner.closed = false;
         inner.server_news = 0;
         inner.edge_owed = false;
+        inner.spare.clear();
         if std::mem::take(&mut inner.signalled) {
             self.descriptor.reset();
         }

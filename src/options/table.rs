@@ -209,13 +209,19 @@ pub const TABLE: &[Row] = &[
         |o, n| o.journey_sample = narrow(n),
         "with journey=sample, one request in this many is timed exactly",
     ),
-    unbuilt(Kind::Count, "fd_floor", "0", "", "the library's descriptors lie at or above this number"),
+    count(
+        "fd_floor",
+        "0",
+        (0, limits::FD_FLOOR_CEILING, None),
+        |o, n| o.fd_floor = narrow(n),
+        "the library's descriptors, accepted sockets too, lie at or above this number; those of the queues do not",
+    ),
     live(size(
         "memory_max",
         "256MiB",
         (MIB, TIB, None),
         |o, n| o.limits.memory_max = n,
-        "most octets for requests, bodies, partial heads and read-ahead together; at it reading stops",
+        "most octets for requests, bodies, partial heads and read-ahead together; bodies wait at seven eighths of it, everything at the whole",
     )),
     live(count(
         "in_flight_max",

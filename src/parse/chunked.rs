@@ -17,6 +17,9 @@ const BARE_CR: Refusal = Refusal::new(400, "bare cr in chunk framing: end lines 
 const DATA_END: Refusal = Refusal::new(400, "chunk data not followed by crlf: send as much data as the chunk size says");
 const OVERHEAD: Refusal = Refusal::new(400, "more chunk framing than data: send larger chunks");
 const TOO_LARGE: Refusal = Refusal::new(413, "body larger than this server takes: send less");
+const NO_MEMORY: Refusal = Refusal::new(503, "no memory for the trailer section, try again later");
+/// Trailer sections grow by this, and only if there is room.
+const TRAILER_STEP_BYTES: usize = 512;
 const TRAILERS: Refusal = Refusal::new(431, "trailer section too large: send less");
 const TRAILER_COUNT: Refusal = Refusal::new(431, "too many trailer fields: send fewer");
 const TRAILER_NAME: Refusal =
@@ -201,6 +204,9 @@ impl Chunked {
             _ => return Err(BARE_CR),
         }
         let trailers = self.trailers.get_or_insert_default();
+        if trailers.bytes.len() == trailers.bytes.capacity() && trailers.bytes.try_reserve(TRAILER_STEP_BYTES).is_err() {
+            return Err(NO_MEMORY);
+        }
         trailers.bytes.push(octet);
         if trailers.bytes.len() as u64 > limits.trailers_max {
             return Err(TRAILERS);

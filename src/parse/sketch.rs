@@ -1,6 +1,12 @@
 //! The unsealed letter: one request's head as tables of offsets into the octets it came in, plus what decoding added.
 #![forbid(unsafe_code)]
 
+use crate::limits::PAIRS_MAX;
+
+/// Field lines and decoded octets that a sketch has room for from the start.
+const HEADERS_ROOM: usize = 100;
+const EXTRA_ROOM_BYTES: usize = 16 * 1024;
+
 /// Where a piece of the letter lies: an offset from the first octet of the head. Offsets at or past the head's length
 /// lie in `Sketch::extra`, which the letter appends to the head.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -73,6 +79,17 @@ pub struct Sketch {
 }
 
 impl Sketch {
+    /// With room for what peers may fill, so that no request has to find memory for it.
+    pub fn roomy() -> Self {
+        Sketch {
+            headers: Vec::with_capacity(HEADERS_ROOM),
+            query_pairs: Vec::with_capacity(PAIRS_MAX),
+            cookies: Vec::with_capacity(PAIRS_MAX),
+            extra: Vec::with_capacity(EXTRA_ROOM_BYTES),
+            ..Sketch::default()
+        }
+    }
+
     /// Forgets the last request, keeps the capacity.
     pub fn clear(&mut self) {
         self.flags = 0;

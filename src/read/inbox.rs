@@ -32,7 +32,7 @@ impl Inbox {
         }
         let mut buffer = std::mem::take(&mut self.carried);
         if buffer.capacity() - buffer.len() < STEP_BYTES && buffer.try_reserve(STEP_BYTES).is_err() {
-            // Without memory the window stays full, nothing can be received, and the head's deadline ends it.
+            // Without memory the window stays full; nothing can be received, which the caller sees.
             buffer.shrink_to_fit();
         }
         let most = buffer.capacity() - buffer.len();
@@ -60,6 +60,10 @@ impl Inbox {
             self.carried = Vec::new();
         } else if count > 0 {
             self.carried.drain(..count);
+            // A large head has gone, and what is left is small: the memory goes, too, as what is charged is what is carried.
+            if self.carried.capacity() > 4 * (self.carried.len() + STEP_BYTES) {
+                self.carried.shrink_to(self.carried.len() + STEP_BYTES);
+            }
         }
     }
 

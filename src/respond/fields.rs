@@ -39,9 +39,9 @@ pub fn are_sendable<'a>(mut lines: impl Iterator<Item = (&'a [u8], &'a [u8])>) -
     })
 }
 
-/// Whether a value can stand in a field line as it is.
+/// Whether a value can stand in a field line as it is. One that is too large is not looked at.
 pub fn is_value(value: &[u8]) -> bool {
-    octets::all(value, octets::VALUE)
+    value.len() <= RESPONSE_FIELDS_BYTES && octets::all(value, octets::VALUE)
 }
 
 /// Appends the field lines, but for those that are the library's to write.

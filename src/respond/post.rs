@@ -7,7 +7,7 @@ use crate::memory::reply::{Reply, ReplyKind};
 use crate::memory::slots::{Claim, Refused};
 use crate::memory::tail::Tail;
 use crate::request::ingest_token;
-use crate::status::{INGEST_E_ARGUMENT, INGEST_E_GONE, INGEST_E_STATE, INGEST_OK, ingest_status};
+use crate::status::{INGEST_E_ARGUMENT, INGEST_E_GONE, INGEST_E_MEMORY, INGEST_E_STATE, INGEST_OK, ingest_status};
 
 /// The body of an answer that is given whole.
 #[derive(Debug)]
@@ -34,7 +34,9 @@ pub fn post<'a>(
     answer(door, token, status, |reply| {
         reply.close = close;
         if let Body::Copied(octets) = &body {
-            reply.block.reserve(octets.len() + 64);
+            if !has_room(reply, octets) {
+                return false;
+            }
         }
         fields::flatten_all(reply, lines);
         match body {
@@ -44,6 +46,7 @@ pub fn post<'a>(
                 reply.tail = tail;
             }
         }
+        true
     })
 }
 
@@ -53,14 +56,22 @@ pub fn post_typed(door: &Door, token: ingest_token, status: u16, content_type: O
         return INGEST_E_ARGUMENT;
     }
     answer(door, token, status, |reply| {
-        reply.block.reserve(body.len() + 64);
+        if !has_room(reply, body) {
+            return false;
+        }
         if let Some(value) = content_type {
             reply.block.extend_from_slice(b"Content-Type: ");
             reply.block.extend_from_slice(value);
             reply.block.extend_from_slice(b"\r\n");
         }
         end_head(reply, body);
+        true
     })
+}
+
+/// Sets room aside for a body, and for a few fields before it; false if there is no memory.
+fn has_room(reply: &mut Reply, body: &[u8]) -> bool {
+    reply.block.try_reserve(body.len().saturating_add(64)).is_ok()
 }
 
 /// The empty line that ends a head, and the octets that are copied behind it.
@@ -71,9 +82,10 @@ fn end_head(reply: &mut Reply, body: &[u8]) {
     reply.block.extend_from_slice(body);
 }
 
-/// Claims the request and sends the answer home; `render` appends fields and body.
+/// Claims the request and sends the answer home; `render` appends fields and body. When it cannot, its connection is closed.
 #[inline]
-fn answer(door: &Door, token: ingest_token, status: u16, render: impl FnOnce(&mut Reply)) -> ingest_status {
+fn answer(door: &Door, token: ingest_token, status: u16, render: impl FnOnce(&mut Reply) -> bool) -> ingest_status {
+    fail_point!("answer");
     let claim = match door.slots().claim(token, false) {
         Ok(claim) => claim,
         Err(Refused::Gone) => return INGEST_E_GONE,
@@ -83,12 +95,20 @@ fn answer(door: &Door, token: ingest_token, status: u16, render: impl FnOnce(&mu
         return release(door, claim);
     }
     let home = claim.home;
+    let mut rendered = true;
     let slot = claim.seal(|reply| {
         reply.begin(ReplyKind::Answer);
         reply.status = status;
-        render(reply);
+        rendered = render(reply);
+        if !rendered {
+            reply.begin(ReplyKind::Abandon);
+        }
     });
-    if send_home(door, home, slot) { INGEST_OK } else { INGEST_E_GONE }
+    match (send_home(door, home, slot), rendered) {
+        (_, false) => INGEST_E_MEMORY,
+        (true, true) => INGEST_OK,
+        (false, true) => INGEST_E_GONE,
+    }
 }
 
 /// Gives a request up: its connection is closed, since nothing can be answered after it.

@@ -43,6 +43,7 @@ pub struct Settled {
 
 /// Takes note of what came home. What nobody waits for any more is dropped, and its slot freed.
 pub fn settle(connection: Option<&mut Connection>, slot: u32, homing: Homing, desk: &mut Desk<'_>) {
+    fail_point!("respond");
     let Some(connection) = connection else {
         if homing.kind.is_some() {
             release(desk, slot);
@@ -62,6 +63,7 @@ pub fn settle(connection: Option<&mut Connection>, slot: u32, homing: Homing, de
 /// Renders every answer whose turn it is, until the outbox is full or one is missing.
 pub fn write_ready(connection: &mut Connection, desk: &mut Desk<'_>) -> Settled {
     let mut settled = Settled::default();
+    fail_point!("encode");
     while connection.ending == Ending::Open && !connection.sending && !is_full(connection) {
         let Some(oldest) = connection.protocol.oldest() else {
             if let Some(refusal) = connection.protocol.due_refusal() {

@@ -58,7 +58,7 @@ impl Server {
         if offset.checked_add(length).is_none_or(|end| end > available) {
             return INGEST_E_ARGUMENT;
         }
-        let Ok(file) = sys::duplicate(fd) else { return INGEST_E_SYSTEM };
+        let Ok(file) = sys::duplicate(fd, self.options.descriptor_floor()) else { return INGEST_E_SYSTEM };
         let part = Tail::File(FilePart { file, offset, length });
         respond::post(&self.door, token, head.status, head.close, head.fields, Body::Apart(part))
     }

@@ -144,7 +144,8 @@ impl Server {
             |error: std::io::Error| Failure::system(&error, format!("cannot start: {error} (check the limits on descriptors and threads)"));
         let waker = Arc::clone(&self.door.homes()[number].waker);
         let accepts = usize::try_from(self.options.limits.accepts_per_wake).unwrap_or(usize::MAX);
-        let mut engine = EpollEngine::new(waker, accepts, self.door.clock()() / 1_000_000).map_err(failed)?;
+        let now_ms = self.door.clock()() / 1_000_000;
+        let mut engine = EpollEngine::new(waker, accepts, self.options.descriptor_floor(), now_ms).map_err(failed)?;
         for (listener, socket) in sockets {
             engine.listen(listener, socket).map_err(failed)?;
         }

@@ -23,7 +23,7 @@ impl Server {
         let connections = usize::try_from(self.orders.max_connections()).unwrap_or(usize::MAX).saturating_add(chosen.io_threads);
         self.carried.store(self.orders.max_connections(), Ordering::Relaxed);
         let wakers: Vec<_> = self.door.homes().iter().take(chosen.io_threads).map(|home| Arc::clone(&home.waker)).collect();
-        let pass = Belts::lay(connections, chosen.far_threads, &wakers).map_err(failed)?;
+        let pass = Belts::lay(connections, chosen.far_threads, &wakers, self.options.descriptor_floor()).map_err(failed)?;
         for number in 0..chosen.far_threads {
             let far = Beyond::new(&self.options, Arc::clone(pass.belts()), Arc::clone(&self.orders), number);
             life.threads.start(&self.roll, format!("ingest-parse-{number}"), false, move || far.run(), |_| {}).map_err(failed)?;

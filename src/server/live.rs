@@ -14,7 +14,12 @@ impl Server {
         let mut next = live.clone();
         next.set_live(name, value)?;
         next.check()?;
-        let (connections, carried) = (connections_max(&next.limits), self.carried.load(Ordering::Relaxed));
+        // An automatic bound stays what it was at the start, whatever the descriptor limit is by now.
+        let connections = match name {
+            "max_connections" => connections_max(&next.limits, self.options.descriptor_floor()),
+            _ => self.orders.max_connections(),
+        };
+        let carried = self.carried.load(Ordering::Relaxed);
         if carried != 0 && connections > carried {
             let text = format!("max_connections cannot be above {carried} while topology is one with a cut (set it before the start)");
             return Err(Failure::new(INGEST_E_OPTION, text));
@@ -37,6 +42,8 @@ impl Server {
             connections_max: self.orders.max_connections(),
             memory_max_bytes: door.budget().most(),
             wakeups_sent: door.wakeups(),
+            panics: self.orders.faults.beside(),
+            is_unhealthy: self.orders.faults.is_unhealthy((door.clock())() / 1_000_000).into(),
             ..Totals::default()
         };
         door.homes().iter().for_each(|home| totals.add(&home.counters));

@@ -7,11 +7,13 @@ use super::tell;
 use crate::accept::{self, Unadmitted};
 use crate::connection::Connection;
 use crate::engine::clock::Clock;
-use crate::engine::{Arrival, Engine, Event};
+use crate::engine::{Arrival, Engine, Event, sys};
 use crate::handoff::{Door, Home};
+use crate::limits::LOOK_UP_MS;
 use crate::options::JourneyMode;
 use crate::request::INGEST_EVENT_FAULT;
 use std::any::Any;
+use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -29,12 +31,26 @@ pub struct Acceptor<E> {
     journeys: bool,
     /// `max_connections` is reached.
     paused: bool,
+    limits_known: u64,
+    /// The engine cannot wait any more: the thread ends.
+    engine_is_broken: bool,
 }
 
 impl<E: Engine<Connection>> Acceptor<E> {
     pub fn new(engine: E, gate: Gate, door: Arc<Door>, orders: Arc<Orders>, number: usize, journey: JourneyMode) -> Self {
         let clock = Clock::new(door.clock());
-        Acceptor { engine, gate, door, orders, number, clock, journeys: journey != JourneyMode::Off, paused: false }
+        Acceptor {
+            engine,
+            gate,
+            door,
+            orders,
+            number,
+            clock,
+            journeys: journey != JourneyMode::Off,
+            paused: false,
+            limits_known: 0,
+            engine_is_broken: false,
+        }
     }
 
     /// The ways to the threads that serve.
@@ -51,8 +67,11 @@ impl<E: Engine<Connection>> Acceptor<E> {
                 Err(payload) => self.recover(&*payload),
             }
         }
-        // Before the gate: when the threads that serve hear that nobody will come any more, nobody can.
-        self.engine.close_listeners();
+        if !self.orders.failed.load(Ordering::Relaxed) {
+            // Before the gate: when the threads that serve hear that nobody will come any more, nobody can. After a start that has
+            // failed the next one has the same sockets.
+            self.engine.close_listeners();
+        }
     }
 
     fn home(&self) -> &Home {
@@ -63,12 +82,18 @@ impl<E: Engine<Connection>> Acceptor<E> {
     fn tick(&mut self) -> bool {
         self.sleep();
         self.clock.read();
-        if self.orders.stop.load(Ordering::Acquire) || self.orders.drain.load(Ordering::Acquire) {
+        if self.engine_is_broken || self.orders.stop.load(Ordering::Acquire) || self.orders.drain.load(Ordering::Acquire) {
             return false;
+        }
+        if let Some(limits) = self.orders.changed_limits(&mut self.limits_known) {
+            // What it accepts from now on inherits this.
+            self.engine.change_write_timeout(limits.write_timeout_ms);
         }
         if self.paused && self.orders.has_room() {
             self.paused = false;
             self.engine.resume_listeners();
+        } else if !self.orders.has_room() {
+            self.stop_accepting();
         }
         while let Some(event) = self.engine.reap(self.clock.now_ms(), &mut []) {
             match event {
@@ -77,6 +102,10 @@ impl<E: Engine<Connection>> Acceptor<E> {
                 Event::ListenerFailed(listener, error) => {
                     self.home().counters.accepts_failed.add(1);
                     tell::listener_failed(&self.orders.log, listener, &error);
+                    if sys::accept_broken(&error) {
+                        self.orders.faults_unsaid.fetch_add(1, Ordering::Relaxed);
+                        self.door.wake_homes();
+                    }
                 }
                 _ => debug_assert!(false, "it has no seats, so nothing else can happen"),
             }
@@ -92,14 +121,21 @@ impl<E: Engine<Connection>> Acceptor<E> {
         }
         self.home().waker.announce_sleep();
         // The last look: whoever makes room after it sees that we sleep.
-        let timeout_ms = if self.paused && self.orders.has_room() { 0 } else { -1 };
-        // Library threads block signals; any other failure is found again by the next tick.
-        let _ = self.engine.wait(self.clock.now_ms(), timeout_ms);
+        let timeout_ms = if self.paused && self.orders.has_room() { 0 } else { LOOK_UP_MS };
+        // Library threads block signals, but whoever traces them may interrupt. Any other failure is for ever.
+        if let Err(error) = self.engine.wait(self.clock.now_ms(), timeout_ms)
+            && error.kind() != ErrorKind::Interrupted
+        {
+            self.engine_is_broken = true;
+            tell::engine_failed(&self.orders.log, &error);
+            self.door.say(INGEST_EVENT_FAULT);
+        }
         self.home().waker.awake();
     }
 
     fn arrived(&mut self, listener: u16, arrival: Arrival) {
         let began_ns = if self.journeys { self.clock.fresh_ns() } else { 0 };
+        fail_point!("accept");
         let is_local = arrival.is_local();
         let keys = self.orders.keys.of(listener);
         let admitted = accept::admit(arrival, listener, self.orders.per_address.as_ref(), keys.as_ref(), self.clock.now_ns());
@@ -118,7 +154,13 @@ impl<E: Engine<Connection>> Acceptor<E> {
             baton.accept_ns = self.clock.fresh_ns() - began_ns;
         }
         self.gate.send(Newcomer { stream, is_local, baton });
-        if open >= self.orders.max_connections() && !self.paused {
+        if open >= self.orders.max_connections() {
+            self.stop_accepting();
+        }
+    }
+
+    fn stop_accepting(&mut self) {
+        if !self.paused {
             self.paused = true;
             self.engine.pause_listeners();
             self.home().counters.limit_max_connections.add(1);
@@ -130,6 +172,9 @@ impl<E: Engine<Connection>> Acceptor<E> {
         tell::fault(&self.orders.log, "the thread that accepts", payload);
         self.door.say(INGEST_EVENT_FAULT);
         self.home().counters.panics.add(1);
+        if self.orders.faults.note(self.clock.now_ms()) {
+            tell::unhealthy(&self.orders.log);
+        }
     }
 }
 
@@ -162,8 +207,8 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
-        let mut engine = EpollEngine::new(Arc::clone(&door.homes()[1].waker), 16, sys::monotonic_ns() / 1_000_000).unwrap();
-        engine.listen(0, Listening { file: None, socket: OwnedFd::from(listener), shared: false }).unwrap();
+        let mut engine = EpollEngine::new(Arc::clone(&door.homes()[1].waker), 16, 0, sys::monotonic_ns() / 1_000_000).unwrap();
+        engine.listen(0, Listening { file: None, socket: OwnedFd::from(listener).into(), shared: false }).unwrap();
         let gate = Gate::open(1, [Arc::clone(&door.homes()[0].waker)].into_iter(), 1).unwrap();
         (Acceptor::new(engine, gate, door, orders, 1, JourneyMode::Steps), address)
     }

@@ -48,7 +48,7 @@ impl Beyond {
         let bench = Bench {
             limits: options.limits.clone(),
             limits_known: 0,
-            sketch: Sketch::default(),
+            sketch: Sketch::roomy(),
             pool: Pool::new(),
             mode: options.journey,
             serial: options.pipeline_unsafe == PipelineUnsafe::Serial,
@@ -110,6 +110,7 @@ impl Beyond {
 
 impl Bench {
     fn serve(&mut self, trip: &mut Trip) {
+        fail_point!("far");
         let Trip { baton, luggage } = trip;
         self.pool.unpack(&mut luggage.freight);
         let landed = luggage.landed.take();
@@ -131,6 +132,7 @@ impl Bench {
             memory: &mut luggage.memory,
             timing: Timing { mode: self.mode, clock: self.clock, exact: false, read_ns: luggage.read_ns, decrypt_ns: luggage.decrypt_ns },
             now_ns: luggage.now_ns,
+            ahead: 0,
             serial: self.serial,
         };
         Work { tools, sampler: &mut luggage.sampler, exit: Exit::Luggage(&mut luggage.exchanges) }

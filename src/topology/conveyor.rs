@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::engine::sys::EventFd;
+use crate::limits::LOOK_UP_MS;
 use crate::memory::sync::{AtomicUsize, Mutex, Ordering};
 use crate::memory::waker::{Signal, Waker};
 use std::collections::VecDeque;
@@ -72,8 +73,9 @@ impl<T> Conveyor<T, EventFd> {
     pub fn wait(&self) {
         self.waker.announce_sleep();
         if self.is_empty() {
-            // It fails only for a signal, and library threads block those; then the belt is looked at once more.
-            let _ = self.waker.signal().wait(-1);
+            // It fails only for a signal, and library threads block those; then the belt is looked at once more. So it is after a while,
+            // since whoever closes our descriptors takes the wake-up with them.
+            let _ = self.waker.signal().wait(LOOK_UP_MS.into());
         }
         self.waker.awake();
         self.waker.signal().reset();

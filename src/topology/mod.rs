@@ -4,7 +4,9 @@
 pub mod acceptor;
 pub mod balance;
 pub mod beyond;
+pub mod coming;
 pub mod conveyor;
+pub mod faults;
 pub mod keyring;
 pub mod lanes;
 pub mod orders;

@@ -1,13 +1,14 @@
 //! What a server asks of its I/O threads, and what they share about connections.
 #![forbid(unsafe_code)]
 
+use super::faults::Faults;
 use super::keyring::Keyring;
 use crate::accept::PerAddress;
 use crate::limits::Limits;
 use crate::log::Log;
 use parking_lot::Mutex;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 /// What the server asks of its I/O threads; they look once a tick.
 #[derive(Debug, Default)]
@@ -30,10 +31,14 @@ pub struct Orders {
     pub limits_changes: AtomicU64,
     /// Where the threads say what operators should know.
     pub log: Log,
+    /// FAULT events that a thread without an outlet owes the host; one that has one says them.
+    pub faults_unsaid: AtomicU32,
     /// The start failed: nothing that happens now is for the host to hear.
     pub failed: AtomicBool,
     /// The log has the line about the drain.
     pub drain_told: AtomicBool,
+    /// Panics that were caught, on any thread.
+    pub faults: Faults,
 }
 
 impl Orders {

@@ -3,22 +3,22 @@
 
 mod cut;
 mod events;
+mod faults;
 mod newcomers;
+mod obey;
 mod shortage;
 
+use super::coming::Coming;
 use super::orders::Orders;
 use super::serving::Serving;
 use super::spinner::Spinner;
-use super::tell;
-use crate::connection::{Connection, Ending};
+use crate::connection::Connection;
 use crate::engine::clock::Clock;
 use crate::engine::{Engine, Event, SeatId};
 use crate::handoff::outlet::Way;
 use crate::handoff::{Door, Home};
-use crate::limits::{Limits, SLAB_BYTES};
-use crate::request::{INGEST_EVENT_DRAINING, INGEST_EVENT_FAULT};
+use crate::limits::{LOOK_UP_MS, SLAB_BYTES};
 use crate::stats::{Census, Phase};
-use std::any::Any;
 use std::io;
 use std::os::fd::RawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -45,9 +45,13 @@ pub struct Segment<E> {
     /// Connections that have octets to parse although nothing new came.
     resume: Vec<SeatId>,
     /// Slots that came home.
-    home_coming: Vec<u32>,
+    home_coming: Coming,
     /// The connection that is being worked on, in case that work panics.
     at_work: Option<AtWork>,
+    /// The tick before ended by a panic.
+    recovered: bool,
+    /// The engine cannot wait any more: the thread ends.
+    engine_is_broken: bool,
     draining: bool,
     /// The drain has begun in this tick.
     closes_idle: bool,
@@ -56,8 +60,7 @@ pub struct Segment<E> {
     /// How long a tick may wait; -1 on a thread of our own.
     patience_ms: i32,
     interrupted: bool,
-    /// Since when there is no room within `memory_max`; zero while there is.
-    short_since_ms: u64,
+    shortage: shortage::Shortage,
     /// How often the limits had changed when they were taken on.
     limits_known: u64,
     census: Census,
@@ -72,15 +75,12 @@ pub struct Segment<E> {
 struct AtWork {
     seat: SeatId,
     counted: Phase,
-    read_ahead: u32,
-    body: usize,
 }
 
 impl AtWork {
     #[inline]
     fn on(seat: SeatId, connection: &Connection) -> Option<AtWork> {
-        let Connection { counted, read_ahead, .. } = *connection;
-        Some(AtWork { seat, counted, read_ahead, body: connection.protocol.body_charged() })
+        Some(AtWork { seat, counted: connection.counted })
     }
 }
 
@@ -110,15 +110,17 @@ impl<E: Engine<Connection>> Segment<E> {
             touched: Vec::new(),
             tired: Vec::new(),
             resume: Vec::new(),
-            home_coming: Vec::new(),
+            home_coming: Coming::default(),
             at_work: None,
+            recovered: false,
+            engine_is_broken: false,
             draining: false,
             closes_idle: false,
             paused: false,
             scratch: Vec::new(),
             patience_ms: -1,
             interrupted: false,
-            short_since_ms: 0,
+            shortage: shortage::Shortage::default(),
             limits_known: 0,
             census: Census::default(),
             cut: None,
@@ -154,9 +156,14 @@ impl<E: Engine<Connection>> Segment<E> {
             Ok(false) => return Turned::Over,
             Err(payload) => self.recover(&*payload),
         }
-        self.engine.rest(self.clock.now_ms(), self.shed_at_ms());
+        // The end of a drain is no seat's deadline.
+        let drained_ms = self.draining.then(|| self.orders.drain_until_ms.load(Ordering::Relaxed));
+        let alarm_ms = self.shed_at_ms().into_iter().chain(drained_ms).min();
+        self.engine.rest(self.clock.now_ms(), alarm_ms);
         self.home().waker.announce_sleep();
-        if self.is_busy() || !self.home().mailbox.is_empty() {
+        // Room that an answer of this very turn made was told to nobody.
+        let has_room = self.serving.outlet.waits_for_host() && self.door.in_flight_room() > 0;
+        if self.is_busy() || has_room || self.has_memory_again() || !self.home().mailbox.is_empty() {
             self.home().waker.wake_always();
         }
         if self.interrupted { Turned::Interrupted } else { Turned::Done }
@@ -233,7 +240,9 @@ impl<E: Engine<Connection>> Segment<E> {
             // A tick that ended by a panic may not have told them.
             self.tell_far_threads();
         }
-        let mut timeout_ms = if self.is_busy() { 0 } else { self.patience_ms };
+        // After a panic there may be work that nothing announces any more.
+        let is_busy = std::mem::take(&mut self.recovered) || self.is_busy();
+        let mut timeout_ms = if is_busy { 0 } else { self.patience_ms };
         if timeout_ms < 0 {
             timeout_ms = self.look_around();
         }
@@ -243,7 +252,7 @@ impl<E: Engine<Connection>> Segment<E> {
             if self.serving.outlet.is_stalled() {
                 self.deliver();
             }
-            if !self.home().mailbox.is_empty() || self.has_arrivals() {
+            if !self.home().mailbox.is_empty() || self.is_busy() || self.has_memory_again() {
                 timeout_ms = 0;
             }
         }
@@ -257,9 +266,17 @@ impl<E: Engine<Connection>> Segment<E> {
             let left = at_ms.saturating_sub(self.clock.now_ms()).clamp(1, 10_000) as i32;
             timeout_ms = if timeout_ms < 0 { left } else { timeout_ms.min(left) };
         }
-        // A signal is for the host to hear of; any other failure is found again by the next tick.
+        if timeout_ms < 0 && !self.door.is_driven_by_host() {
+            timeout_ms = LOOK_UP_MS;
+        }
+        // A signal is for the host to hear of. Any other failure is for ever: somebody closed what we wait on.
         let waited = self.engine.wait(self.clock.now_ms(), timeout_ms);
-        self.interrupted = waited.is_err_and(|error| error.kind() == io::ErrorKind::Interrupted);
+        self.interrupted = waited.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::Interrupted);
+        if let Err(error) = waited
+            && !self.interrupted
+        {
+            self.engine_failed(&error);
+        }
         self.home().waker.awake();
     }
 
@@ -300,89 +317,15 @@ impl<E: Engine<Connection>> Segment<E> {
         }
     }
 
-    /// Nobody is connected or on the way here, and no request waits for room in a queue.
-    fn is_drained(&mut self) -> bool {
-        self.engine.seats().taken() == 0 && self.serving.outlet.is_empty() && !self.expects_newcomers()
-    }
-
-    /// Looks at the server's orders. False when the thread is to end.
-    fn obey(&mut self) -> bool {
-        if let Some(limits) = self.orders.changed_limits(&mut self.limits_known) {
-            self.take_on(&limits);
-        }
-        if self.orders.stop.load(Ordering::Acquire) {
-            if self.orders.drain.load(Ordering::Acquire) {
-                self.tell_draining();
-            }
-            return false;
-        }
-        if self.orders.drain.load(Ordering::Acquire) && !self.draining {
-            self.begin_drain();
-        }
-        if self.draining {
-            let over = self.clock.now_ms() >= self.orders.drain_until_ms.load(Ordering::Relaxed);
-            return !over && !self.is_drained();
-        }
-        if self.may_accept_again() {
-            self.paused = false;
-            self.engine.resume_listeners();
-        }
-        true
-    }
-
-    /// The limits have changed. What is waited for already ends by the new ones.
-    #[cold]
-    fn take_on(&mut self, limits: &Limits) {
-        if self.serving.limits.write_timeout_ms != limits.write_timeout_ms {
-            self.engine.change_write_timeout(limits.write_timeout_ms);
-        }
-        self.serving.limits = limits.clone();
-        for id in self.engine.seats().ids() {
-            let deadline = self.engine.seats().baton(id).map(|connection| connection.deadline(limits));
-            if let Some(deadline) = deadline {
-                self.engine.set_deadline(id, deadline.map_or(0, |(at_ms, _)| at_ms));
-            }
-        }
-    }
-
-    fn tell_draining(&mut self) {
-        if tell::draining(&self.orders, self.clock.now_ms()) {
-            self.serving.outlet.say(&self.door, INGEST_EVENT_DRAINING);
-        }
-    }
-
-    fn begin_drain(&mut self) {
-        self.draining = true;
-        self.serving.draining = true;
-        // Stop is async-signal-safe and reads no clock, so the first thread that hears of it sets the end.
-        let until_ms = self.clock.now_ms().saturating_add(self.serving.limits.drain_timeout_ms);
-        let _ = self.orders.drain_until_ms.compare_exchange(0, until_ms, Ordering::Relaxed, Ordering::Relaxed);
-        self.engine.close_listeners();
-        self.tell_draining();
-        self.closes_idle = true;
-    }
-
-    /// Ends the connections that nothing is under way on. Not before the tick has served what had arrived when the drain began:
-    /// a request that was sent in time gets its answer.
-    fn close_idle(&mut self) {
-        self.closes_idle = false;
-        for id in self.engine.seats().ids() {
-            if let Some(mut connection) = self.engine.seats().take_baton(id) {
-                if connection.is_idle() {
-                    connection.ending = Ending::AfterFlush;
-                }
-                self.go_on(id, connection);
-            }
-        }
-    }
-
     /// Parses what was carried over, for connections whose earlier answers have left.
     fn resume_waiting(&mut self) {
         if self.serving.outlet.is_stalled() || self.waits_for_memory() {
             return;
         }
-        let mut waiting = std::mem::replace(&mut self.resume, std::mem::take(&mut self.scratch));
-        for id in waiting.drain(..) {
+        // Those of this tick stand apart, so that a panic loses none of them and a tick has an end.
+        std::mem::swap(&mut self.resume, &mut self.scratch);
+        self.scratch.reverse();
+        while let Some(id) = self.scratch.pop() {
             if let Some(mut connection) = self.engine.seats().take_baton(id) {
                 if self.cut.is_some() {
                     self.send_out(id, connection, None);
@@ -394,7 +337,6 @@ impl<E: Engine<Connection>> Segment<E> {
                 self.at_work = None;
             }
         }
-        self.scratch = waiting;
     }
 
     /// Hands the batch to the host and notes which connections have answers now. True when consumers have something to do now.
@@ -403,14 +345,11 @@ impl<E: Engine<Connection>> Segment<E> {
         if !self.serving.outlet.is_empty() {
             self.deliver();
         }
-        self.door.homes()[self.number].mailbox.take(self.door.slots(), &mut self.home_coming);
+        self.door.homes()[self.number].mailbox.take(self.door.slots(), &mut self.home_coming.slots);
         if self.home_coming.is_empty() {
             return queued;
         }
-        let mut slots = std::mem::take(&mut self.home_coming);
-        self.serving.came_home(&slots, &mut self.engine, &mut self.touched, &self.door);
-        slots.clear();
-        self.home_coming = slots;
+        self.serving.came_home(&mut self.home_coming, &mut self.engine, &mut self.touched, &self.door);
         queued
     }
 
@@ -421,7 +360,7 @@ impl<E: Engine<Connection>> Segment<E> {
         counters.batches_delivered.add(1);
         let was_stalled = self.serving.outlet.is_stalled();
         self.serving.outlet.deliver(&self.door);
-        if self.serving.outlet.is_stalled() && !was_stalled {
+        if self.serving.outlet.is_stalled() && !was_stalled && !self.serving.outlet.is_inline() {
             self.home().counters.limit_queue.add(1);
         }
         self.read_or_pause();
@@ -436,33 +375,11 @@ impl<E: Engine<Connection>> Segment<E> {
         self.touched = touched;
     }
 
-    /// After a panic: the connection at work is closed, everything else goes on.
-    fn recover(&mut self, payload: &(dyn Any + Send)) {
-        tell::fault(&self.orders.log, "a tick", payload);
-        self.serving.outlet.say(&self.door, INGEST_EVENT_FAULT);
-        self.home().counters.panics.add(1);
-        if self.slab.len() < SLAB_BYTES {
-            self.slab = vec![0; SLAB_BYTES];
-        }
-        if let Some(mut lost) = self.at_work.take() {
-            // Its baton is lost: what the host holds of it is over, and nobody may send on its wire any more.
-            self.serving.abandon_seat(lost.seat);
-            self.serving.memory.release_body(lost.body);
-            self.serving.memory.recount_read_ahead(&mut lost.read_ahead, 0);
-            self.census.moves(&mut lost.counted, Phase::Nowhere);
-            self.engine.close(lost.seat, true);
-            self.one_less();
-        }
-        // Connections that were to be gone on with, if that is where it happened.
-        for id in self.engine.seats().ids() {
-            if self.engine.seats().baton(id).is_some_and(|connection| connection.touched) && !self.touched.contains(&id) {
-                self.touched.push(id);
-            }
-        }
-    }
-
-    /// The last tick: whoever is still connected is let go, and no request is left open.
+    /// The last tick: whoever is connected is let go, no request is left open. After a failed start the next has the same sockets.
     pub fn end(mut self) {
+        if !self.orders.failed.load(Ordering::Relaxed) {
+            self.engine.close_listeners();
+        }
         for id in self.engine.seats().ids() {
             if let Some(mut connection) = self.engine.seats().take_baton(id) {
                 self.close(id, &mut connection);
@@ -476,10 +393,9 @@ impl<E: Engine<Connection>> Segment<E> {
         let counters = &self.door.homes()[self.number].counters;
         self.serving.show_memory(counters);
         self.census.show(counters);
-        self.door.homes()[self.number].mailbox.close(self.door.slots(), &mut self.home_coming);
+        self.door.homes()[self.number].mailbox.close(self.door.slots(), &mut self.home_coming.slots);
         let used = self.serving.memory.used;
-        let slots = std::mem::take(&mut self.home_coming);
-        self.serving.came_home(&slots, &mut self.engine, &mut self.touched, &self.door);
+        self.serving.came_home(&mut self.home_coming, &mut self.engine, &mut self.touched, &self.door);
         self.door.homes()[self.number].counters.memory_bytes.lower(used - self.serving.memory.used);
         self.door.homes()[self.number].counters.memory_requests_bytes.lower(used - self.serving.memory.used);
         self.hand_over_all();

@@ -6,6 +6,7 @@ mod secure;
 
 pub use packing::Landed;
 
+use super::coming::Coming;
 use super::stations::{self, Exit, Handoff, Work};
 use crate::connection::http1::NO_MEMORY;
 use crate::connection::{Connection, Ending, Memory, Tools};
@@ -77,7 +78,7 @@ impl Serving {
             draining: false,
             slots,
             pool: Pool::new(),
-            sketch: Sketch::default(),
+            sketch: Sketch::roomy(),
             serial,
             mode,
             sampler: Sampler::new(mode, every),
@@ -131,7 +132,10 @@ impl Serving {
                 stations::body(self.work(id, 0), connection, buffer, count);
             }
             window => match read::absorb(&mut connection.inbox, window, slab) {
-                Absorbed::Slab(count) => stations::window(self.work(id, read_ns), connection, &mut slab[..count]),
+                Absorbed::Slab(count) => {
+                    fail_point!("decrypt");
+                    stations::window(self.work(id, read_ns), connection, &mut slab[..count]);
+                }
                 Absorbed::Inbox => stations::inbox(self.work(id, read_ns), connection),
                 Absorbed::Lost => connection.protocol.refuse(NO_MEMORY),
             },
@@ -165,6 +169,7 @@ impl Serving {
             memory: &mut self.memory,
             timing,
             now_ns: self.now_ns,
+            ahead: 0,
             serial: self.serial,
         };
         let handoff =
@@ -178,33 +183,42 @@ impl Serving {
     }
 
     /// Answers have come home: each connection notes its own, and is listed once to be gone on with.
-    pub fn came_home<E: Engine<Connection>>(&mut self, slots: &[u32], engine: &mut E, touched: &mut Vec<SeatId>, door: &Door) {
+    pub fn came_home<E: Engine<Connection>>(&mut self, coming: &mut Coming, engine: &mut E, touched: &mut Vec<SeatId>, door: &Door) {
         let counters = &door.homes()[self.slots.thread()].counters;
-        let mut back = 0;
         let fresh = touched.len();
-        for &slot in slots {
-            let seat = SeatId::from_word(self.slots.seat(slot));
-            // Parked in its seat while the baton is away; it comes here again when that is home, as it is now.
-            let Ok(mut connection) = engine.seats().baton_for(seat, slot) else { continue };
-            let Some(homing) = self.slots.homing(slot) else { continue };
-            if homing.kind == Some(ReplyKind::Told) {
-                self.slots.finish(slot, 0);
-                continue;
-            }
-            back += usize::from(homing.kind.is_some_and(ReplyKind::was_held));
-            settle::settle(connection.as_deref_mut(), slot, homing, &mut self.desk());
-            if let Some(connection) = connection {
-                if !connection.touched {
-                    connection.touched = true;
-                    touched.push(seat);
-                }
-            }
+        while let Some(slot) = coming.current() {
+            self.came(slot, coming, engine, touched);
+            coming.done();
         }
-        door.came_back(back);
+        door.came_back(std::mem::take(&mut coming.back));
         // Rendered at once and sent later: letters and slots are free again while they are warm, only the wire form waits.
         for &seat in &touched[fresh..] {
+            coming.at_work = Some(seat);
             if let Some(connection) = engine.seats().baton(seat) {
                 self.render(connection, counters);
+            }
+        }
+        coming.clear();
+    }
+
+    /// One slot is home.
+    #[inline]
+    fn came<E: Engine<Connection>>(&mut self, slot: u32, coming: &mut Coming, engine: &mut E, touched: &mut Vec<SeatId>) {
+        let seat = SeatId::from_word(self.slots.seat(slot));
+        // Parked in its seat while the baton is away; it comes here again when that is home, as it is now.
+        let Ok(mut connection) = engine.seats().baton_for(seat, slot) else { return };
+        let Some(homing) = self.slots.homing(slot) else { return };
+        if homing.kind == Some(ReplyKind::Told) {
+            self.slots.finish(slot, 0);
+            return;
+        }
+        coming.at_work = Some(seat);
+        settle::settle(connection.as_deref_mut(), slot, homing, &mut self.desk());
+        coming.back += usize::from(homing.kind.is_some_and(ReplyKind::was_held));
+        if let Some(connection) = connection {
+            if !connection.touched {
+                connection.touched = true;
+                touched.push(seat);
             }
         }
     }
@@ -269,6 +283,7 @@ impl Serving {
                 break;
             }
             counters.sends.add(1);
+            fail_point!("send");
             match engine.send(id, std::mem::take(&mut connection.outbox)) {
                 Sending::Done(outgoing) => {
                     counters.bytes_sent.add(outgoing.sent);
@@ -299,6 +314,7 @@ impl Serving {
         connection.sending = true;
         connection.sending_since_ms = self.now_ms();
         connection.sent = 0;
+        connection.unacknowledged = 0;
         connection.since_ms = self.now_ms();
     }
 

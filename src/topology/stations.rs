@@ -49,7 +49,8 @@ pub fn window(work: Work<'_>, connection: &mut Connection, octets: &mut [u8]) {
 }
 
 /// Octets that were carried over, perhaps with new ones behind them.
-pub fn inbox(work: Work<'_>, connection: &mut Connection) {
+pub fn inbox(mut work: Work<'_>, connection: &mut Connection) {
+    work.tools.ahead = connection.read_ahead as usize;
     let mut inbox = std::mem::take(&mut connection.inbox);
     let used = advance(work, connection, inbox.octets());
     inbox.consume(used);
@@ -60,6 +61,7 @@ pub fn inbox(work: Work<'_>, connection: &mut Connection) {
 pub fn body(work: Work<'_>, connection: &mut Connection, buffer: Vec<u8>, count: usize) {
     let Work { mut tools, sampler, mut exit } = work;
     let mut beyond = Vec::new();
+    fail_point!("body");
     match connection.protocol.received(buffer, count, &mut beyond, &mut tools) {
         Ok(Step::Deliver(exchange)) => {
             exit.complete(connection, exchange, tools.memory, tools.pool);
@@ -157,6 +159,7 @@ impl Handoff<'_> {
                 }
                 self.outlet.add(token, request, charge, self.now_ns);
                 *self.delivered += 1;
+                fail_point!("handoff");
                 None
             }
             Err(letter) => {

@@ -67,12 +67,30 @@ pub fn listener_failed(log: &Log, listener: u16, error: &io::Error) {
         Some(advice) => log.say_seldom(Kind::Exhausted, Level::Warn, || {
             format!("cannot accept on listener {listener}: {error} ({advice}); new clients wait in the backlog until it is tried again")
         }),
+        None if !sys::accept_broken(error) => log.say_seldom(Kind::Exhausted, Level::Warn, || {
+            format!("cannot accept on listener {listener}: {error} (every try failed; is the call forbidden?); it is tried again")
+        }),
         None => log.say_seldom(Kind::Broken, Level::Error, || {
             format!(
                 "listener {listener} is broken and will not be used again: {error} (something closed its descriptor; make a new server)"
             )
         }),
     }
+}
+
+/// An I/O thread cannot go on.
+pub fn engine_failed(log: &Log, error: &io::Error) {
+    log.say_seldom(Kind::Broken, Level::Error, || {
+        format!("an i/o thread ends, its connections are closed: {error} (something closed the library's descriptors; free the server and make a new one)")
+    });
+}
+
+/// Faults of the library come too often.
+pub fn unhealthy(log: &Log) {
+    log.say(
+        Level::Error,
+        "unhealthy: 100 faults of the library were caught within a minute (report them, and start the process anew soon)",
+    );
 }
 
 /// A connection was accepted, but cannot be watched.

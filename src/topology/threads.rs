@@ -3,7 +3,7 @@
 
 use super::orders::Orders;
 use super::tell;
-use crate::engine::sys;
+use crate::engine::sys::{self, EventFd};
 use crate::handoff::{EventSink, HostQueue};
 use crate::request::ingest_event;
 use crate::status::INGEST_E_INTERRUPTED;
@@ -11,6 +11,7 @@ use parking_lot::{Condvar, Mutex};
 use std::cell::Cell;
 use std::ffi::{CStr, CString};
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
@@ -118,7 +119,7 @@ impl Threads {
                 hook.tell(name, true);
             }
             // A panic must neither leave this thread nor leave the roll wrong.
-            if let Err(payload) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)) {
+            if let Err(payload) = catch_unwind(AssertUnwindSafe(work)) {
                 tell::fault(&orders.log, &named, &*payload);
             }
             after(io && theirs.end_io());
@@ -150,16 +151,38 @@ impl Threads {
     }
 }
 
-/// What a handler thread does: exactly the loop of a host that polls.
-pub fn handle(queue: &HostQueue, sink: &dyn EventSink, batch_max: usize) {
+/// What a handler thread does: exactly the loop of a host that polls. A panic costs what it had taken and not yet delivered.
+pub fn handle(queue: &HostQueue, sink: &dyn EventSink, batch_max: usize, sleeper: EventFd, orders: &Orders) {
+    let mut sleeper = Some(sleeper);
     let mut events: Vec<ingest_event> = Vec::with_capacity(batch_max);
     loop {
-        let count = queue.wait_into(&mut events);
-        if count < 0 && count != INGEST_E_INTERRUPTED {
-            return;
-        }
-        if !events.is_empty() {
-            sink.deliver(&events);
+        match catch_unwind(AssertUnwindSafe(|| handle_once(queue, sink, &mut events, &mut sleeper))) {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(payload) => {
+                tell::fault(&orders.log, "a handler thread", &*payload);
+                if orders.faults.note_beside(queue.now_ms()) {
+                    tell::unhealthy(&orders.log);
+                }
+                queue.lose(&mut events);
+                events.reserve(batch_max);
+            }
         }
     }
+}
+
+/// One batch. False when nothing comes any more.
+fn handle_once(queue: &HostQueue, sink: &dyn EventSink, events: &mut Vec<ingest_event>, sleeper: &mut Option<EventFd>) -> bool {
+    let count = queue.wait_into(events, sleeper);
+    if count < 0 && count != INGEST_E_INTERRUPTED {
+        return false;
+    }
+    if !events.is_empty() {
+        fail_point!("handler");
+        // Out of `events`: from here on they are the host's, whatever happens.
+        let delivered = std::mem::take(events);
+        sink.deliver(&delivered);
+        *events = delivered;
+    }
+    true
 }

@@ -11,6 +11,7 @@ use crate::memory::pool::Freight;
 use crate::memory::waker::Waker;
 use crate::options::JourneyMode;
 use std::io;
+use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -113,8 +114,8 @@ pub struct Pass {
 
 impl Belts {
     /// Conveyors with room for every connection there can be: to so many far threads, and to the homes that these wakers wake.
-    pub fn lay(connections: usize, far_threads: usize, homes: &[Arc<Waker<EventFd>>]) -> io::Result<Pass> {
-        let outward = (0..far_threads).map(|_| Conveyor::new(connections, Arc::new(Waker::new(EventFd::new()?))));
+    pub fn lay(connections: usize, far_threads: usize, homes: &[Arc<Waker<EventFd>>], floor: RawFd) -> io::Result<Pass> {
+        let outward = (0..far_threads).map(|_| Conveyor::new(connections, Arc::new(Waker::new(EventFd::above(floor)?))));
         let homeward = homes.iter().map(|waker| Conveyor::new(connections, Arc::clone(waker)));
         let belts = Belts {
             outward: outward.collect::<io::Result<_>>()?,
@@ -157,7 +158,7 @@ mod tests {
 
     #[test]
     fn the_far_threads_end_after_the_last_pass() {
-        let pass = Belts::lay(4, 1, &[Arc::new(Waker::new(EventFd::new().unwrap()))]).unwrap();
+        let pass = Belts::lay(4, 1, &[Arc::new(Waker::new(EventFd::new().unwrap()))], 0).unwrap();
         let belts = Arc::clone(pass.belts());
         let second = pass.clone();
         drop(pass);

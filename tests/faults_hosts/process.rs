@@ -74,8 +74,10 @@ fn h16_a_host_that_closes_our_descriptors_hears_of_it_and_can_still_free() {
         &["delivery=threads", "handler_threads=3", "events=fault"][..],
         &["delivery=inline", "events=fault"],
         &["delivery=threads", "topology=shards", "io_threads=3", "events=fault"],
+        &["delivery=threads", "topology=acceptor", "io_threads=2", "events=fault"],
+        &["delivery=threads", "topology=cut", "events=fault"],
     ] {
-        let server = program::start(arguments);
+        let server = Server::start(program::shipped_host().args(arguments), 1);
         let mut client = Client::connect(server.port());
         assert_eq!(client.get("/hello").text(), "hello");
         client.send("GET /close HTTP/1.1\r\nHost: x\r\n\r\n");

@@ -40,8 +40,9 @@ fn idle(server: &FarServer, count: usize) -> Vec<Client> {
     clients
 }
 
-/// The active client's p99 in rounds with and without the idle ones, in turn, so that what else the machine does meets both. Whether
-/// they move it is asked of the quietest round of each kind; how far the quiet rounds lie apart by themselves is allowed on top.
+/// The active client's p99 in rounds with and without the idle ones, in turn, so that what else the machine does meets both. Asked of
+/// the quietest round of each kind: with idle ones it may be a fifth above, and by as much as the middle round without them is above its
+/// quietest. A machine that is busy gets more rounds; a server that is slower fails in all of them.
 #[test]
 fn n10_idle_connections_do_not_slow_an_active_one() {
     let count = many(1_000, 10_000);
@@ -50,7 +51,13 @@ fn n10_idle_connections_do_not_slow_an_active_one() {
     let mut active = server.connect();
     let (mut without, mut with) = (Vec::new(), Vec::new());
     p99(&mut active);
-    for _ in 0..many(5, 8) {
+    let is_moved = |without: &mut Vec<Duration>, with: &[Duration]| {
+        without.sort_unstable();
+        let (least, middle) = (without[0], without[without.len() / 2]);
+        with.iter().all(|round| *round > least * 6 / 5 + (middle - least))
+    };
+    let rounds = many(5, 8);
+    while with.len() < rounds || (with.len() < 4 * rounds && is_moved(&mut without, &with)) {
         without.push(p99(&mut active));
         let crowd = idle(&server, count);
         with.push(p99(&mut active));
@@ -58,12 +65,7 @@ fn n10_idle_connections_do_not_slow_an_active_one() {
         server.settles_at(1);
     }
     println!("p99 without {without:?}, with {count} idle connections {with:?}");
-    let (least, most) = (without.iter().min().expect("rounds"), without.iter().max().expect("rounds"));
-    let quietest = with.iter().min().expect("rounds");
-    assert!(
-        *quietest <= *least * 6 / 5 + (*most - *least),
-        "p99 was {least:?} to {most:?}, and {quietest:?} at best with idle connections"
-    );
+    assert!(!is_moved(&mut without, &with), "p99 was {without:?}, and {with:?} with idle connections");
     server.finish();
 }
 

@@ -15,7 +15,7 @@ part_fmt() {
 }
 
 part_clippy() {
-  cargo clippy --quiet --all-targets -- -D warnings && cargo clippy --quiet --test sanitizers --test random_host --test faults_hosts -- -D warnings &&
+  cargo clippy --quiet --all-targets -- -D warnings && cargo clippy --quiet --test sanitizers --test random_host --test faults_hosts --test faults_peers -- -D warnings &&
     cargo clippy --quiet --features fail-points --test faults_panics -- -D warnings
 }
 

@@ -1,7 +1,7 @@
 //! Many raw clients in one thread: each drips, reads or keeps silent as it is told, and the time at which the server cuts it is kept.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -46,26 +46,34 @@ pub fn raise_descriptors(wanted: u64) {
 
 /// A connection to the port whose receive buffer is set before it connects, so that the window is small from the start; zero leaves it.
 pub fn connect(port: u16, receive_buffer: i32) -> TcpStream {
-    if receive_buffer == 0 {
-        return TcpStream::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).expect("the server accepts");
-    }
+    connect_from([127, 0, 0, 1], port, receive_buffer)
+}
+
+/// The same from another address of loopback.
+pub fn connect_from(source: [u8; 4], port: u16, receive_buffer: i32) -> TcpStream {
     // SAFETY: no pointers are passed.
     let fd = unsafe { libc::socket(libc::AF_INET, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0) };
-    assert!(fd >= 0);
+    assert!(fd >= 0, "a socket cannot be made: {}", std::io::Error::last_os_error());
     // SAFETY: the kernel has just given it to us.
     let socket = unsafe { OwnedFd::from_raw_fd(fd) };
-    let address = libc::sockaddr_in {
+    let address = |host: [u8; 4], port: u16| libc::sockaddr_in {
         sin_family: libc::AF_INET as u16,
         sin_port: port.to_be(),
-        sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes([127, 0, 0, 1]) },
+        sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes(host) },
         sin_zero: [0; 8],
     };
-    // SAFETY: both values outlive the calls and their sizes are given.
+    let (source, target) = (address(source, 0), address([127, 0, 0, 1], port));
+    let size = std::mem::size_of::<libc::sockaddr_in>() as u32;
+    // SAFETY: all values outlive the calls and their sizes are given.
     unsafe {
-        let size = std::mem::size_of::<i32>() as u32;
-        assert_eq!(libc::setsockopt(fd, libc::SOL_SOCKET, libc::SO_RCVBUF, (&raw const receive_buffer).cast(), size), 0);
-        let size = std::mem::size_of::<libc::sockaddr_in>() as u32;
-        assert_eq!(libc::connect(fd, (&raw const address).cast(), size), 0, "the server accepts");
+        if receive_buffer > 0 {
+            let size = std::mem::size_of::<i32>() as u32;
+            assert_eq!(libc::setsockopt(fd, libc::SOL_SOCKET, libc::SO_RCVBUF, (&raw const receive_buffer).cast(), size), 0);
+        }
+        if source.sin_addr.s_addr != target.sin_addr.s_addr {
+            assert_eq!(libc::bind(fd, (&raw const source).cast(), size), 0, "loopback has many addresses");
+        }
+        assert_eq!(libc::connect(fd, (&raw const target).cast(), size), 0, "the server accepts");
     }
     TcpStream::from(socket)
 }

@@ -67,8 +67,12 @@ pub struct Report {
     pub delivered: i64,
     pub refused: i64,
     pub timed_out: i64,
+    /// Connections whose body is coming.
+    pub in_body: i64,
     /// What the library itself has charged to memory_max.
     pub charged: i64,
+    /// What its pools keep for later, bounded by themselves.
+    pub pooled: i64,
     pub panics: i64,
     /// Lines of the log, and events other than requests, that the host heard.
     pub log_lines: i64,
@@ -82,7 +86,7 @@ pub struct Report {
 }
 
 impl Report {
-    fn fields(&mut self) -> [&mut i64; 16] {
+    fn fields(&mut self) -> [&mut i64; 18] {
         [
             &mut self.heap,
             &mut self.resident,
@@ -92,7 +96,9 @@ impl Report {
             &mut self.delivered,
             &mut self.refused,
             &mut self.timed_out,
+            &mut self.in_body,
             &mut self.charged,
+            &mut self.pooled,
             &mut self.panics,
             &mut self.log_lines,
             &mut self.other_events,
@@ -254,7 +260,9 @@ fn report(server: &Server) -> String {
         delivered: stats.requests_delivered as i64,
         refused: stats.requests_refused as i64,
         timed_out: stats.requests_timed_out as i64,
+        in_body: stats.connections_in_body as i64,
         charged: stats.memory_bytes as i64,
+        pooled: stats.memory_pooled_bytes as i64,
         panics: stats.panics as i64,
         log_lines: load(&LOG_LINES),
         other_events: load(&OTHER_EVENTS),

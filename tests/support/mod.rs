@@ -3,6 +3,7 @@
 
 pub mod case_file;
 pub mod client;
+pub mod guest_process;
 pub mod hold;
 pub mod host;
 pub mod request_view;
@@ -78,5 +79,23 @@ impl Random {
         }
         bytes.truncate(length);
         bytes
+    }
+}
+
+/// Every line of a server's log that was not read yet.
+pub fn log_lines(host: host::Host) -> Vec<String> {
+    use host::abi::{ingest_log_record, ingest_server_log_next};
+    let mut lines = Vec::new();
+    loop {
+        // SAFETY: every field is an integer or a pointer, for which zero is a value.
+        let mut record: ingest_log_record = unsafe { std::mem::zeroed() };
+        record.size = std::mem::size_of::<ingest_log_record>() as u32;
+        let mut text = [0u8; 512];
+        // SAFETY: the server lives, the record has the size it says and the buffer the length that is said.
+        if unsafe { ingest_server_log_next(host.0, &mut record, text.as_mut_ptr().cast(), text.len()) } != 0 {
+            return lines;
+        }
+        let length = text.iter().position(|octet| *octet == 0).unwrap_or(text.len());
+        lines.push(String::from_utf8_lossy(&text[..length]).into_owned());
     }
 }

@@ -70,7 +70,10 @@ impl<B> SimEngine<B> {
         let outgoing = seat.outgoing.as_mut()?;
         let before = outgoing.sent;
         match push_out(&self.network, link, outgoing) {
-            Ok(true) => seat.outgoing.take().map(|outgoing| Event::Sent(id, *outgoing)),
+            Ok(true) => {
+                self.network.with(|net| net.link_mut(link).sending = false);
+                seat.outgoing.take().map(|outgoing| Event::Sent(id, *outgoing))
+            }
             Ok(false) => (outgoing.sent > before).then_some(Event::SendProgressed(id, outgoing.sent)),
             Err(_) => Some(Event::Broken(id)),
         }

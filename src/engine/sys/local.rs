@@ -185,8 +185,8 @@ pub fn set_mode(pin: &OwnedFd, mode: u32) -> io::Result<()> {
 }
 
 /// A second descriptor for a socket that is not ours yet, with what it is; an error is that of the number.
-pub fn examine(number: RawFd) -> io::Result<(OwnedFd, Traits)> {
-    let copy = super::duplicate(number)?;
+pub fn examine(number: RawFd, floor: RawFd) -> io::Result<(OwnedFd, Traits)> {
+    let copy = super::duplicate(number, floor)?;
     let traits = Traits {
         is_stream: option_of(copy.as_raw_fd(), libc::SO_TYPE)? == libc::SOCK_STREAM,
         is_listening: option_of(copy.as_raw_fd(), libc::SO_ACCEPTCONN)? != 0,
@@ -220,11 +220,20 @@ pub fn set_nonblocking(socket: RawFd) -> io::Result<()> {
     Ok(())
 }
 
-/// Closes a number that the host has given away with this call.
-pub fn close_given(number: RawFd) {
+/// Closes a number that the host has given away with this call. In the place of a standard stream (inetd gives sockets there) comes
+/// /dev/null, or the next file that the host opens would be its output; on a failure the number is as it was.
+pub fn close_given(number: RawFd) -> io::Result<()> {
+    if number < super::FIRST_NUMBER {
+        // SAFETY: a NUL-terminated string that lives for ever.
+        let nothing = own(unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_RDWR | libc::O_CLOEXEC) })?;
+        // SAFETY: no pointers are passed. Without close-on-exec, as standard streams are.
+        check(unsafe { libc::dup2(nothing.as_raw_fd(), number) })?;
+        return Ok(());
+    }
     // SAFETY: the host gave the descriptor away (ingest_server_listen_fd, http+fd:), so nobody else closes it; it was open when we
     // duplicated it a moment ago.
     drop(unsafe { OwnedFd::from_raw_fd(number) });
+    Ok(())
 }
 
 /// The file of a bound socket. It is removed when this is dropped, unless somebody has put another in its place meanwhile.
@@ -238,8 +247,8 @@ pub struct SocketFile {
 
 impl SocketFile {
     /// Of a socket that was bound to this name just now. When that cannot be done nothing is left behind.
-    pub fn of(folder: OwnedFd, name: CString) -> io::Result<SocketFile> {
-        let pinned = pin(&folder, &name).and_then(|pin| match facts(pin.as_raw_fd())?.is_socket {
+    pub fn of(folder: OwnedFd, name: CString, floor: RawFd) -> io::Result<SocketFile> {
+        let pinned = pin(&folder, &name).and_then(|pin| super::raise(pin, floor)).and_then(|pin| match facts(pin.as_raw_fd())?.is_socket {
             true => Ok(pin),
             false => Err(io::ErrorKind::NotFound.into()),
         });

@@ -314,7 +314,11 @@ impl SlotOwner {
         charge
     }
 
+    /// More slots; none when there are as many as there may be, or no memory for them.
     fn grow(&mut self) -> Option<u32> {
+        let mut slots: Vec<Slot> = Vec::new();
+        slots.try_reserve_exact(CHUNK).ok()?;
+        self.free.try_reserve(CHUNK).ok()?;
         let chunk = self.table.made.fetch_add(1, Ordering::Relaxed) as usize;
         if chunk >= CHUNKS {
             self.table.made.fetch_sub(1, Ordering::Relaxed);
@@ -322,12 +326,11 @@ impl SlotOwner {
         }
         let first = (chunk * CHUNK) as u32;
         let mut mix = u64::from(self.table.seed) ^ (u64::from(first) << 32);
-        let slots = (0..CHUNK).map(|_| {
+        slots.extend((0..CHUNK).map(|_| {
             // A step of splitmix64: neighbouring slots start at unrelated generations.
             mix = mix.wrapping_add(0x9E37_79B9_7F4A_7C15);
             Slot::new((mix ^ (mix >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9) >> GENERATION_SHIFT << GENERATION_SHIFT)
-        });
-        let slots: Vec<Slot> = slots.collect();
+        }));
         let made = Chunk { owner: self.thread, slots: slots.try_into().ok()? };
         self.table.chunks[chunk].set(made).ok()?;
         self.free.extend(first + 1..first + CHUNK as u32);

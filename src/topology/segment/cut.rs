@@ -163,9 +163,9 @@ impl<E: Engine<Connection>> Segment<E> {
         }
         self.at_work = AtWork::on(id, &connection);
         // Answers that came meanwhile are settled with the next that come, once the baton sits in its seat; events are reaped again.
-        self.engine.seats().replay(id, &mut self.home_coming);
+        self.engine.seats().replay(id, &mut self.home_coming.slots);
         if luggage.fault {
-            self.home().counters.panics.add(1);
+            self.count_fault();
         }
         let stale = self.engine.seats().is_stale(id);
         self.serving.unpack(id, &mut connection, &mut luggage, over || stale);

@@ -3,13 +3,16 @@
 
 use super::{AtWork, Segment};
 use crate::accept::{self, Unadmitted};
+use crate::connection::http1::NO_MEMORY;
 use crate::connection::overdue::Overdue;
 use crate::connection::{Connection, Ending};
-use crate::engine::{Arrival, Engine, Event, SeatId, Window};
+use crate::engine::{Arrival, Engine, Event, Landing, SeatId, Window, sys};
 use crate::parse::refusal::Refusal;
+use crate::request::INGEST_EVENT_FAULT;
 use crate::respond;
 use crate::stats::Phase;
 use crate::topology::tell;
+use std::io;
 use std::sync::atomic::Ordering;
 
 const HEAD_TIMEOUT: Refusal = Refusal::new(408, "the request did not arrive in time");
@@ -55,10 +58,28 @@ impl<E: Engine<Connection>> Segment<E> {
                 });
             }
             Event::Expired(seat) => self.expired(seat),
-            // The engine pauses an exhausted listener by itself and tries again.
-            Event::ListenerFailed(listener, error) => {
-                self.home().counters.accepts_failed.add(1);
-                tell::listener_failed(&self.orders.log, listener, &error);
+            Event::ListenerFailed(listener, error) => self.listener_failed(listener, &error),
+        }
+    }
+
+    /// The engine pauses an exhausted listener by itself and tries again; one that is broken was given up.
+    fn listener_failed(&mut self, listener: u16, error: &io::Error) {
+        if self.orders.drain.load(Ordering::Acquire) || self.orders.stop.load(Ordering::Acquire) {
+            // Another thread has shut the socket that both accept from.
+            return;
+        }
+        self.home().counters.accepts_failed.add(1);
+        tell::listener_failed(&self.orders.log, listener, error);
+        if sys::accept_broken(error) {
+            self.serving.outlet.say(&self.door, INGEST_EVENT_FAULT);
+        }
+    }
+
+    /// Says what a thread without an outlet, the one that accepts, owes the host.
+    pub(super) fn say_faults(&mut self) {
+        if self.orders.faults_unsaid.load(Ordering::Relaxed) > 0 {
+            for _ in 0..self.orders.faults_unsaid.swap(0, Ordering::Relaxed) {
+                self.serving.outlet.say(&self.door, INGEST_EVENT_FAULT);
             }
         }
     }
@@ -75,6 +96,7 @@ impl<E: Engine<Connection>> Segment<E> {
 
     fn arrived(&mut self, listener: u16, arrival: Arrival) {
         let began_ns = if self.serving.journeys() { self.clock.fresh_ns() } else { 0 };
+        fail_point!("accept");
         let is_local = arrival.is_local();
         let keys = self.orders.keys.of(listener);
         let admitted = accept::admit(arrival, listener, self.orders.per_address.as_ref(), keys.as_ref(), self.clock.now_ns());
@@ -92,11 +114,8 @@ impl<E: Engine<Connection>> Segment<E> {
             Err((error, _)) => return tell::unseated(&self.orders.log, &error),
         };
         let open = self.orders.connections.fetch_add(1, Ordering::Relaxed) + 1;
-        if open >= self.orders.max_connections() && !self.paused {
-            self.paused = true;
-            self.engine.pause_listeners();
-            self.home().counters.limit_max_connections.add(1);
-            tell::full(&self.orders.log, self.orders.max_connections());
+        if open >= self.orders.max_connections() {
+            self.stop_accepting();
         }
         let counters = &self.home().counters;
         counters.connections_accepted.add(1);
@@ -115,6 +134,7 @@ impl<E: Engine<Connection>> Segment<E> {
         let counters = &self.home().counters;
         counters.receives.add(1);
         counters.bytes_received.add(count as u64);
+        fail_point!("read");
         self.flush_first(id, &mut connection);
         let mut slab = std::mem::take(&mut self.slab);
         if self.cut.is_some() {
@@ -139,20 +159,29 @@ impl<E: Engine<Connection>> Segment<E> {
 
     fn expired(&mut self, id: SeatId) {
         let Some(mut connection) = self.engine.seats().take_baton(id) else { return };
+        self.at_work = AtWork::on(id, &connection);
+        fail_point!("expire");
         self.flush_first(id, &mut connection);
         let now_ms = self.clock.now_ms();
         let due = connection.deadline(&self.serving.limits).filter(|&(at_ms, _)| at_ms <= now_ms);
-        if let Some((_, overdue)) = due {
-            self.overdue(&mut connection, overdue);
+        match due {
+            Some((_, Overdue::Look)) => {
+                let waiting = self.engine.unacknowledged(id);
+                connection.looked(waiting, now_ms);
+            }
+            Some((_, overdue)) => self.overdue(&mut connection, overdue),
+            None => {}
         }
         self.go_on(id, connection);
+        self.at_work = None;
     }
 
     fn overdue(&mut self, connection: &mut Connection, overdue: Overdue) {
         let counters = &self.door.homes()[self.number].counters;
         // Whoever had to wait for memory is not blamed for it.
-        let short = self.short_since_ms != 0 || connection.protocol.is_starved();
+        let short = self.shortage.is_any() || connection.protocol.is_starved();
         let refusal = match overdue {
+            Overdue::Look => return,
             Overdue::Write => {
                 counters.limit_write.add(1);
                 connection.ending = Ending::Abort;
@@ -218,15 +247,25 @@ impl<E: Engine<Connection>> Segment<E> {
             self.close(id, &mut connection);
             return;
         }
-        let carried = connection.inbox.len() + connection.session.carried();
-        self.serving.memory.recount_read_ahead(&mut connection.read_ahead, carried);
+        if !connection.receiving {
+            // Else the engine has what is carried, and it stays charged.
+            let carried = connection.inbox.len() + connection.session.carried();
+            self.serving.memory.recount_read_ahead(&mut connection.read_ahead, carried);
+        }
         if connection.sealing.is_some() && !connection.sending && !self.tired.contains(&id) {
             self.tired.push(id);
         }
         if !connection.inbox.is_empty() && self.serving.can_resume(&connection) {
             // What was carried over comes first; the kernel is asked for more once it has been looked at.
             self.resume.push(id);
+        } else if self.shortage.stops_bodies() && connection.protocol.in_body() && !connection.receiving {
+            self.starve(id);
         } else if let Some(landing) = connection.landing(&self.serving.limits) {
+            if matches!(landing, Landing::Buffer(_, 0)) {
+                // No memory for what comes next. Once it is refused nothing is wanted but what lingers, in the slab.
+                connection.protocol.refuse(NO_MEMORY);
+                return self.go_on(id, connection);
+            }
             connection.receiving = true;
             self.engine.receive(id, landing);
         }

@@ -35,7 +35,13 @@ impl Serving {
             match window {
                 Window::Buffer(buffer, count) if connection.protocol.in_body() => luggage.landed = Some((buffer, count)),
                 window => match read::absorb(&mut connection.inbox, window, slab) {
-                    Absorbed::Slab(count) => luggage.octets.extend_from_slice(&slab[..count]),
+                    Absorbed::Slab(count) => {
+                        if luggage.octets.try_reserve(count).is_err() {
+                            connection.protocol.refuse(NO_MEMORY);
+                            return false;
+                        }
+                        luggage.octets.extend_from_slice(&slab[..count]);
+                    }
                     Absorbed::Inbox => {}
                     Absorbed::Lost => {
                         connection.protocol.refuse(NO_MEMORY);

@@ -54,8 +54,8 @@ fn stage() -> Stage {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let address = listener.local_addr().unwrap();
-    let mut engine = EpollEngine::new(Arc::clone(&waker), 16, now_ms).unwrap();
-    engine.listen(0, Listening { file: None, socket: OwnedFd::from(listener), shared: false }).unwrap();
+    let mut engine = EpollEngine::new(Arc::clone(&waker), 16, 0, now_ms).unwrap();
+    engine.listen(0, Listening { file: None, socket: OwnedFd::from(listener).into(), shared: false }).unwrap();
     let mut options = Options::default();
     options.journey = JourneyMode::Steps;
     let outlet = Outlet::new(Way::Queues(0), 16);
@@ -63,10 +63,10 @@ fn stage() -> Stage {
     let serving = Serving::new(options.limits.clone(), outlet, memory, SlotOwner::new(slots, 0), true, options.journey, 1);
     let mut home = Segment::new(engine, Arc::clone(&door), Arc::clone(&orders), 0, serving, Spinner::new(Spin::Off));
     home.patience_ms = 0;
-    let pass = Belts::lay(64, 1, &[waker]).unwrap();
+    let pass = Belts::lay(64, 1, &[waker], 0).unwrap();
     let far = Beyond::new(&options, Arc::clone(pass.belts()), Arc::clone(&orders), 0);
     home.cut(pass);
-    let queue = HostQueue::new(Arc::clone(&door), 0, 1024);
+    let queue = HostQueue::new(Arc::clone(&door), 0, 1024, 0);
     Stage { home, far, door, orders, queue, address }
 }
 
@@ -112,7 +112,7 @@ impl Stage {
     fn token(&mut self) -> u64 {
         self.until("a request is delivered", |stage| stage.queue.depth() == 1);
         let mut events = Vec::with_capacity(1);
-        assert_eq!(self.queue.wait_into(&mut events), 1);
+        assert_eq!(self.queue.wait_into(&mut events, &mut None), 1);
         events[0].token
     }
 
@@ -193,7 +193,7 @@ fn a_peer_that_breaks_off_is_noticed_when_the_baton_is_home() {
     let mut client = stage.connect();
     stage.ask(&mut client, "/1");
     let id = stage.home.engine.seats().ids()[0];
-    sys::set_abortive(client.as_raw_fd());
+    sys::abort(client.as_raw_fd());
     drop(client);
     stage.until("the end is parked", |stage| matches!(stage.home.engine.seats().parked(id), [Event::Broken(_)]));
     assert_eq!(stage.connections(), 1);

@@ -39,7 +39,7 @@ fn stage() -> Stage {
     let slots = Arc::new(SlotTable::new(1, 7));
     let door = Door::new(Arc::clone(&slots), homes, queues, &Limits::default(), Default::default(), sys::monotonic_ns);
     let orders = Arc::new(Orders { max_connections: AtomicU64::new(64), ..Orders::default() });
-    let engine = EpollEngine::new(Arc::clone(&waker), 16, sys::monotonic_ns() / 1_000_000).unwrap();
+    let engine = EpollEngine::new(Arc::clone(&waker), 16, 0, sys::monotonic_ns() / 1_000_000).unwrap();
     let options = Options::default();
     let memory = Memory::new(Arc::new(Budget::new(1 << 24)), 1);
     let outlet = Outlet::new(Way::Queues(0), 16);
