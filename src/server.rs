@@ -15,7 +15,6 @@ use self::secure::Secured;
 use crate::accept::address::Place;
 use crate::accept::{Address, Listener, PerAddress};
 use crate::connection::{Connection, Memory};
-use crate::decrypt::Keys;
 use crate::engine::clock::Source;
 use crate::engine::sys::{self, EventFd};
 use crate::engine::{Engine, Listening};
@@ -83,13 +82,6 @@ struct Life {
     secured: Vec<Option<Secured>>,
     sink: Option<Arc<dyn EventSink>>,
     threads: Threads,
-}
-
-impl Life {
-    /// What the sessions of each listener begin with.
-    fn keys(&self) -> impl Iterator<Item = Option<Keys>> {
-        self.secured.iter().map(|secured| secured.as_ref().map(|secured| secured.keys.clone()))
-    }
 }
 
 /// What one I/O thread is given when it starts.
@@ -205,14 +197,8 @@ impl Server {
             "https" => "https",
             _ => return Err(Failure::new(INGEST_E_ARGUMENT, "unknown scheme (pass http or https)")),
         };
-        let secured = self.secured(scheme, overrides)?;
-        let floor = self.options.descriptor_floor();
+        let (secured, floor) = (self.secured(scheme, overrides)?, self.options.descriptor_floor());
         self.add_listener(Some((number, INGEST_E_ARGUMENT)), secured, || Listener::adopt(scheme, number, INGEST_E_ARGUMENT, floor))
-    }
-
-    /// The certificates of a listener; they are read before anything is bound.
-    fn secured(&self, scheme: &str, overrides: Option<&Options>) -> Result<Option<Secured>, Failure> {
-        if scheme == "https" { Secured::new(self.options.tls_with(overrides)).map(Some) } else { Ok(None) }
     }
 
     /// `given` is a descriptor of the host's, with the status for one that cannot be taken.

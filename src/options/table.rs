@@ -355,13 +355,7 @@ pub const TABLE: &[Row] = &[
         |o, v| values::choose(v, &tls::CLIENT_AUTHS).map(|choice| o.tls.client_auth = choice),
         "whether clients are asked for a certificate; one that is sent has to be signed by tls.client_ca",
     )),
-    of_listener(word(
-        "tls.min_version",
-        "1.2",
-        "1.2,1.3",
-        |o, v| values::choose(v, &tls::VERSIONS).map(|choice| o.tls.only_13 = choice),
-        "lowest version of TLS",
-    )),
+    of_listener(word("tls.min_version", "1.2", "1.2,1.3", tls::set_min_version, "lowest version of TLS")),
     of_listener(text(
         "tls.alpn",
         "http/1.1",

@@ -1,7 +1,7 @@
 //! What is set about TLS: for the server, and for each listener that overrides it.
 #![forbid(unsafe_code)]
 
-use super::Options;
+use super::{Options, values};
 use crate::decrypt::keys::ClientAuth;
 
 /// Lists in the text that a host has given have commas between.
@@ -40,7 +40,11 @@ impl Default for Tls {
 
 pub(super) const CLIENT_AUTHS: [(&str, ClientAuth); 3] =
     [("none", ClientAuth::None), ("optional", ClientAuth::Optional), ("required", ClientAuth::Required)];
-pub(super) const VERSIONS: [(&str, bool); 2] = [("1.2", false), ("1.3", true)];
+const VERSIONS: [(&str, bool); 2] = [("1.2", false), ("1.3", true)];
+
+pub(super) fn set_min_version(options: &mut Options, value: &str) -> Result<(), String> {
+    values::choose(value, &VERSIONS).map(|only_13| options.tls.only_13 = only_13)
+}
 
 /// The protocols that exist here.
 pub(super) fn alpn(value: &str) -> Result<String, String> {

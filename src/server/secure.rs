@@ -1,9 +1,10 @@
 //! The certificates of the listeners: read when a server listens, and again when the host says that they have changed.
 #![forbid(unsafe_code)]
 
-use super::Server;
+use super::{Life, Server};
 use crate::decrypt::Keys;
 use crate::decrypt::keys::{KeySink, Material, Pem, Tickets};
+use crate::options::Options;
 use crate::options::tls::Tls;
 use crate::status::{Failure, INGEST_E_STATE, INGEST_E_TLS};
 use parking_lot::Mutex;
@@ -43,7 +44,19 @@ impl Secured {
     }
 }
 
+impl Life {
+    /// What the sessions of each listener begin with.
+    pub(super) fn keys(&self) -> impl Iterator<Item = Option<Keys>> {
+        self.secured.iter().map(|secured| secured.as_ref().map(|secured| secured.keys.clone()))
+    }
+}
+
 impl Server {
+    /// The certificates of a listener; they are read before anything is bound.
+    pub(super) fn secured(&self, scheme: &str, overrides: Option<&Options>) -> Result<Option<Secured>, Failure> {
+        if scheme == "https" { Secured::new(self.options.tls_with(overrides)).map(Some) } else { Ok(None) }
+    }
+
     /// Reads the certificates of every listener again. On a failure all of them are as they were.
     pub fn reload_tls(&self) -> Result<(), Failure> {
         // One at a time, so that the files which were read last are those that are served.

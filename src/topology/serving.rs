@@ -260,8 +260,9 @@ impl Serving {
             self.flush_plain(id, connection, engine, counters);
         }
         let unseen = connection.protocol.is_stalled() && !connection.inbox.is_empty();
-        let finished = connection.protocol.is_idle() && !unseen && connection.sealing.is_none();
-        if connection.read_closed && connection.ending == Ending::Open && !connection.sending && finished {
+        let finished = connection.protocol.is_idle() && !unseen;
+        let sent = !connection.sending && connection.sealing.is_none();
+        if connection.read_closed && connection.ending == Ending::Open && sent && finished {
             connection.ending = Ending::AfterFlush;
             if connection.session.is_secure() {
                 // Our close_notify, since nothing else was left to be said.
