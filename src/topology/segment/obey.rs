@@ -51,7 +51,7 @@ impl<E: Engine<Connection>> Segment<E> {
             self.engine.change_write_timeout(limits.write_timeout_ms);
         }
         self.serving.limits = limits.clone();
-        if !self.orders.has_room() {
+        if self.intake.is_none() && !self.orders.has_room() {
             self.stop_accepting();
         }
         for id in self.engine.seats().ids() {
