@@ -124,8 +124,9 @@ static void put_tls(text *out, const ingest_tls *tls)
         put(out, "null,");
         return;
     }
-    char numbers[64];
-    snprintf(numbers, sizeof numbers, "{\"version\":%u,\"cipher_suite\":%u,", (unsigned)tls->version, (unsigned)tls->cipher_suite);
+    char numbers[128];
+    snprintf(numbers, sizeof numbers, "{\"version\":%u,\"cipher_suite\":%u,\"group\":%u,\"resumed\":%s,", (unsigned)tls->version,
+             (unsigned)tls->cipher_suite, (unsigned)tls->group, tls->flags & INGEST_TLS_RESUMED ? "true" : "false");
     put(out, numbers);
     put_field(out, "server_name", tls->server_name);
     put(out, "\"alpn\":");

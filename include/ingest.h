@@ -64,6 +64,9 @@
 #endif
 
 
+// The session was resumed, with a ticket of an earlier one.
+#define INGEST_TLS_RESUMED 1
+
 // The times of this request were read at every step (`journey=steps`, or this one was drawn by `journey=sample`).
 #define INGEST_JOURNEY_EXACT 1
 
@@ -261,14 +264,16 @@ typedef struct ingest_peer {
 typedef struct ingest_tls {
   // Size of this struct in octets.
   uint32_t size;
-  // `INGEST_TLS_...` bits; none is defined yet.
+  // `INGEST_TLS_...` bits.
   uint32_t flags;
   // 0x0303 for TLS 1.2, 0x0304 for TLS 1.3.
   uint16_t version;
   // The IANA number of the cipher suite.
   uint16_t cipher_suite;
+  // The IANA number of the group that keys were exchanged with, 0 if none were.
+  uint16_t group;
   // Zero.
-  uint32_t reserved;
+  uint16_t reserved;
   // The server name that the client asked for (SNI), absent if it sent none.
   struct ingest_slice server_name;
   // The application protocol that was agreed on (ALPN), absent if none.
@@ -533,6 +538,12 @@ typedef struct ingest_stats {
   uint64_t connections_max;
   // The bound of `memory_bytes`; each I/O thread may hold one read above it, 256 KiB.
   uint64_t memory_max_bytes;
+  // TLS handshakes that were completed.
+  uint64_t handshakes;
+  // TLS handshakes that failed, or were not completed.
+  uint64_t handshake_failures;
+  // Connections on which a handshake was not completed within `tls.handshake_timeout`.
+  uint64_t limit_handshake;
 } ingest_stats;
 
 // The whole life of one request that has ended.
@@ -820,7 +831,10 @@ ingest_status ingest_server_on_thread(struct ingest_server *server,
 // A peer on a unix socket has the family 0, no address and the port 0. With several I/O threads each
 // has a socket of its own for an "http://" address; on a unix socket or a given descriptor all of
 // them accept from the same one, which spreads many connections evenly and few of them less so.
-// "https" schemes are not built yet.
+//
+// `https://`, `https+unix:` and `https+fd:` are the same with TLS 1.2 and 1.3. The options tls.cert and
+// tls.key name the certificate and its key; both are read and checked here. Overrides may give a
+// listener others than the server has.
 //
 // Ownership: the address is not kept; overrides are copied, stay the caller's, and may name only
 // options that are flagged INGEST_OPTION_LISTENER; NULL means none. `http+fd:` takes the descriptor
@@ -830,8 +844,8 @@ ingest_status ingest_server_on_thread(struct ingest_server *server,
 // make their sockets at the same moment is waited for, a tenth of a second at most).
 // Returns: the listener's index, 0 for the first; INGEST_E_ADDRESS for an address that cannot be
 // understood, and for a unix socket or a descriptor as said above; INGEST_E_SYSTEM if the kernel
-// refuses (error.os_errno says why); INGEST_E_OPTION for an override that is no listener's;
-// INGEST_E_UNSUPPORTED for a scheme that is not built; INGEST_E_STATE after the start;
+// refuses (error.os_errno says why); INGEST_E_TLS for a certificate or a key that is missing or cannot
+// be used; INGEST_E_OPTION for an override that is no listener's; INGEST_E_STATE after the start;
 // INGEST_E_ARGUMENT for NULL; INGEST_E_FORKED.
 // Since: 0.1
 int32_t ingest_server_listen(struct ingest_server *server,
@@ -848,15 +862,15 @@ int32_t ingest_server_listen(struct ingest_server *server,
 // a failure it is the caller's, as it was. The socket becomes non-blocking, and TCP_NODELAY on IPv4 and
 // IPv6; since that belongs to the open socket and not to a descriptor, it does so for everybody who
 // shares it (by dup, by fork, or by having passed it on), and stays so. In the place of a standard
-// stream (0, 1 or 2) comes /dev/null. At the end the socket is closed, not shut. The scheme is "http" and is not kept; overrides as in
+// stream (0, 1 or 2) comes /dev/null. At the end the socket is closed, not shut. The scheme is "http" or
+// "https" and is not kept; overrides as in
 // ingest_server_listen, of which listen_backlog has no effect here.
 // Thread: any, one at a time per server.
 // Blocks: never.
 // Returns: the listener's index, 0 for the first; INGEST_E_ARGUMENT for NULL, for an unknown scheme,
 // and for a descriptor that is not open, no stream socket, does not listen, or is one of
 // a server of this process; INGEST_E_SYSTEM if a descriptor cannot be had; INGEST_E_OPTION for an override that is no
-// listener's; INGEST_E_UNSUPPORTED for "https", which is not built; INGEST_E_STATE after the start;
-// INGEST_E_FORKED.
+// listener's; INGEST_E_TLS as in ingest_server_listen; INGEST_E_STATE after the start; INGEST_E_FORKED.
 // Since: 0.1
 int32_t ingest_server_listen_fd(struct ingest_server *server,
                                 int fd,
@@ -941,12 +955,16 @@ ingest_status ingest_server_set(struct ingest_server *server,
                                 const char *value,
                                 struct ingest_error *error);
 
-// Loads certificates and keys again. Not built yet.
+// Reads the certificates and keys of every https listener again, from the files that the options named
+// when it was made. All of them are checked first. Handshakes that begin after the call have the new
+// ones, each of them a certificate and its own key; connections keep what they began with. On a failure
+// nothing has changed.
 //
 // Ownership: error, if given, is the caller's.
-// Thread: any.
+// Thread: any, also from a callback.
 // Blocks: while files are read.
-// Returns: INGEST_E_UNSUPPORTED in this version; INGEST_E_ARGUMENT for NULL; INGEST_E_FORKED.
+// Returns: INGEST_OK; INGEST_E_TLS for a file that cannot be read or used, which error.text names;
+// INGEST_E_STATE if no listener has TLS; INGEST_E_ARGUMENT for NULL; INGEST_E_FORKED.
 // Since: 0.1
 ingest_status ingest_server_reload_tls(struct ingest_server *server, struct ingest_error *error);
 

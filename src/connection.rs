@@ -45,6 +45,8 @@ pub struct Connection {
     pub protocol: Http1,
     /// Answers that are rendered and not yet sent.
     pub outbox: Outgoing,
+    /// Plain octets of an answer that is sealed and sent in portions; `sent` says how many of them are sealed.
+    pub sealing: Option<Box<Outgoing>>,
     /// Octets of a streamed answer that are on their way out: the slot, and how many.
     pub pulled: Option<(u32, usize)>,
     /// Slots that are told something once what is on its way out is with the kernel, and what.
@@ -107,6 +109,7 @@ impl Connection {
             inbox: Inbox::default(),
             protocol: Http1::default(),
             outbox: Outgoing::default(),
+            sealing: None,
             pulled: None,
             unsent: Vec::new(),
             sent_straight: 0,
@@ -139,20 +142,30 @@ impl Connection {
             Ending::Open => {}
             Ending::AfterFlush | Ending::Abort => return None,
         }
+        if self.session.is_secure() {
+            // A body comes sealed, so it has no place to be received into.
+            let wanted = if self.protocol.in_body() { !self.protocol.is_refused() } else { self.has_room(limits) };
+            return wanted.then_some(Landing::Slab);
+        }
         if let Some(landing) = self.protocol.body_landing() {
             return Some(landing);
         }
-        // A head may be larger than what is read ahead of an answer.
-        let most = READ_AHEAD_BYTES.max(usize::try_from(limits.headers_max).unwrap_or(usize::MAX).saturating_add(1));
-        if !self.protocol.may_begin(limits) || self.inbox.len() >= most {
+        if !self.has_room(limits) {
             return None;
         }
         Some(self.inbox.landing())
     }
 
+    /// Whether more may be read although nothing waits for it.
+    fn has_room(&self, limits: &Limits) -> bool {
+        // A head may be larger than what is read ahead of an answer.
+        let most = READ_AHEAD_BYTES.max(usize::try_from(limits.headers_max).unwrap_or(usize::MAX).saturating_add(1));
+        self.protocol.may_begin(limits) && self.inbox.len() < most
+    }
+
     /// Nothing is under way: no octet of a request, no answer owed.
     pub fn is_idle(&self) -> bool {
-        self.protocol.is_idle() && self.inbox.is_empty() && self.outbox.is_empty() && !self.sending
+        self.protocol.is_idle() && self.inbox.is_empty() && self.outbox.is_empty() && self.sealing.is_none() && !self.sending
     }
 
     /// What it is about, for the gauges.
@@ -173,6 +186,8 @@ impl Connection {
         self.read_closed
             || !self.outbox.is_empty()
             || !self.unsent.is_empty()
+            || self.sealing.is_some()
+            || self.session.has_pending()
             || self.ending != Ending::Open
             || self.protocol.has_something_to_say()
     }

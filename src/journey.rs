@@ -12,8 +12,9 @@ pub struct Timing {
     pub clock: fn() -> u64,
     /// The next request is timed at every step.
     pub exact: bool,
-    /// What receiving its octets took, if it was timed.
+    /// What receiving its octets took, if it was timed, and opening them.
     pub read_ns: u64,
+    pub decrypt_ns: u64,
 }
 
 /// The times of one request's steps.
@@ -25,13 +26,15 @@ pub struct Steps {
     parse_ns: u64,
     decode_ns: u64,
     read_ns: u64,
+    decrypt_ns: u64,
 }
 
 impl Steps {
     /// Begins before a head is parsed. Only one request of a read is timed exactly with `sample`.
     pub fn begin(timing: &mut Timing) -> Steps {
         let began_ns = if timing.exact { (timing.clock)() } else { 0 };
-        Steps { exact: timing.exact, clock: timing.clock, began_ns, parse_ns: 0, decode_ns: 0, read_ns: timing.read_ns }
+        let Timing { exact, clock, read_ns, decrypt_ns, .. } = *timing;
+        Steps { exact, clock, began_ns, parse_ns: 0, decode_ns: 0, read_ns, decrypt_ns }
     }
 
     pub fn parsed(&mut self) {
@@ -50,8 +53,9 @@ impl Steps {
 }
 
 impl Timing {
-    /// The journey of a request whose head is complete; `None` with `journey=off`.
-    pub fn journey(&mut self, steps: &Steps, now_ns: u64, received_at_ns: u64, first: bool, accept_ns: u64) -> Option<ingest_journey> {
+    /// The journey of a request whose head is complete; `None` with `journey=off`. The first one of a connection has what accepting it
+    /// and its handshake took.
+    pub fn journey(&mut self, steps: &Steps, now_ns: u64, received_at_ns: u64, first: Option<(u64, u64)>) -> Option<ingest_journey> {
         if self.mode == JourneyMode::Off {
             return None;
         }
@@ -60,6 +64,7 @@ impl Timing {
             received_at_ns,
             delivered_at_ns: now_ns,
             read_ns: steps.read_ns,
+            decrypt_ns: steps.decrypt_ns,
             parse_ns: steps.parse_ns,
             decode_ns: steps.decode_ns,
             ..ingest_journey::default()
@@ -67,15 +72,16 @@ impl Timing {
         if steps.exact {
             journey.flags |= INGEST_JOURNEY_EXACT;
         }
-        if first {
+        if let Some((accept_ns, handshake_ns)) = first {
             journey.flags |= INGEST_JOURNEY_FIRST;
             journey.accept_ns = accept_ns;
+            journey.handshake_ns = handshake_ns;
         }
         if self.mode == JourneyMode::Sample {
             self.exact = false;
         }
         // The receive is the first request's; what follows in the same read costs none.
-        self.read_ns = 0;
+        (self.read_ns, self.decrypt_ns) = (0, 0);
         Some(journey)
     }
 }

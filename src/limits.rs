@@ -103,6 +103,11 @@ pub const READ_AHEAD_BYTES: usize = 64 * 1024;
 pub const READ_PER_TICK_BYTES: usize = 256 * 1024;
 /// Answers gathered for one connection before they are sent although more input is waiting.
 pub const FLUSH_BYTES: usize = 64 * 1024;
+/// Ciphertext of one connection that is no whole record, or no whole handshake message, yet: the largest message that TLS has here, the
+/// headers of the records that it may be cut into, and a record more.
+pub const TLS_CARRIED_BYTES: usize = 96 * 1024;
+/// Plain octets that are sealed before they are sent: what a peer that reads nothing costs.
+pub const SEAL_BYTES: usize = 64 * 1024;
 /// Octets of one streamed answer that wait to be sent.
 pub const STREAM_BUFFER_BYTES: usize = 64 * 1024;
 /// Octets of interim answers to one request that wait to be sent.
@@ -137,5 +142,6 @@ pub const QUEUES_MAX: u64 = 64;
 pub const HANDLER_THREADS_MAX: u64 = 1024;
 
 const _: () = assert!(READ_AHEAD_BYTES >= SLAB_BYTES);
+const _: () = assert!(TLS_CARRIED_BYTES > SLAB_BYTES);
 const _: () = assert!(READ_PER_TICK_BYTES >= SLAB_BYTES);
 const _: () = assert!(HEADERS_CEILING < (1 << 31));

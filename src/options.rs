@@ -3,6 +3,7 @@
 
 mod events;
 pub mod table;
+pub mod tls;
 pub mod values;
 
 pub use self::events::Events;
@@ -90,6 +91,8 @@ pub struct Options {
     pub journey_sample: u32,
     pub pipeline_unsafe: PipelineUnsafe,
     pub packed_inline_max: u64,
+    /// What listeners for TLS have unless their overrides say otherwise.
+    pub tls: tls::Tls,
     /// Descriptors lie at or above this number.
     pub fd_floor: u32,
     pub limits: Limits,
@@ -115,6 +118,7 @@ impl Default for Options {
             journey_sample: 64,
             pipeline_unsafe: PipelineUnsafe::Serial,
             packed_inline_max: 16 * 1024,
+            tls: tls::Tls::default(),
             fd_floor: 0,
             limits: Limits::default(),
             named: 0,
@@ -311,7 +315,9 @@ mod tests {
             ("events", "gone,left", "left is no kind of event"),
             ("fd_floor", "2000000", "at most 1048576"),
             ("spin", "30", "us"),
-            ("tls.cert", "cert.pem", "not built yet"),
+            ("tls.ocsp", "answer.der", "not built yet"),
+            ("tls.alpn", "h2", "http/1.1"),
+            ("tls.client_auth", "off", "none, optional, required"),
             ("decode", "off", "not built yet"),
             ("io_threads", "", "count"),
         ] {

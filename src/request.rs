@@ -49,20 +49,25 @@ pub struct ingest_peer {
     pub text: ingest_slice,
 }
 
+/// The session was resumed, with a ticket of an earlier one.
+pub const INGEST_TLS_RESUMED: u32 = 1;
+
 /// What TLS negotiated; a request that came in plain has none.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct ingest_tls {
     /// Size of this struct in octets.
     pub size: u32,
-    /// `INGEST_TLS_...` bits; none is defined yet.
+    /// `INGEST_TLS_...` bits.
     pub flags: u32,
     /// 0x0303 for TLS 1.2, 0x0304 for TLS 1.3.
     pub version: u16,
     /// The IANA number of the cipher suite.
     pub cipher_suite: u16,
+    /// The IANA number of the group that keys were exchanged with, 0 if none were.
+    pub group: u16,
     /// Zero.
-    pub reserved: u32,
+    pub reserved: u16,
     /// The server name that the client asked for (SNI), absent if it sent none.
     pub server_name: ingest_slice,
     /// The application protocol that was agreed on (ALPN), absent if none.

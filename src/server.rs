@@ -6,10 +6,12 @@ mod answers;
 mod driven;
 mod far;
 mod live;
+mod secure;
 
 pub use self::answers::Head;
 
 use self::driven::Driven;
+use self::secure::Secured;
 use crate::accept::address::Place;
 use crate::accept::{Address, Listener, PerAddress};
 use crate::connection::{Connection, Memory};
@@ -30,8 +32,7 @@ use crate::options::{Delivery, Options, PipelineUnsafe};
 use crate::request::{INGEST_EVENT_STOPPED, ingest_request, ingest_token};
 use crate::stats::Counters;
 use crate::status::{
-    Failure, INGEST_E_ADDRESS, INGEST_E_ARGUMENT, INGEST_E_BUSY, INGEST_E_GONE, INGEST_E_OPTION, INGEST_E_STATE, INGEST_E_UNSUPPORTED,
-    INGEST_OK, ingest_status,
+    Failure, INGEST_E_ADDRESS, INGEST_E_ARGUMENT, INGEST_E_BUSY, INGEST_E_GONE, INGEST_E_OPTION, INGEST_E_STATE, INGEST_OK, ingest_status,
 };
 use crate::topology::acceptor::Acceptor;
 use crate::topology::lanes::Lanes;
@@ -68,6 +69,8 @@ pub struct Server {
     /// How often `stop` was called.
     stops: AtomicU32,
     life: Mutex<Life>,
+    /// Held while certificates are read again.
+    reloading: Mutex<()>,
     /// Held through a turn, so that a nested one is noticed.
     driven: Mutex<Driven>,
 }
@@ -75,6 +78,8 @@ pub struct Server {
 struct Life {
     started: bool,
     listeners: Vec<Listener>,
+    /// What each of them has for TLS, if that is what it speaks.
+    secured: Vec<Option<Secured>>,
     sink: Option<Arc<dyn EventSink>>,
     threads: Threads,
 }
@@ -131,7 +136,8 @@ impl Server {
             orders,
             roll: Arc::new(Roll::default()),
             stops: AtomicU32::new(0),
-            life: Mutex::new(Life { started: false, listeners: Vec::new(), sink: None, threads }),
+            life: Mutex::new(Life { started: false, listeners: Vec::new(), secured: Vec::new(), sink: None, threads }),
+            reloading: Mutex::new(()),
             driven: Mutex::new(Driven::Not),
         })
     }
@@ -179,26 +185,27 @@ impl Server {
             Place::Descriptor(number) => Some((number, INGEST_E_ADDRESS)),
             _ => None,
         };
+        let secured = self.secured(address.scheme, overrides)?;
         let floor = self.options.descriptor_floor();
-        self.add_listener(number, || Listener::bind(address, backlog, plans::sockets(&self.options), floor))
+        self.add_listener(number, secured, || Listener::bind(address, backlog, plans::sockets(&self.options), floor))
     }
 
     /// As `listen`, on a socket of the host's that listens already; it is ours if this succeeds.
-    pub fn listen_fd(&self, number: RawFd, scheme: &str) -> Result<u16, Failure> {
-        match scheme {
-            "http" => {
-                let floor = self.options.descriptor_floor();
-                self.add_listener(Some((number, INGEST_E_ARGUMENT)), || Listener::adopt(number, INGEST_E_ARGUMENT, floor))
-            }
-            "https" => Err(Failure::new(INGEST_E_UNSUPPORTED, "https is not built yet (pass the scheme http)")),
-            _ => Err(Failure::new(INGEST_E_ARGUMENT, "unknown scheme (pass http)")),
-        }
+    pub fn listen_fd(&self, number: RawFd, scheme: &str, overrides: Option<&Options>) -> Result<u16, Failure> {
+        let scheme = match scheme {
+            "http" => "http",
+            "https" => "https",
+            _ => return Err(Failure::new(INGEST_E_ARGUMENT, "unknown scheme (pass http or https)")),
+        };
+        let (secured, floor) = (self.secured(scheme, overrides)?, self.options.descriptor_floor());
+        self.add_listener(Some((number, INGEST_E_ARGUMENT)), secured, || Listener::adopt(scheme, number, INGEST_E_ARGUMENT, floor))
     }
 
     /// `given` is a descriptor of the host's, with the status for one that cannot be taken.
     fn add_listener(
         &self,
         given: Option<(RawFd, ingest_status)>,
+        secured: Option<Secured>,
         make: impl FnOnce() -> Result<Listener, Failure>,
     ) -> Result<u16, Failure> {
         let mut life = self.life.lock();
@@ -213,6 +220,7 @@ impl Server {
         let listener = make()?;
         listener.set_write_timeout(self.options.limits.write_timeout_ms);
         life.listeners.push(listener);
+        life.secured.push(secured);
         Ok(index)
     }
 
@@ -274,6 +282,7 @@ impl Server {
     ) -> Result<(), Failure> {
         let failed =
             |error: std::io::Error| Failure::system(&error, format!("cannot start: {error} (check the limits on descriptors and threads)"));
+        self.orders.keys.fill(life.keys());
         let pass = self.start_far(life, chosen)?;
         let mut sockets = sockets.into_iter();
         let acceptor = self.acceptor(chosen, &mut sockets)?;

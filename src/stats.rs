@@ -65,6 +65,8 @@ counted! {
     connections_idle connections_in_head connections_in_body connections_in_exchange connections_sending connections_lingering
     // Memory by kind.
     memory_bytes memory_requests_bytes memory_bodies_bytes memory_read_ahead_bytes memory_pooled_bytes
+    // Decrypt.
+    handshakes handshake_failures limit_handshake
     panics;
     server:
     limit_in_flight in_flight in_flight_max queued queue_oldest_ns connections_max memory_max_bytes wakeups_sent is_unhealthy

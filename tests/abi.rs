@@ -56,7 +56,7 @@ fn expected() -> Vec<String> {
     describe!(lines, ingest_header, name, value);
     describe!(lines, ingest_error, status, os_errno, text);
     describe!(lines, ingest_peer, size, family, port, address, text);
-    describe!(lines, ingest_tls, size, flags, version, cipher_suite, reserved, server_name, alpn, client_certificate);
+    describe!(lines, ingest_tls, size, flags, version, cipher_suite, group, reserved, server_name, alpn, client_certificate);
     describe!(lines, ingest_pairs, size, count, items);
     describe!(
         lines,
@@ -163,7 +163,10 @@ fn expected() -> Vec<String> {
         in_flight_max,
         queue_oldest_ns,
         connections_max,
-        memory_max_bytes
+        memory_max_bytes,
+        handshakes,
+        handshake_failures,
+        limit_handshake
     );
     describe!(lines, ingest_log_record, size, level, at_ns, text);
     describe!(lines, ingest_trace, size, flags, token, journey, host_ns, respond_ns, send_ns, status, listener, reserved);
@@ -172,6 +175,7 @@ fn expected() -> Vec<String> {
         INGEST_JOURNEY_EXACT,
         INGEST_JOURNEY_FIRST,
         INGEST_REQUEST_TLS,
+        INGEST_TLS_RESUMED,
         INGEST_REQUEST_KEEP_ALIVE,
         INGEST_REQUEST_HEAD,
         INGEST_REQUEST_PATH_HAS_ENCODED_SLASH,

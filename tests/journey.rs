@@ -1,4 +1,4 @@
-//! The same black-box cases for every topology and delivery: bodies, order, answers, deadlines, overload, listeners, life, and the journey's times.
+//! The same black-box cases for every topology and delivery, plain and with TLS: bodies, order, answers, deadlines, overload, listeners, life, and the journey's times.
 
 mod support;
 
@@ -42,12 +42,27 @@ mod times;
 mod tokens;
 
 use support::host::{Delivery, Handler, Server};
+use support::secured;
 
 /// One way to run a server.
 #[derive(Clone, Copy, Debug)]
 pub struct Shape {
     pub options: [(&'static str, &'static str); 2],
     pub delivery: Delivery,
+    /// Its clients speak TLS.
+    pub secure: bool,
+}
+
+impl Shape {
+    /// What makes a server of this shape.
+    pub fn with(&self, extra: &[(&'static str, &'static str)]) -> Vec<(&'static str, &'static str)> {
+        let mut options = self.options.to_vec();
+        if self.secure {
+            options.extend(secured::options());
+        }
+        options.extend_from_slice(extra);
+        options
+    }
 }
 
 /// Says which shape failed, since the panic itself comes from the test that all shapes share.
@@ -75,21 +90,37 @@ pub fn shapes() -> Vec<Shape> {
     let deliveries = [Delivery::Inline, Delivery::Queue(1), Delivery::Queue(4), Delivery::Threads];
     let mut shapes = Vec::new();
     for options in topologies {
-        shapes.extend(deliveries.iter().filter(|delivery| delivery.is_built()).map(|delivery| Shape { options, delivery: *delivery }));
+        shapes.extend(deliveries.iter().filter(|delivery| delivery.is_built()).map(|delivery| Shape {
+            options,
+            delivery: *delivery,
+            secure: false,
+        }));
     }
     for options in accepting {
-        shapes.extend([Delivery::Inline, Delivery::Queue(1)].map(|delivery| Shape { options, delivery }));
+        shapes.extend([Delivery::Inline, Delivery::Queue(1)].map(|delivery| Shape { options, delivery, secure: false }));
     }
+    // What a session changes lies between the kernel and the parser: one delivery of each rope shows it.
+    let secure = [(topologies[0], Delivery::Inline), (topologies[1], Delivery::Queue(4)), (topologies[2], Delivery::Threads)];
+    shapes.extend(secure.map(|(options, delivery)| Shape { options, delivery, secure: true }));
+    shapes.extend([topologies[0], topologies[3], accepting[1]].map(|options| Shape {
+        options,
+        delivery: Delivery::Queue(1),
+        secure: true,
+    }));
     assert!(shapes.len() >= 16, "inline and queue are always built: {shapes:?}");
     shapes
 }
 
+/// Those of which other kinds of sockets are tried.
+pub fn plain_shapes() -> Vec<Shape> {
+    shapes().into_iter().filter(|shape| !shape.secure).collect()
+}
+
 /// Runs the test on a server of each shape, with these options on top.
-pub fn everywhere(extra: &[(&str, &str)], handler: &Handler, test: impl Fn(&Server)) {
+pub fn everywhere(extra: &[(&'static str, &'static str)], handler: &Handler, test: impl Fn(&Server)) {
     for shape in shapes() {
         let _witness = Witness(shape);
-        let mut options = shape.options.to_vec();
-        options.extend_from_slice(extra);
+        let options = shape.with(extra);
         let server = Server::serve(&options, shape.delivery, handler.clone());
         test(&server);
         let stats = server.stats();
@@ -99,11 +130,10 @@ pub fn everywhere(extra: &[(&str, &str)], handler: &Handler, test: impl Fn(&Serv
 }
 
 /// Runs the test on a server of each topology whose queue the test polls itself.
-pub fn with_a_queue(extra: &[(&str, &str)], test: impl Fn(&Server)) {
+pub fn with_a_queue(extra: &[(&'static str, &'static str)], test: impl Fn(&Server)) {
     for shape in shapes().into_iter().filter(|shape| shape.delivery == Delivery::Queue(1)) {
         let _witness = Witness(Shape { delivery: Delivery::Queue(0), ..shape });
-        let mut options = shape.options.to_vec();
-        options.extend_from_slice(extra);
+        let options = shape.with(extra);
         let server = Server::queued(&options);
         test(&server);
         server.finish();

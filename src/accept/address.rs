@@ -1,14 +1,15 @@
-//! What a listening address says: `http://127.0.0.1:8080`, `http://[::]:0?v6only=on`, `http+unix:/run/app.sock?mode=0660`, `http+fd:3`.
+//! What a listening address says: `http://127.0.0.1:8080`, `https://[::]:0?v6only=on`, `http+unix:/run/app.sock?mode=0660`, `http+fd:3`.
 #![forbid(unsafe_code)]
 
 use crate::engine::sys::local::NAME_MAX;
-use crate::status::{Failure, INGEST_E_ADDRESS, INGEST_E_UNSUPPORTED};
+use crate::status::{Failure, INGEST_E_ADDRESS};
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 /// A parsed listening address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
+    /// `http`, or `https` for connections with TLS.
     pub scheme: &'static str,
     pub place: Place,
 }
@@ -34,18 +35,12 @@ impl Address {
     pub fn parse(text: &str) -> Result<Address, Failure> {
         let (scheme, rest) = text.split_once(':').ok_or_else(|| wrong(text, "no scheme", HELP))?;
         let place = match scheme {
-            "http" => internet(text, rest)?,
-            "http+unix" => local(text, rest)?,
-            "http+fd" => descriptor(text, rest)?,
-            "https" | "https+unix" | "https+fd" => {
-                return Err(Failure::new(
-                    INGEST_E_UNSUPPORTED,
-                    format!("cannot listen on {}: {scheme} is not built yet (use http{})", shown(text), &scheme[5..]),
-                ));
-            }
+            "http" | "https" => internet(text, rest)?,
+            "http+unix" | "https+unix" => local(text, rest)?,
+            "http+fd" | "https+fd" => descriptor(text, rest)?,
             _ => return Err(wrong(text, "unknown scheme", HELP)),
         };
-        Ok(Address { scheme: "http", place })
+        Ok(Address { scheme: if scheme.starts_with("https") { "https" } else { "http" }, place })
     }
 }
 
@@ -180,7 +175,11 @@ mod tests {
     #[test]
     fn writes_what_it_has_read() {
         for text in ["http://127.0.0.1:8080", "http://[::1]:80", "http+unix:/run/app.sock", "http+unix:@app", "http+fd:3"] {
-            assert_eq!(Address::parse(text).unwrap().to_string(), text);
+            let secure = text.replacen("http", "https", 1);
+            for text in [text, &secure] {
+                assert_eq!(Address::parse(text).unwrap().to_string(), text);
+            }
+            assert_eq!(Address::parse(&secure).unwrap().place, parsed(text));
         }
     }
 
@@ -234,9 +233,6 @@ mod tests {
             let failure = Address::parse(text).unwrap_err();
             assert_eq!(failure.status, INGEST_E_ADDRESS, "{text}");
             assert!(failure.text.contains(what), "{text}: {}", failure.text);
-        }
-        for text in ["https://127.0.0.1:443", "https+unix:/run/app.sock", "https+fd:3"] {
-            assert_eq!(Address::parse(text).unwrap_err().status, INGEST_E_UNSUPPORTED, "{text}");
         }
     }
 }

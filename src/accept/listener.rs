@@ -46,14 +46,14 @@ impl Listener {
                 let bound = Bound::Abstract(name.clone());
                 Ok(Listener { address, bound, sockets: vec![socket.into()], floor, file: None })
             }
-            Place::Descriptor(number) => Listener::adopt(*number, INGEST_E_ADDRESS, floor),
+            Place::Descriptor(number) => Listener::adopt(address.scheme, *number, INGEST_E_ADDRESS, floor),
         }
     }
 
     /// Takes a socket of the host's that listens already; `status` is for a number that is none. It moves to a number of our own,
     /// close-on-exec, so that a number that is given twice is noticed; until that has worked the host's is as it was.
-    pub fn adopt(number: RawFd, status: ingest_status, floor: RawFd) -> Result<Listener, Failure> {
-        let address = Address { scheme: "http", place: Place::Descriptor(number) };
+    pub fn adopt(scheme: &'static str, number: RawFd, status: ingest_status, floor: RawFd) -> Result<Listener, Failure> {
+        let address = Address { scheme, place: Place::Descriptor(number) };
         let wrong = |what: &str, advice: &str| Failure::new(status, format!("cannot listen on {address}: {what} ({advice})"));
         let failed = |error: io::Error| match calls::wrong_descriptor(&error) {
             Some(what) => Failure { os_errno: error.raw_os_error().unwrap_or(0), ..wrong(what, "pass a stream socket that listens") },

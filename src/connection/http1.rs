@@ -5,6 +5,7 @@ use super::exchange::{Exchange, Open, Pending, Rest, Terms, UNPLACED};
 use super::{Memory, Tools};
 use crate::accept::Peer;
 use crate::decode;
+use crate::decrypt::Session;
 use crate::engine::Landing;
 use crate::journey::Steps;
 use crate::limits::{Limits, READ_PER_TICK_BYTES};
@@ -65,9 +66,8 @@ pub struct Http1 {
 #[derive(Clone, Copy, Debug)]
 pub struct Origin<'a> {
     pub listener: u16,
-    pub scheme: &'static [u8],
-    pub secure: bool,
     pub peer: &'a Peer,
+    pub session: &'a Session,
     pub accept_ns: u64,
 }
 
@@ -90,7 +90,7 @@ impl Http1 {
         let mut steps = Steps::begin(&mut tools.timing);
         let window = &bytes[*at..];
         fail_point!("parse");
-        let Some(range) = parse::advance(&mut self.scan, window, tools.limits, origin.secure, tools.sketch)? else {
+        let Some(range) = parse::advance(&mut self.scan, window, tools.limits, origin.session.is_secure(), tools.sketch)? else {
             // A head that is not whole asks nobody for room, and while memory is short there may be many of them.
             let is_shed = tools.memory.shedding && !tools.memory.has_room(window.len().saturating_sub(tools.ahead));
             return if is_shed { Err(NO_MEMORY) } else { Ok(Step::Wait) };
@@ -147,7 +147,8 @@ impl Http1 {
             }
         };
         let first = self.served == 0;
-        let journey = tools.timing.journey(&steps, tools.now_ns, self.head_began_ns, first, origin.accept_ns);
+        let began = (origin.accept_ns, origin.session.handshake_ns());
+        let journey = tools.timing.journey(&steps, tools.now_ns, self.head_began_ns, first.then_some(began));
         let framed = tools.sketch.framing != Framing::None;
         let sealed_body: &[u8] = if rest.is_none() { body } else { &[] };
         let peer = origin.peer.view();
@@ -156,9 +157,10 @@ impl Http1 {
             head,
             body: sealed_body,
             has_body: framed,
-            scheme: origin.scheme,
+            scheme: origin.session.scheme(),
             listener: origin.listener,
             peer,
+            tls: origin.session.view(),
             journey: journey.as_ref(),
         };
         let letter = Letter::seal(tools.pool, &parts).ok_or(NO_MEMORY)?;
@@ -384,6 +386,11 @@ impl Http1 {
     /// The slots of every request that is owed an answer.
     pub fn pending_slots(&self) -> impl Iterator<Item = u32> {
         self.pending.iter().map(|pending| pending.slot)
+    }
+
+    /// What came was refused; the refusal may still wait for earlier answers.
+    pub fn is_refused(&self) -> bool {
+        self.refusal.is_some()
     }
 
     pub fn refuse(&mut self, refusal: Refusal) {

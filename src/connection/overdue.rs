@@ -11,6 +11,8 @@ const LOOKS: u64 = 4;
 /// What a connection is waiting for, longest allowed first. One at a time is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Overdue {
+    /// The handshake took too long: close.
+    Handshake,
     /// The peer does not read, or too slowly: RST.
     Write,
     /// The kernel takes no more for a while: it is asked whether the peer reads.
@@ -32,6 +34,10 @@ pub enum Overdue {
 impl Connection {
     /// The next deadline and what it is for; `None` while nothing is waited for.
     pub fn deadline(&self, limits: &Limits) -> Option<(u64, Overdue)> {
+        if let (Some(until_ms), Ending::Open) = (self.session.handshake_until_ms(), self.ending) {
+            // Also while its own octets are on their way out, so that a peer which reads nothing gains no time.
+            return Some((until_ms, Overdue::Handshake));
+        }
         if self.sending {
             let slow = at_least(limits.write_rate_min, self.sending_since_ms, self.sent);
             let end_ms = after(self.since_ms, limits.write_timeout_ms).min(slow);
@@ -55,6 +61,8 @@ impl Connection {
             return Some((after(oldest.at_ms, allowed), what));
         }
         if let Some((began_ms, arrived)) = self.protocol.body_so_far() {
+            // A record shows what is in it when it is whole; until then its octets count as they come.
+            let arrived = arrived + self.session.carried() as u64;
             let slow = at_least(limits.body_rate_min, began_ms, arrived);
             return Some((after(self.since_ms, limits.body_timeout_ms).min(slow), Overdue::Body));
         }

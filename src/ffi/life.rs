@@ -4,13 +4,8 @@ use super::boundary::{fence, fence_explained, text};
 use super::options::ingest_error;
 use super::server::{ingest_server, no_server, server_of};
 use crate::memory::fork_mark;
-use crate::status::{Failure, INGEST_E_ARGUMENT, INGEST_E_FORKED, INGEST_E_UNSUPPORTED, INGEST_OK, ingest_status};
+use crate::status::{Failure, INGEST_E_ARGUMENT, INGEST_E_FORKED, INGEST_OK, ingest_status};
 use std::ffi::c_char;
-
-/// What a set-up call says that this version does not have.
-fn unbuilt(text: &str) -> Failure {
-    Failure::new(INGEST_E_UNSUPPORTED, text)
-}
 
 /// Compares the options with each other, starts the threads and begins to serve. The threads block
 /// every signal but the synchronous ones. After a failure nothing runs and the call may be repeated.
@@ -129,19 +124,22 @@ pub unsafe extern "C" fn ingest_server_set(
     unsafe { fence_explained(error, body) }
 }
 
-/// Loads certificates and keys again. Not built yet.
+/// Reads the certificates and keys of every https listener again, from the files that the options named
+/// when it was made. All of them are checked first. Handshakes that begin after the call have the new
+/// ones, each of them a certificate and its own key; connections keep what they began with. On a failure
+/// nothing has changed.
 ///
 /// Ownership: error, if given, is the caller's.
-/// Thread: any.
+/// Thread: any, also from a callback.
 /// Blocks: while files are read.
-/// Returns: INGEST_E_UNSUPPORTED in this version; INGEST_E_ARGUMENT for NULL; INGEST_E_FORKED.
+/// Returns: INGEST_OK; INGEST_E_TLS for a file that cannot be read or used, which error.text names;
+/// INGEST_E_STATE if no listener has TLS; INGEST_E_ARGUMENT for NULL; INGEST_E_FORKED.
 /// Since: 0.1
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ingest_server_reload_tls(server: *mut ingest_server, error: *mut ingest_error) -> ingest_status {
     let body = || {
         // SAFETY: NULL, or a server that is not freed during the call.
-        unsafe { server_of(server) }.ok_or_else(no_server)?;
-        Err(unbuilt("tls is not built yet (listen on http:// addresses)"))
+        unsafe { server_of(server) }.ok_or_else(no_server)?.reload_tls().map(|()| INGEST_OK)
     };
     // SAFETY: `error` is NULL or the caller's writable struct.
     unsafe { fence_explained(error, body) }

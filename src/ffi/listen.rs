@@ -28,7 +28,10 @@ use std::ffi::{c_char, c_int};
 /// A peer on a unix socket has the family 0, no address and the port 0. With several I/O threads each
 /// has a socket of its own for an "http://" address; on a unix socket or a given descriptor all of
 /// them accept from the same one, which spreads many connections evenly and few of them less so.
-/// "https" schemes are not built yet.
+///
+/// `https://`, `https+unix:` and `https+fd:` are the same with TLS 1.2 and 1.3. The options tls.cert and
+/// tls.key name the certificate and its key; both are read and checked here. Overrides may give a
+/// listener others than the server has.
 ///
 /// Ownership: the address is not kept; overrides are copied, stay the caller's, and may name only
 /// options that are flagged INGEST_OPTION_LISTENER; NULL means none. `http+fd:` takes the descriptor
@@ -38,8 +41,8 @@ use std::ffi::{c_char, c_int};
 /// make their sockets at the same moment is waited for, a tenth of a second at most).
 /// Returns: the listener's index, 0 for the first; INGEST_E_ADDRESS for an address that cannot be
 /// understood, and for a unix socket or a descriptor as said above; INGEST_E_SYSTEM if the kernel
-/// refuses (error.os_errno says why); INGEST_E_OPTION for an override that is no listener's;
-/// INGEST_E_UNSUPPORTED for a scheme that is not built; INGEST_E_STATE after the start;
+/// refuses (error.os_errno says why); INGEST_E_TLS for a certificate or a key that is missing or cannot
+/// be used; INGEST_E_OPTION for an override that is no listener's; INGEST_E_STATE after the start;
 /// INGEST_E_ARGUMENT for NULL; INGEST_E_FORKED.
 /// Since: 0.1
 #[unsafe(no_mangle)]
@@ -74,15 +77,15 @@ pub unsafe extern "C" fn ingest_server_listen(
 /// a failure it is the caller's, as it was. The socket becomes non-blocking, and TCP_NODELAY on IPv4 and
 /// IPv6; since that belongs to the open socket and not to a descriptor, it does so for everybody who
 /// shares it (by dup, by fork, or by having passed it on), and stays so. In the place of a standard
-/// stream (0, 1 or 2) comes /dev/null. At the end the socket is closed, not shut. The scheme is "http" and is not kept; overrides as in
+/// stream (0, 1 or 2) comes /dev/null. At the end the socket is closed, not shut. The scheme is "http" or
+/// "https" and is not kept; overrides as in
 /// ingest_server_listen, of which listen_backlog has no effect here.
 /// Thread: any, one at a time per server.
 /// Blocks: never.
 /// Returns: the listener's index, 0 for the first; INGEST_E_ARGUMENT for NULL, for an unknown scheme,
 /// and for a descriptor that is not open, no stream socket, does not listen, or is one of
 /// a server of this process; INGEST_E_SYSTEM if a descriptor cannot be had; INGEST_E_OPTION for an override that is no
-/// listener's; INGEST_E_UNSUPPORTED for "https", which is not built; INGEST_E_STATE after the start;
-/// INGEST_E_FORKED.
+/// listener's; INGEST_E_TLS as in ingest_server_listen; INGEST_E_STATE after the start; INGEST_E_FORKED.
 /// Since: 0.1
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ingest_server_listen_fd(
@@ -98,13 +101,14 @@ pub unsafe extern "C" fn ingest_server_listen_fd(
         // SAFETY: NULL, or a C string that stays as it is during the call.
         let scheme = unsafe { text(scheme, "scheme")? };
         // SAFETY: NULL, or options that no other thread changes now.
-        if let Some(overrides) = unsafe { options_of(overrides) } {
+        let overrides = unsafe { options_of(overrides) };
+        if let Some(overrides) = overrides {
             overrides.check_overrides()?;
         }
         if fd < 0 {
             return Err(argument("fd is negative (pass a stream socket that listens)"));
         }
-        target.listen_fd(fd, scheme).map(i32::from)
+        target.listen_fd(fd, scheme, overrides).map(i32::from)
     };
     // SAFETY: `error` is NULL or the caller's writable struct.
     unsafe { fence_explained(error, body) }

@@ -130,6 +130,12 @@ pub struct ingest_stats {
     pub connections_max: u64,
     /// The bound of `memory_bytes`; each I/O thread may hold one read above it, 256 KiB.
     pub memory_max_bytes: u64,
+    /// TLS handshakes that were completed.
+    pub handshakes: u64,
+    /// TLS handshakes that failed, or were not completed.
+    pub handshake_failures: u64,
+    /// Connections on which a handshake was not completed within `tls.handshake_timeout`.
+    pub limit_handshake: u64,
 }
 
 /// A log record: something failed that the host should look at.
@@ -238,6 +244,7 @@ fn shown_stats(totals: &Totals) -> ingest_stats {
         limit_queue_age limit_in_flight limit_memory connections_idle connections_in_head connections_in_body
         connections_in_exchange connections_sending connections_lingering memory_requests_bytes memory_bodies_bytes memory_read_ahead_bytes
         memory_pooled_bytes in_flight_max queue_oldest_ns connections_max memory_max_bytes
+        handshakes handshake_failures limit_handshake
     }
 }
 

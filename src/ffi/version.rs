@@ -15,7 +15,7 @@ const FEATURES: [(&str, bool); 31] = [
     ("http2", false),
     ("http3", false),
     ("websocket", false),
-    ("tls", false),
+    ("tls", true),
     ("epoll", true),
     ("uring", false),
     ("inline", true),
@@ -174,7 +174,7 @@ mod tests {
         // SAFETY: C strings and NULL.
         unsafe {
             assert_eq!(ingest_has(c"queue".as_ptr()), 1);
-            assert_eq!(ingest_has(c"tls".as_ptr()), 0);
+            assert_eq!(ingest_has(c"http2".as_ptr()), 0);
             assert_eq!(ingest_has(c"time travel".as_ptr()), 0);
             assert_eq!(ingest_has(std::ptr::null()), INGEST_E_ARGUMENT);
         }

@@ -2,7 +2,9 @@
 
 use super::pool::{Block, Pool};
 use crate::parse::sketch::{Pair, Sketch, Span};
-use crate::request::{ingest_header, ingest_journey, ingest_pairs, ingest_peer, ingest_request, ingest_slice, ingest_token};
+use crate::request::{
+    INGEST_TLS_RESUMED, ingest_header, ingest_journey, ingest_pairs, ingest_peer, ingest_request, ingest_slice, ingest_tls, ingest_token,
+};
 use std::mem::{MaybeUninit, size_of};
 use std::ptr;
 
@@ -29,6 +31,29 @@ pub struct PeerView<'a> {
     pub port: u16,
 }
 
+/// What TLS negotiated, as the session knows it.
+#[derive(Clone, Copy, Debug)]
+pub struct TlsView<'a> {
+    pub version: u16,
+    pub cipher_suite: u16,
+    pub group: u16,
+    pub resumed: bool,
+    pub server_name: Option<&'a [u8]>,
+    pub alpn: Option<&'a [u8]>,
+    /// In DER.
+    pub client_certificate: Option<&'a [u8]>,
+}
+
+impl<'a> TlsView<'a> {
+    fn pieces(&self) -> [Option<&'a [u8]>; 3] {
+        [self.server_name, self.alpn, self.client_certificate]
+    }
+
+    fn octets(&self) -> usize {
+        self.pieces().iter().flatten().map(|piece| piece.len()).sum()
+    }
+}
+
 /// Everything that is copied into a letter when it is sealed.
 #[derive(Debug)]
 pub struct Parts<'a> {
@@ -42,6 +67,8 @@ pub struct Parts<'a> {
     pub scheme: &'static [u8],
     pub listener: u16,
     pub peer: PeerView<'a>,
+    /// `None` for a plain connection.
+    pub tls: Option<TlsView<'a>>,
     /// `None` with `journey=off`.
     pub journey: Option<&'a ingest_journey>,
 }
@@ -72,9 +99,11 @@ impl Letter {
         let sketch = parts.sketch;
         let tables = sketch.headers.len() + sketch.query_pairs.len() + sketch.cookies.len();
         let octets = parts.head.len() + sketch.extra.len() + parts.peer.text.len() + parts.body.len();
-        let octets_at = size_of::<Fixed>() + tables * size_of::<ingest_header>();
-        let block = pool.lend(octets_at + octets)?;
-        let mut writer = Writer { start: block.start.as_ptr(), octets_at, table_at: size_of::<Fixed>() };
+        let (tls, tls_octets) = parts.tls.as_ref().map_or((0, 0), |tls| (size_of::<ingest_tls>(), tls.octets()));
+        let table_at = size_of::<Fixed>() + tls;
+        let octets_at = table_at + tables * size_of::<ingest_header>();
+        let block = pool.lend(octets_at + octets + tls_octets)?;
+        let mut writer = Writer { start: block.start.as_ptr(), octets_at, table_at };
         writer.octets(parts, octets_at);
         writer.fixed(parts);
         Some(Letter { block, attached: None })
@@ -168,7 +197,7 @@ unsafe fn copy(piece: &[u8], to: *mut u8) {
     }
 }
 
-/// Writes a block from both ends: the tables after the fixed part, the octets behind the tables.
+/// Writes a block from both ends: what TLS negotiated, if anything, and the tables after the fixed part, the octets behind the tables.
 struct Writer {
     start: *mut u8,
     /// Where the head begins in the block; spans are relative to it.
@@ -192,6 +221,39 @@ impl Writer {
         append(parts.peer.text);
         if !parts.body.is_empty() {
             append(parts.body);
+        }
+        if let Some(tls) = &parts.tls {
+            tls.pieces().iter().flatten().for_each(|piece| append(piece));
+        }
+    }
+
+    /// What TLS negotiated, between the fixed part and the tables; its octets lie behind all others.
+    fn tls(&mut self, tls: &TlsView<'_>, octets_at: usize) -> *const ingest_tls {
+        let mut at = octets_at;
+        let [server_name, alpn, client_certificate] = tls.pieces().map(|piece| match piece {
+            None => ingest_slice::NONE,
+            Some(piece) => {
+                let slice = ingest_slice { ptr: self.at(at), len: piece.len() };
+                at += piece.len();
+                slice
+            }
+        });
+        let facts = ingest_tls {
+            size: size_of::<ingest_tls>() as u32,
+            flags: if tls.resumed { INGEST_TLS_RESUMED } else { 0 },
+            version: tls.version,
+            cipher_suite: tls.cipher_suite,
+            group: tls.group,
+            reserved: 0,
+            server_name,
+            alpn,
+            client_certificate,
+        };
+        // SAFETY: `seal` has asked for room for it behind the fixed part, which keeps the alignment of 8; nobody else knows the block.
+        unsafe {
+            let place = self.start.add(size_of::<Fixed>()).cast::<ingest_tls>();
+            place.write(facts);
+            place
         }
     }
 
@@ -238,6 +300,7 @@ impl Writer {
         let query = self.pairs(&sketch.query_pairs);
         let cookies = self.pairs(&sketch.cookies);
         let body_at = peer_at + parts.peer.text.len();
+        let tls = parts.tls.as_ref().map_or(ptr::null(), |tls| self.tls(tls, body_at + parts.body.len()));
         let body = ingest_slice { ptr: self.at(body_at), len: parts.body.len() };
         // SAFETY: the addresses of fields of the block are taken, nothing is read.
         let (journey_at, peer_ptr, query_at, cookies_at, trailers_at) = unsafe {
@@ -269,7 +332,7 @@ impl Writer {
             body_fd: -1,
             body_len: parts.body.len() as u64,
             peer: peer_ptr,
-            tls: ptr::null(),
+            tls,
             query_pairs: query_at,
             cookies: cookies_at,
             form: ptr::null(),

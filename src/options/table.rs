@@ -1,6 +1,7 @@
 //! The one table of options: name, kind, default, flags, help, and where the value goes. Names are ABI.
 #![forbid(unsafe_code)]
 
+use super::tls;
 use super::values::{self, Kind};
 use super::{Delivery, EngineChoice, Events, JourneyMode, Options, PipelineUnsafe, Topology};
 use crate::limits::{self, UNLIMITED};
@@ -325,18 +326,61 @@ pub const TABLE: &[Row] = &[
         "least octets per second of a body once it has taken 5s; below it 408",
     )),
     // Decrypt.
-    of_listener(unbuilt(Kind::Text, "tls.cert", "", "", "file with the certificate chain in PEM, leaf first")),
-    of_listener(unbuilt(Kind::Text, "tls.key", "", "", "file with the private key in PEM")),
-    of_listener(unbuilt(Kind::Text, "tls.client_ca", "", "", "file with the certificates that may sign client certificates, in PEM")),
-    of_listener(unbuilt(Kind::Choice, "tls.client_auth", "off", "off,request,require", "whether clients are asked for a certificate")),
-    of_listener(unbuilt(Kind::Choice, "tls.min_version", "1.2", "1.2,1.3", "lowest version of TLS")),
-    of_listener(unbuilt(Kind::Text, "tls.alpn", "http/1.1", "", "protocols to offer, best first, with commas between")),
+    of_listener(text(
+        "tls.cert",
+        "",
+        "",
+        |o, v| values::kept(v).map(|text| o.tls.cert = text),
+        "file with the certificate chain in PEM, leaf first, or the PEM itself; several with commas between, chosen by the name that a \
+         client asks for, the first for all others",
+    )),
+    of_listener(text(
+        "tls.key",
+        "",
+        "",
+        |o, v| values::kept(v).map(|text| o.tls.key = text),
+        "file with the private key in PEM, or the PEM itself; as many as tls.cert has, in the same order",
+    )),
+    of_listener(text(
+        "tls.client_ca",
+        "",
+        "",
+        |o, v| values::kept(v).map(|text| o.tls.client_ca = text),
+        "file with the certificates that may sign client certificates, in PEM, or the PEM itself",
+    )),
+    of_listener(word(
+        "tls.client_auth",
+        "none",
+        "none,optional,required",
+        |o, v| values::choose(v, &tls::CLIENT_AUTHS).map(|choice| o.tls.client_auth = choice),
+        "whether clients are asked for a certificate; one that is sent has to be signed by tls.client_ca",
+    )),
+    of_listener(word("tls.min_version", "1.2", "1.2,1.3", tls::set_min_version, "lowest version of TLS")),
+    of_listener(text(
+        "tls.alpn",
+        "http/1.1",
+        "http/1.1",
+        |o, v| tls::alpn(v).map(|text| o.tls.alpn = text),
+        "the protocol to agree on; a client that offers others alone is refused; empty agrees on none",
+    )),
     of_listener(unbuilt(Kind::Text, "tls.ticket_keys", "", "", "file with the keys of session tickets; empty makes its own")),
-    of_listener(unbuilt(Kind::Count, "tls.tickets", "1", "", "session tickets per handshake; 0 sends none")),
+    of_listener(count("tls.tickets", "1", (0, 8, None), |o, n| o.tls.tickets = narrow(n), "session tickets per handshake; 0 sends none")),
     of_listener(unbuilt(Kind::Text, "tls.ocsp", "", "", "file with an OCSP answer to staple; empty staples none")),
-    of_listener(unbuilt(Kind::Text, "tls.keylog", "", "", "file to which session secrets are written, for debugging; empty writes none")),
+    of_listener(text(
+        "tls.keylog",
+        "",
+        "",
+        |o, v| values::kept(v).map(|text| o.tls.keylog = text),
+        "file to which session secrets are added, for debugging: whoever reads it can read all traffic; empty writes none",
+    )),
     of_listener(unbuilt(Kind::Switch, "tls.watch", "off", "on,off", "whether certificate files are loaded again when they change")),
-    of_listener(unbuilt(Kind::Duration, "tls.handshake_timeout", "10s", "", "for a whole handshake; after it the connection closes")),
+    of_listener(duration(
+        "tls.handshake_timeout",
+        "10s",
+        DURATION,
+        |o, n| o.tls.handshake_timeout_ms = n,
+        "for a whole handshake, from the accept on; after it the connection closes",
+    )),
     unbuilt(Kind::Count, "tls.handshakes_max", "64", "", "most handshakes at once per I/O thread; more wait to be accepted"),
     unbuilt(Kind::Count, "handshake_threads", "0", "", "threads for handshakes alone; 0 does them on the I/O threads"),
     // Parse.

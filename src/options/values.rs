@@ -124,6 +124,11 @@ pub(super) fn choose<T: Copy>(value: &str, words: &[(&str, T)]) -> Result<T, Str
     }
 }
 
+/// Any text but one with a NUL in it, which no file name has.
+pub(super) fn kept(value: &str) -> Result<String, String> {
+    if value.contains('\0') { Err("it has a NUL in it".to_owned()) } else { Ok(value.to_owned()) }
+}
+
 /// Longest time that a thread may be told to look for work before it sleeps.
 const SPIN_CEILING_MICROSECONDS: u32 = 10_000;
 

@@ -116,6 +116,7 @@ impl Server {
             (None, Delivery::Inline) => return Err(wrong("delivery=inline needs a callback (call ingest_server_on_events before)")),
             _ => Way::Queues(0),
         };
+        self.orders.keys.fill(life.keys());
         let mut sockets = super::hand_out(&life.listeners, 1)?;
         let mut engine = make(sockets.pop().unwrap_or_default())?;
         engine.avoid_sendfile();

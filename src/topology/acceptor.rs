@@ -4,7 +4,7 @@
 use super::lanes::{Gate, Lanes, Newcomer};
 use super::orders::Orders;
 use super::tell;
-use crate::accept;
+use crate::accept::{self, Unadmitted};
 use crate::connection::Connection;
 use crate::engine::clock::Clock;
 use crate::engine::{Arrival, Engine, Event, sys};
@@ -137,10 +137,12 @@ impl<E: Engine<Connection>> Acceptor<E> {
         let began_ns = if self.journeys { self.clock.fresh_ns() } else { 0 };
         fail_point!("accept");
         let is_local = arrival.is_local();
-        let admitted = accept::admit(arrival, listener, self.orders.per_address.as_ref(), self.clock.now_ms());
+        let keys = self.orders.keys.of(listener);
+        let admitted = accept::admit(arrival, listener, self.orders.per_address.as_ref(), keys.as_ref(), self.clock.now_ns());
         let (stream, mut baton) = match admitted {
             Ok(admitted) => admitted,
-            Err(peer) => {
+            Err(Unadmitted::NoSession) => return self.home().counters.accepts_failed.add(1),
+            Err(Unadmitted::Crowded(peer)) => {
                 self.home().counters.limit_connections_per_ip.add(1);
                 return tell::crowded(&self.orders.log, peer);
             }

@@ -130,7 +130,7 @@ impl Bench {
             sketch: &mut self.sketch,
             pool: &mut self.pool,
             memory: &mut luggage.memory,
-            timing: Timing { mode: self.mode, clock: self.clock, exact: false, read_ns: luggage.read_ns },
+            timing: Timing { mode: self.mode, clock: self.clock, exact: false, read_ns: luggage.read_ns, decrypt_ns: luggage.decrypt_ns },
             now_ns: luggage.now_ns,
             ahead: 0,
             serial: self.serial,

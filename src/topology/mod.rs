@@ -7,6 +7,7 @@ pub mod beyond;
 pub mod coming;
 pub mod conveyor;
 pub mod faults;
+pub mod keyring;
 pub mod lanes;
 pub mod orders;
 pub mod plans;

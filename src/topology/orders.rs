@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::faults::Faults;
+use super::keyring::Keyring;
 use crate::accept::PerAddress;
 use crate::limits::Limits;
 use crate::log::Log;
@@ -23,6 +24,8 @@ pub struct Orders {
     pub connections: AtomicU64,
     /// Counts the connections of each address; none while these are unlimited.
     pub per_address: Option<Arc<PerAddress>>,
+    /// What sessions of TLS begin with.
+    pub keys: Keyring,
     /// The limits as they are now, and how often they have changed: the threads look once a tick.
     pub limits: Mutex<Arc<Limits>>,
     pub limits_changes: AtomicU64,

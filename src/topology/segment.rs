@@ -40,6 +40,8 @@ pub struct Segment<E> {
     spinner: Spinner,
     /// Connections to go on with before the tick ends.
     touched: Vec<SeatId>,
+    /// Connections that have more to seal and send, though the kernel would take it: the others had their turn.
+    tired: Vec<SeatId>,
     /// Connections that have octets to parse although nothing new came.
     resume: Vec<SeatId>,
     /// Slots that came home.
@@ -109,6 +111,7 @@ impl<E: Engine<Connection>> Segment<E> {
             serving,
             spinner,
             touched: Vec::new(),
+            tired: Vec::new(),
             resume: Vec::new(),
             home_coming: Coming::default(),
             at_work: None,
@@ -200,6 +203,7 @@ impl<E: Engine<Connection>> Segment<E> {
             self.let_newcomers_in();
         }
         self.resume_waiting();
+        self.go_on_tired();
         self.engine.time_next_receive(self.serving.wants_timed());
         while let Some(event) = self.next_event() {
             self.handle(event);
@@ -282,7 +286,7 @@ impl<E: Engine<Connection>> Segment<E> {
     /// Work is waiting that no event will announce.
     fn is_busy(&self) -> bool {
         let resumes = !self.resume.is_empty() && !self.serving.outlet.is_stalled() && !self.waits_for_memory();
-        resumes || self.engine.has_ready() || self.serving.has_news() || self.has_arrivals()
+        resumes || !self.tired.is_empty() || self.engine.has_ready() || self.serving.has_news() || self.has_arrivals()
     }
 
     /// Somebody waits to be let in: a baton that is home again, a newcomer, or whoever connects now that there is room again.

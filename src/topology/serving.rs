@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod packing;
+mod secure;
 
 pub use packing::Landed;
 
@@ -9,7 +10,6 @@ use super::coming::Coming;
 use super::stations::{self, Exit, Handoff, Work};
 use crate::connection::http1::NO_MEMORY;
 use crate::connection::{Connection, Ending, Memory, Tools};
-use crate::decrypt;
 use crate::engine::clock::Source;
 use crate::engine::{Engine, Outgoing, SeatId, Sending, Window, sys};
 use crate::handoff::{Door, Outlet};
@@ -56,6 +56,13 @@ pub struct Serving {
     /// The second that `opening` was rendered for, on the monotonic clock.
     date_second: u64,
     spare: Vec<Vec<u8>>,
+    /// Octets that have just been opened; empty between two receives.
+    plain: Vec<u8>,
+    /// A piece of a file that is about to be sealed.
+    piece: Vec<u8>,
+    /// Handshakes so far, for the counters.
+    handshakes: u64,
+    handshake_failures: u64,
     /// Requests delivered so far, for the counters.
     pub delivered: u64,
 }
@@ -79,6 +86,10 @@ impl Serving {
             opening: Opening::new(&[b' '; 29]),
             date_second: u64::MAX,
             spare: Vec::new(),
+            plain: Vec::new(),
+            piece: Vec::new(),
+            handshakes: 0,
+            handshake_failures: 0,
             delivered: 0,
         }
     }
@@ -112,6 +123,9 @@ impl Serving {
             self.throw_away(connection, &window);
             return;
         }
+        if let (Window::Slab(count), true) = (&window, connection.session.is_secure()) {
+            return self.received_sealed(id, connection, &mut slab[..*count], read_ns);
+        }
         connection.since_ms = self.now_ms();
         match window {
             Window::Buffer(buffer, count) if connection.protocol.in_body() => {
@@ -120,13 +134,9 @@ impl Serving {
             window => match read::absorb(&mut connection.inbox, window, slab) {
                 Absorbed::Slab(count) => {
                     fail_point!("decrypt");
-                    let plain = decrypt::open(&mut connection.session, &slab[..count]);
-                    stations::window(self.work(id, read_ns), connection, &mut slab[..plain]);
+                    stations::window(self.work(id, read_ns), connection, &mut slab[..count]);
                 }
-                Absorbed::Inbox => {
-                    decrypt::open(&mut connection.session, connection.inbox.octets());
-                    stations::inbox(self.work(id, read_ns), connection);
-                }
+                Absorbed::Inbox => stations::inbox(self.work(id, read_ns), connection),
                 Absorbed::Lost => connection.protocol.refuse(NO_MEMORY),
             },
         }
@@ -151,7 +161,7 @@ impl Serving {
     /// What the octets of a connection are worked on with; the receive took `read_ns`, if it was timed.
     #[inline(always)]
     fn work(&mut self, seat: SeatId, read_ns: u64) -> Work<'_> {
-        let timing = Timing { mode: self.mode, clock: self.clock, exact: false, read_ns };
+        let timing = Timing { mode: self.mode, clock: self.clock, exact: false, read_ns, decrypt_ns: 0 };
         let tools = Tools {
             limits: &self.limits,
             sketch: &mut self.sketch,
@@ -244,6 +254,25 @@ impl Serving {
         if !connection.has_output() {
             return;
         }
+        if connection.session.is_secure() {
+            self.flush_sealed(id, connection, engine, counters);
+        } else {
+            self.flush_plain(id, connection, engine, counters);
+        }
+        let unseen = connection.protocol.is_stalled() && !connection.inbox.is_empty();
+        let finished = connection.protocol.is_idle() && !unseen;
+        let sent = !connection.sending && connection.sealing.is_none();
+        if connection.read_closed && connection.ending == Ending::Open && sent && finished {
+            connection.ending = Ending::AfterFlush;
+            if connection.session.is_secure() {
+                // Our close_notify, since nothing else was left to be said.
+                self.flush_sealed(id, connection, engine, counters);
+            }
+        }
+    }
+
+    #[inline]
+    fn flush_plain<E: Engine<Connection>>(&mut self, id: SeatId, connection: &mut Connection, engine: &mut E, counters: &Counters) {
         let mut share = SEND_PER_TICK_BYTES;
         while !connection.sending && connection.ending != Ending::Abort {
             self.render(connection, counters);
@@ -266,13 +295,7 @@ impl Serving {
                         break;
                     }
                 }
-                Sending::Pending => {
-                    connection.sending = true;
-                    connection.sending_since_ms = self.now_ms();
-                    connection.sent = 0;
-                    connection.unacknowledged = 0;
-                    connection.since_ms = self.now_ms();
-                }
+                Sending::Pending => self.waits_to_send(connection),
                 Sending::Failed(outgoing) => {
                     self.recycle(outgoing);
                     connection.truncated = true;
@@ -285,16 +308,29 @@ impl Serving {
             let allowance = if self.shares_thread { SEND_PER_TICK_BYTES } else { UNLIMITED };
             streamed::lend_wire(connection, || engine.wire(id), allowance, &mut self.desk());
         }
-        let unseen = connection.protocol.is_stalled() && !connection.inbox.is_empty();
-        let finished = connection.protocol.is_idle() && !unseen;
-        if connection.read_closed && connection.ending == Ending::Open && !connection.sending && finished {
-            connection.ending = Ending::AfterFlush;
+    }
+
+    /// The kernel took a part.
+    fn waits_to_send(&mut self, connection: &mut Connection) {
+        connection.sending = true;
+        connection.sending_since_ms = self.now_ms();
+        connection.sent = 0;
+        connection.unacknowledged = 0;
+        connection.since_ms = self.now_ms();
+    }
+
+    /// A send that the engine had to wait with is complete.
+    pub fn went_out(&mut self, connection: &mut Connection, outgoing: Outgoing) {
+        if connection.session.is_secure() {
+            self.sealed_went_out(connection, outgoing);
+        } else {
+            self.sent(connection, outgoing);
         }
     }
 
     /// All of it is with the kernel: streams have room again, lent memory is the host's again.
     #[inline]
-    pub fn sent(&mut self, connection: &mut Connection, outgoing: Outgoing) {
+    fn sent(&mut self, connection: &mut Connection, outgoing: Outgoing) {
         if connection.pulled.is_none() && connection.unsent.is_empty() {
             self.recycle(outgoing);
         } else {
@@ -397,8 +433,10 @@ impl Serving {
         connection.protocol.refuse(NO_MEMORY);
     }
 
-    /// Shows what memory this thread holds.
+    /// Shows what memory this thread holds, and what else it has counted.
     pub fn show_memory(&self, counters: &Counters) {
+        counters.handshakes.set(self.handshakes);
+        counters.handshake_failures.set(self.handshake_failures);
         let memory = &self.memory;
         counters.memory_bytes.set(memory.used);
         counters.memory_bodies_bytes.set(memory.bodies);
@@ -414,6 +452,8 @@ impl Serving {
         }
         self.memory.recount_read_ahead(&mut connection.read_ahead, 0);
         settle::drop_pending(connection, &mut self.desk());
+        self.count_unfinished(connection);
+        connection.sealing = None;
         let outgoing = std::mem::take(&mut connection.outbox);
         self.recycle(outgoing);
     }

@@ -80,13 +80,8 @@ fn advance(work: Work<'_>, connection: &mut Connection, octets: &mut [u8]) -> us
     let Work { mut tools, sampler, mut exit } = work;
     let mut at = 0;
     loop {
-        let origin = Origin {
-            listener: connection.listener,
-            scheme: connection.session.scheme(),
-            secure: connection.session.is_secure(),
-            peer: &connection.peer,
-            accept_ns: connection.accept_ns,
-        };
+        let origin =
+            Origin { listener: connection.listener, peer: &connection.peer, session: &connection.session, accept_ns: connection.accept_ns };
         tools.timing.exact = sampler.wants_next();
         match connection.protocol.step(octets, &mut at, origin, &mut tools) {
             Ok(Step::Deliver(exchange)) => {
@@ -101,7 +96,7 @@ fn advance(work: Work<'_>, connection: &mut Connection, octets: &mut [u8]) -> us
             }
         }
         // The receive is the first request's.
-        tools.timing.read_ns = 0;
+        (tools.timing.read_ns, tools.timing.decrypt_ns) = (0, 0);
     }
 }
 

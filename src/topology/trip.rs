@@ -35,8 +35,9 @@ pub struct Luggage {
     pub octets: Vec<u8>,
     /// A body's own buffer with so many new octets at its end.
     pub landed: Option<(Vec<u8>, usize)>,
-    /// What the receive took, if it was timed, and which requests are timed at every step.
+    /// What the receive took, and opening what it brought, if they were timed; and which requests are timed at every step.
     pub read_ns: u64,
+    pub decrypt_ns: u64,
     pub sampler: Sampler,
     /// The home's time.
     pub now_ns: u64,
@@ -60,6 +61,7 @@ impl Luggage {
             octets: Vec::new(),
             landed: None,
             read_ns: 0,
+            decrypt_ns: 0,
             sampler: Sampler::new(JourneyMode::Off, 1),
             now_ns: 0,
             memory: Memory::empty(),

@@ -38,6 +38,7 @@ static void types(void) {
   FIELD(ingest_tls, flags);
   FIELD(ingest_tls, version);
   FIELD(ingest_tls, cipher_suite);
+  FIELD(ingest_tls, group);
   FIELD(ingest_tls, reserved);
   FIELD(ingest_tls, server_name);
   FIELD(ingest_tls, alpn);
@@ -174,6 +175,9 @@ static void types(void) {
   FIELD(ingest_stats, queue_oldest_ns);
   FIELD(ingest_stats, connections_max);
   FIELD(ingest_stats, memory_max_bytes);
+  FIELD(ingest_stats, handshakes);
+  FIELD(ingest_stats, handshake_failures);
+  FIELD(ingest_stats, limit_handshake);
 
   TYPE(ingest_log_record);
   FIELD(ingest_log_record, size);
@@ -198,6 +202,7 @@ static void constants(void) {
   CONSTANT(INGEST_JOURNEY_EXACT);
   CONSTANT(INGEST_JOURNEY_FIRST);
   CONSTANT(INGEST_REQUEST_TLS);
+  CONSTANT(INGEST_TLS_RESUMED);
   CONSTANT(INGEST_REQUEST_KEEP_ALIVE);
   CONSTANT(INGEST_REQUEST_HEAD);
   CONSTANT(INGEST_REQUEST_PATH_HAS_ENCODED_SLASH);

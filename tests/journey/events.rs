@@ -168,11 +168,11 @@ fn a_busy_stream_becomes_writable_once() {
             assert_eq!(server.write(token, b"y"), INGEST_E_BUSY);
             let heard = Arc::new(AtomicBool::new(false));
             let reader = std::thread::spawn({
-                let (stream, heard) = (client.writer(), Arc::clone(&heard));
+                let (mut stream, heard) = (client.writer(), Arc::clone(&heard));
                 move || {
                     let mut room = vec![0; 65_536];
                     while !heard.load(Ordering::Relaxed) {
-                        std::io::Read::read(&mut &stream, &mut room).expect("octets");
+                        std::io::Read::read(&mut stream, &mut room).expect("octets");
                     }
                 }
             });
@@ -217,8 +217,7 @@ fn every_delivery_brings_them() {
                 host.text(event.token, b"ok");
             }
         });
-        let mut options = shape.options.to_vec();
-        options.push(ALL);
+        let options = shape.with(&[ALL]);
         let server = Server::serve(&options, shape.delivery, handler);
         let mut client = server.connect();
         for _ in 0..20 {

@@ -206,9 +206,11 @@ fn addresses_that_cannot_be_understood() {
 }
 
 #[test]
-fn schemes_that_are_not_built_say_so() {
+fn tls_without_a_certificate_says_what_is_missing() {
     for address in ["https://127.0.0.1:0", "https+unix:@ingest-test", "https+fd:3"] {
-        assert_eq!(refused(address).status, INGEST_E_UNSUPPORTED, "{address}");
+        let refused = refused(address);
+        assert_eq!(refused.status, INGEST_E_TLS, "{address}");
+        assert!(refused.text.contains("set tls.cert and tls.key"), "{}", refused.text);
     }
 }
 

@@ -39,7 +39,7 @@ fn a_few_large_bodies_do_not_stop_the_others() {
                     // Half of a body, and another connection as soon as that is refused.
                     let _ = client.try_send(format!("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", 2048 * KIB).as_bytes());
                     let mut writer = client.writer();
-                    writer.set_write_timeout(Some(Duration::from_millis(200))).expect("above zero");
+                    writer.stream.set_write_timeout(Some(Duration::from_millis(200))).expect("above zero");
                     let _ = writer.write_all(&vec![b'x'; 1024 * KIB]);
                     client.set_patience(Duration::from_secs(1));
                     let _ = client.read_answer(false);

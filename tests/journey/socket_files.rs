@@ -3,7 +3,7 @@
 use crate::local::{Folder, refused_by, serve, telling, to, url};
 use crate::support::host::{Delivery, Refused, Server, listen};
 use crate::support::{alone, eventually};
-use crate::{Witness, shapes};
+use crate::{Witness, plain_shapes};
 use ingest::status::*;
 use std::ffi::CString;
 use std::fs;
@@ -155,7 +155,7 @@ fn what_is_no_socket_is_never_removed() {
 fn the_file_goes_as_soon_as_nobody_accepts() {
     let folder = Folder::new();
     let path = folder.path("a.sock");
-    for shape in shapes().into_iter().filter(|shape| shape.delivery == Delivery::Queue(1)) {
+    for shape in plain_shapes().into_iter().filter(|shape| shape.delivery == Delivery::Queue(1)) {
         let _witness = Witness(shape);
         let server = Server::serve_on(&[&url(&path)], &shape.options, Delivery::Queue(0), telling());
         let mut client = to(&path);

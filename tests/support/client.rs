@@ -1,5 +1,6 @@
 //! A small blocking HTTP/1.1 client that shows exactly what came: status line, field lines, body by Content-Length, and how it ended.
 
+use super::secured::{self, Handle, Secured};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -38,6 +39,8 @@ impl Answer {
 /// One connection; dropping it resets, so that thousands leave no port in TIME_WAIT.
 pub struct Client {
     stream: TcpStream,
+    /// Between us and the stream, on ports where TLS is spoken.
+    tls: Option<Secured>,
     buffer: Vec<u8>,
     taken: usize,
 }
@@ -59,7 +62,8 @@ impl Client {
             libc::setsockopt(stream.as_raw_fd(), libc::SOL_SOCKET, libc::SO_LINGER, (&raw const linger).cast(), size)
         };
         assert_eq!(set, 0);
-        Ok(Client { stream, buffer: Vec::new(), taken: 0 })
+        let tls = if secured::is_secure(address.port()) { Some(Secured::connect(&stream)?) } else { None };
+        Ok(Client { stream, tls, buffer: Vec::new(), taken: 0 })
     }
 
     /// On a unix socket. All that is done with the stream here works on any socket, whatever its type is called.
@@ -67,12 +71,17 @@ impl Client {
         let stream = TcpStream::from(OwnedFd::from(UnixStream::connect_addr(address)?));
         stream.set_read_timeout(Some(super::PATIENCE))?;
         stream.set_write_timeout(Some(super::PATIENCE))?;
-        Ok(Client { stream, buffer: Vec::new(), taken: 0 })
+        Ok(Client { stream, tls: None, buffer: Vec::new(), taken: 0 })
     }
 
-    /// A second handle for a thread that only sends.
-    pub fn writer(&self) -> TcpStream {
-        self.stream.try_clone().expect("a descriptor is to be had")
+    /// A second handle for a thread that only sends, or only reads.
+    pub fn writer(&self) -> Handle {
+        Handle { tls: self.tls.clone(), stream: self.stream.try_clone().expect("a descriptor is to be had") }
+    }
+
+    /// What TLS agreed on.
+    pub fn tls(&self) -> Option<&Secured> {
+        self.tls.as_ref()
     }
 
     /// Our own address, as the server sees it.
@@ -81,7 +90,15 @@ impl Client {
     }
 
     pub fn try_send(&mut self, bytes: &[u8]) -> std::io::Result<()> {
-        self.stream.write_all(bytes)
+        match &self.tls {
+            None => self.stream.write_all(bytes),
+            Some(tls) => tls.write_all(&mut self.stream, bytes),
+        }
+    }
+
+    /// Octets as they are, also where TLS is spoken.
+    pub fn send_raw(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).expect("the server reads");
     }
 
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
@@ -90,6 +107,9 @@ impl Client {
 
     /// No more from us (FIN); the answers can still come.
     pub fn finish_sending(&self) {
+        if let Some(tls) = &self.tls {
+            tls.close_notify(&self.stream);
+        }
         // The server may have closed already, which is for the reading side to find out.
         let _ = self.stream.shutdown(Shutdown::Write);
     }
@@ -246,7 +266,11 @@ impl Client {
     fn fill(&mut self) -> std::io::Result<bool> {
         let mut chunk = [0u8; 16 * 1024];
         loop {
-            match self.stream.read(&mut chunk) {
+            let read = match &self.tls {
+                None => self.stream.read(&mut chunk),
+                Some(tls) => tls.read(&mut self.stream, &mut chunk),
+            };
+            match read {
                 Ok(count) => {
                     self.buffer.extend_from_slice(&chunk[..count]);
                     return Ok(count > 0);

@@ -346,7 +346,8 @@ impl Server {
 
     /// A server on 127.0.0.1 whose requests go to the handler.
     pub fn serve(options: &[(&str, &str)], delivery: Delivery, handler: Handler) -> Server {
-        Server::serve_on(&["http://127.0.0.1:0"], options, delivery, handler)
+        let secure = options.iter().any(|(name, _)| *name == "tls.cert");
+        Server::serve_on(&[if secure { "https://127.0.0.1:0" } else { "http://127.0.0.1:0" }], options, delivery, handler)
     }
 
     /// The same on other addresses.
@@ -386,6 +387,7 @@ impl Server {
         // SAFETY: the server lives.
         let port = unsafe { ingest_server_port(self.host.0, listener) };
         self.ports.push(u16::try_from(port).expect("a port"));
+        super::secured::note(port as u16, address.starts_with("https"));
         Ok(listener)
     }
 

@@ -7,6 +7,7 @@ pub mod guest_process;
 pub mod hold;
 pub mod host;
 pub mod request_view;
+pub mod secured;
 
 use std::time::{Duration, Instant};
 

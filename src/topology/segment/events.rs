@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::{AtWork, Segment};
-use crate::accept;
+use crate::accept::{self, Unadmitted};
 use crate::connection::http1::NO_MEMORY;
 use crate::connection::overdue::Overdue;
 use crate::connection::{Connection, Ending};
@@ -47,7 +47,7 @@ impl<E: Engine<Connection>> Segment<E> {
                 self.with(seat, |segment, connection| {
                     connection.sending = false;
                     connection.since_ms = now_ms;
-                    segment.serving.sent(connection, outgoing);
+                    segment.serving.went_out(connection, outgoing);
                 });
             }
             Event::SendProgressed(seat, sent) => {
@@ -98,10 +98,12 @@ impl<E: Engine<Connection>> Segment<E> {
         let began_ns = if self.serving.journeys() { self.clock.fresh_ns() } else { 0 };
         fail_point!("accept");
         let is_local = arrival.is_local();
-        let admitted = accept::admit(arrival, listener, self.orders.per_address.as_ref(), self.clock.now_ms());
+        let keys = self.orders.keys.of(listener);
+        let admitted = accept::admit(arrival, listener, self.orders.per_address.as_ref(), keys.as_ref(), self.clock.now_ns());
         let (stream, connection) = match admitted {
             Ok(admitted) => admitted,
-            Err(peer) => {
+            Err(Unadmitted::NoSession) => return self.home().counters.accepts_failed.add(1),
+            Err(Unadmitted::Crowded(peer)) => {
                 self.home().counters.limit_connections_per_ip.add(1);
                 return tell::crowded(&self.orders.log, peer);
             }
@@ -136,7 +138,7 @@ impl<E: Engine<Connection>> Segment<E> {
         self.flush_first(id, &mut connection);
         let mut slab = std::mem::take(&mut self.slab);
         if self.cut.is_some() {
-            self.send_out(id, connection, Some((window, &slab, read_ns)));
+            self.send_out(id, connection, Some((window, &mut slab, read_ns)));
             self.slab = slab;
         } else {
             self.serving.received(id, &mut connection, window, &mut slab, read_ns);
@@ -190,6 +192,11 @@ impl<E: Engine<Connection>> Segment<E> {
                 connection.ending = Ending::Abort;
                 return;
             }
+            Overdue::Handshake => {
+                counters.limit_handshake.add(1);
+                connection.ending = Ending::AfterFlush;
+                return;
+            }
             Overdue::KeepAlive => {
                 counters.limit_keepalive_timeout.add(1);
                 connection.ending = Ending::AfterFlush;
@@ -218,6 +225,17 @@ impl<E: Engine<Connection>> Segment<E> {
         respond::fail(connection, refusal, &mut self.serving.desk());
     }
 
+    /// Goes on with those that had sent their share of the tick before.
+    #[inline]
+    pub(super) fn go_on_tired(&mut self) {
+        if self.tired.is_empty() {
+            return;
+        }
+        for id in std::mem::take(&mut self.tired) {
+            self.with(id, |_, _| {});
+        }
+    }
+
     /// Everything that may follow a change: write answers, send them, end, or ask for more octets. Brings the baton home.
     pub(super) fn go_on(&mut self, id: SeatId, mut connection: Box<Connection>) {
         let counters = &self.door.homes()[self.number].counters;
@@ -231,7 +249,11 @@ impl<E: Engine<Connection>> Segment<E> {
         }
         if !connection.receiving {
             // Else the engine has what is carried, and it stays charged.
-            self.serving.memory.recount_read_ahead(&mut connection.read_ahead, connection.inbox.len());
+            let carried = connection.inbox.len() + connection.session.carried();
+            self.serving.memory.recount_read_ahead(&mut connection.read_ahead, carried);
+        }
+        if connection.sealing.is_some() && !connection.sending && !self.tired.contains(&id) {
+            self.tired.push(id);
         }
         if !connection.inbox.is_empty() && self.serving.can_resume(&connection) {
             // What was carried over comes first; the kernel is asked for more once it has been looked at.

@@ -5,24 +5,30 @@ use super::Serving;
 use super::stations::{Exit, Work};
 use crate::connection::http1::NO_MEMORY;
 use crate::connection::{Connection, Ending};
-use crate::decrypt;
 use crate::engine::{SeatId, Window};
 use crate::read::{self, Absorbed};
 use crate::topology::trip::Luggage;
 
 /// What a receive brought: where it is, the slab, and what it took. `None` when there is only what was carried over.
-pub type Landed<'a> = Option<(Window, &'a [u8], u64)>;
+pub type Landed<'a> = Option<(Window, &'a mut [u8], u64)>;
 
 impl Serving {
     /// Octets have come, and other threads parse: packs what the baton takes along. False when it has no reason to leave.
     pub fn pack(&mut self, connection: &mut Connection, landed: Landed<'_>, luggage: &mut Luggage) -> bool {
+        let landed = match landed {
+            Some((Window::Slab(count), slab, read_ns)) if connection.session.is_secure() && connection.ending == Ending::Open => {
+                luggage.read_ns = read_ns;
+                return self.pack_sealed(connection, &mut slab[..count], luggage);
+            }
+            landed => landed,
+        };
         if connection.ending != Ending::Open {
             if let Some((window, ..)) = &landed {
                 self.throw_away(connection, window);
             }
             return false;
         }
-        luggage.read_ns = 0;
+        (luggage.read_ns, luggage.decrypt_ns) = (0, 0);
         if let Some((window, slab, read_ns)) = landed {
             connection.since_ms = self.now_ms();
             luggage.read_ns = read_ns;
@@ -30,16 +36,13 @@ impl Serving {
                 Window::Buffer(buffer, count) if connection.protocol.in_body() => luggage.landed = Some((buffer, count)),
                 window => match read::absorb(&mut connection.inbox, window, slab) {
                     Absorbed::Slab(count) => {
-                        let plain = decrypt::open(&mut connection.session, &slab[..count]);
-                        if luggage.octets.try_reserve(plain).is_err() {
+                        if luggage.octets.try_reserve(count).is_err() {
                             connection.protocol.refuse(NO_MEMORY);
                             return false;
                         }
-                        luggage.octets.extend_from_slice(&slab[..plain]);
+                        luggage.octets.extend_from_slice(&slab[..count]);
                     }
-                    Absorbed::Inbox => {
-                        decrypt::open(&mut connection.session, connection.inbox.octets());
-                    }
+                    Absorbed::Inbox => {}
                     Absorbed::Lost => {
                         connection.protocol.refuse(NO_MEMORY);
                         return false;
@@ -47,13 +50,38 @@ impl Serving {
                 },
             }
         }
+        self.pack_tools(luggage);
+        true
+    }
+
+    /// Ciphertext has come. It is opened here, where the session's octets are sent from; the plain octets travel.
+    fn pack_sealed(&mut self, connection: &mut Connection, window: &mut [u8], luggage: &mut Luggage) -> bool {
+        luggage.decrypt_ns = self.unseal_timed(connection, window, &mut luggage.octets, luggage.read_ns > 0);
+        if luggage.octets.is_empty() {
+            if connection.read_closed {
+                self.peer_finished(connection);
+            }
+            return false;
+        }
+        if !connection.inbox.is_empty() {
+            let carried = connection.inbox.carry(&luggage.octets);
+            luggage.octets.clear();
+            if !carried {
+                connection.protocol.refuse(NO_MEMORY);
+                return false;
+            }
+        }
+        self.pack_tools(luggage);
+        true
+    }
+
+    fn pack_tools(&mut self, luggage: &mut Luggage) {
         luggage.sampler = self.sampler;
         luggage.now_ns = self.now_ns;
         luggage.memory = self.memory.to_travel();
         luggage.reserved = luggage.octets.len() + luggage.landed.as_ref().map_or(0, |(_, count)| *count);
         self.memory.charge(luggage.reserved);
         self.pool.pack(&mut luggage.freight);
-        true
     }
 
     /// A baton is home from the thread that parses: gives what it completed its slots, in order. With `over` it goes no further.
