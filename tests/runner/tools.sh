@@ -7,6 +7,7 @@ package_of() {
   case $1 in
     cc) echo gcc ;;
     ld | nm | readelf) echo binutils ;;
+    node) echo nodejs ;;
     nft) echo nftables ;;
     ip) echo iproute2 ;;
     setpriv | prlimit) echo util-linux ;;
@@ -17,7 +18,7 @@ package_of() {
 commands_for() { # PART
   echo cc make
   case $1 in
-    rust) echo g++ nm readelf python3 pkg-config cmake ;;
+    rust) echo g++ nm readelf python3 pkg-config cmake curl openssl node ;;
     valgrind) echo valgrind ;;
     faults) echo python3 git strace faketime slowhttptest nft ip prlimit setpriv ;;
     fuzz) echo g++ ;;
