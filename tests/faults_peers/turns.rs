@@ -238,6 +238,6 @@ fn n12_a_large_body_leaves_the_others_their_turn() {
     sender.join().expect("all was sent");
     driven.turns_until(100, |_| greedy.has_input());
     assert_eq!(greedy.answer().text(), "/greedy");
-    will_reset(&greedy.writer());
+    will_reset(&greedy.writer().stream);
     driven.server.finish();
 }

@@ -39,7 +39,7 @@ fn descriptors_lie_above_the_floor() {
                 let clients: Vec<Client> = (0..4).map(|_| server.connect()).collect();
                 let mut clients: Vec<Client> = clients.into_iter().chain([Client::connect_to(address).expect("it listens")]).collect();
                 clients.iter_mut().for_each(|client| assert_eq!(client.get("/").text(), "/"));
-                let theirs: BTreeSet<i32> = clients.iter().map(|client| client.writer().into_raw_fd()).collect();
+                let theirs: BTreeSet<i32> = clients.iter().map(|client| client.writer().stream.into_raw_fd()).collect();
                 let mine: BTreeSet<i32> = descriptors().difference(&before).copied().collect();
                 let notify = server.queue().fd();
                 assert!(notify < 200, "the queue's descriptor is a small number");
