@@ -108,6 +108,8 @@ part_corpus() {
 ask_corpus() { # RUNNER TOPOLOGY MODE
   local log=$logs/inspect.out server port="" status threads=1 tries=0
   [ "$2" != inline ] && threads=2
+  # The one before has written its port here, which must not be taken for that of the next.
+  : >"$log"
   examples-c/build/inspect --listen http://127.0.0.1:0 --set "topology=$2" --set "io_threads=$threads" >"$log" &
   server=$!
   while [ -z "$port" ] && [ $tries -lt 100 ] && kill -0 $server 2>/dev/null; do
