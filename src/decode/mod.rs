@@ -1,8 +1,15 @@
 //! Step five, decode: `finish` adds path, query pairs and cookies to a parsed head. No I/O, no clock.
 #![forbid(unsafe_code)]
 
+pub mod contents;
 pub mod cookies;
+pub mod form;
+pub mod json;
+pub mod media;
+pub mod multipart;
+pub mod parameters;
 pub mod query;
+pub mod rules;
 pub mod target;
 
 use crate::parse::refusal::Refusal;
