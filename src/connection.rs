@@ -1,6 +1,7 @@
 //! The baton: one accepted peer and all it owns. Exactly one thread holds it at a time; it moves, it is never shared.
 #![forbid(unsafe_code)]
 
+pub mod contents;
 pub mod exchange;
 pub mod http1;
 pub mod overdue;
@@ -8,6 +9,7 @@ pub mod overdue;
 use crate::accept::Peer;
 use crate::accept::per_address::Place;
 use crate::connection::http1::Http1;
+use crate::decode::contents::Contents;
 use crate::decrypt::Session;
 use crate::engine::{Landing, Outgoing};
 use crate::journey::Timing;
@@ -89,6 +91,7 @@ pub struct Connection {
 pub struct Tools<'a> {
     pub limits: &'a Limits,
     pub sketch: &'a mut Sketch,
+    pub contents: &'a mut Contents,
     pub pool: &'a mut Pool,
     pub memory: &'a mut Memory,
     pub timing: Timing,

@@ -58,6 +58,8 @@ fn expected() -> Vec<String> {
     describe!(lines, ingest_peer, size, family, port, address, text);
     describe!(lines, ingest_tls, size, flags, version, cipher_suite, group, reserved, server_name, alpn, client_certificate);
     describe!(lines, ingest_pairs, size, count, items);
+    describe!(lines, ingest_part, size, flags, name, filename, filename_extended, content_type, headers, header_count, body);
+    describe!(lines, ingest_parts, size, count, items);
     describe!(
         lines,
         ingest_journey,
@@ -101,7 +103,8 @@ fn expected() -> Vec<String> {
         cookies,
         form,
         trailers,
-        journey
+        journey,
+        parts
     );
     describe!(lines, ingest_event, kind, flags, reason, token, tag, request, data);
     describe!(lines, ingest_response, size, status, flags, headers, header_count, body, content_length, lend, reserved);
@@ -230,7 +233,8 @@ fn expected() -> Vec<String> {
         INGEST_E_STOPPED,
         INGEST_E_INTERRUPTED,
         INGEST_E_FORKED,
-        INGEST_E_PANIC
+        INGEST_E_PANIC,
+        INGEST_E_MALFORMED
     );
     lines
 }

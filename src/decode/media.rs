@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::parameters;
+use super::rules::Rules;
 use crate::limits::BOUNDARY_BYTES;
 use crate::parse::refusal::Refusal;
 
@@ -19,14 +20,14 @@ pub enum Media<'a> {
     Other,
 }
 
-/// What a Content-Type is. Only a form whose parts cannot be told apart is refused.
-pub fn of(content_type: &[u8]) -> Result<Media<'_>, Refusal> {
+/// What a Content-Type is, as far as the host wants to know. Only a form whose parts cannot be told apart is refused.
+pub fn of<'a>(content_type: &'a [u8], rules: &Rules) -> Result<Media<'a>, Refusal> {
     let (essence, parameters) = parameters::split(content_type);
-    if essence.eq_ignore_ascii_case(b"application/x-www-form-urlencoded") {
+    if rules.form && essence.eq_ignore_ascii_case(b"application/x-www-form-urlencoded") {
         return Ok(Media::Form);
     }
-    if !essence.eq_ignore_ascii_case(b"multipart/form-data") {
-        return Ok(if is_json(essence) { Media::Json } else { Media::Other });
+    if !rules.form || !essence.eq_ignore_ascii_case(b"multipart/form-data") {
+        return Ok(if rules.json && is_json(essence) { Media::Json } else { Media::Other });
     }
     let mut boundary = None;
     for parameter in parameters {
@@ -57,6 +58,10 @@ fn is_boundary(boundary: &[u8]) -> bool {
 mod tests {
     use super::*;
 
+    fn of(content_type: &[u8]) -> Result<Media<'_>, Refusal> {
+        super::of(content_type, &Rules { json: true, ..Rules::default() })
+    }
+
     fn multipart(parameters: &str) -> Result<String, u16> {
         match of(format!("multipart/form-data{parameters}").as_bytes()) {
             Ok(Media::Multipart(boundary)) => Ok(String::from_utf8_lossy(boundary).into_owned()),
@@ -76,6 +81,14 @@ mod tests {
             ["", "json", "application/jsonl", "multipart/mixed; boundary=x", "multipart/form-data2", "text/plain;a=application/json"]
         {
             assert_eq!(of(other.as_bytes()), Ok(Media::Other), "{other}");
+        }
+    }
+
+    #[test]
+    fn what_the_host_does_not_want_is_other() {
+        let rules = Rules { form: false, ..Rules::default() };
+        for unwanted in ["application/x-www-form-urlencoded", "multipart/form-data", "multipart/form-data; boundary=", "application/json"] {
+            assert_eq!(super::of(unwanted.as_bytes(), &rules), Ok(Media::Other));
         }
     }
 

@@ -11,5 +11,6 @@ pub mod reply;
 pub mod slots;
 pub mod sync;
 pub mod tail;
+pub mod unfolded;
 pub mod waker;
 pub mod wire;

@@ -1,120 +1,14 @@
 //! The one table of options: name, kind, default, flags, help, and where the value goes. Names are ABI.
 #![forbid(unsafe_code)]
 
+pub use super::rows::{LISTENER, LIVE, Row, Store, UNBUILT};
+
+use super::rows::*;
 use super::tls;
 use super::values::{self, Kind};
-use super::{Delivery, EngineChoice, Events, JourneyMode, Options, PipelineUnsafe, Topology};
+use super::{Delivery, EngineChoice, Events, JourneyMode, PipelineUnsafe, Topology};
+use crate::decode::rules::Utf8;
 use crate::limits::{self, UNLIMITED};
-
-/// May be changed while the server runs.
-pub const LIVE: u32 = 1;
-/// May be overridden for one listener.
-pub const LISTENER: u32 = 2;
-/// Known, but nothing reads it yet: only its default is taken.
-pub const UNBUILT: u32 = 4;
-
-/// Where the parsed value of a row goes.
-#[derive(Clone, Copy)]
-pub enum Store {
-    Number { least: u64, most: u64, word: Option<(&'static str, u64)>, set: fn(&mut Options, u64) },
-    Text(fn(&mut Options, &str) -> Result<(), String>),
-    Unbuilt,
-}
-
-/// One option.
-#[derive(Clone, Copy)]
-pub struct Row {
-    pub name: &'static str,
-    pub kind: Kind,
-    /// The default as a host would write it.
-    pub default: &'static str,
-    /// `LIVE`, `LISTENER`, `UNBUILT`.
-    pub flags: u32,
-    /// The words of a choice, or the word that a number may be replaced by; commas between.
-    pub choices: &'static str,
-    /// One line for people.
-    pub help: &'static str,
-    pub store: Store,
-}
-
-const MIB: u64 = 1 << 20;
-const TIB: u64 = 1 << 40;
-/// The longest timeout that can be set; what should never end says `unlimited`.
-const DAY_MS: u64 = 86_400_000;
-const NO_LIMIT: Option<(&str, u64)> = Some(("unlimited", UNLIMITED));
-/// A least rate is lifted by a rate of nothing.
-const NO_RATE: Option<(&str, u64)> = Some(("unlimited", 0));
-/// The library works the value out; in the struct that is zero.
-const AUTO: Option<(&str, u64)> = Some(("auto", 0));
-
-type Bounds = (u64, u64, Option<(&'static str, u64)>);
-
-const fn number(
-    kind: Kind,
-    name: &'static str,
-    default: &'static str,
-    bounds: Bounds,
-    set: fn(&mut Options, u64),
-    help: &'static str,
-) -> Row {
-    let (least, most, word) = bounds;
-    let choices = match word {
-        Some((text, _)) => text,
-        None => "",
-    };
-    Row { name, kind, default, flags: 0, choices, help, store: Store::Number { least, most, word, set } }
-}
-
-const fn duration(name: &'static str, default: &'static str, bounds: Bounds, set: fn(&mut Options, u64), help: &'static str) -> Row {
-    number(Kind::Duration, name, default, bounds, set, help)
-}
-
-const fn size(name: &'static str, default: &'static str, bounds: Bounds, set: fn(&mut Options, u64), help: &'static str) -> Row {
-    number(Kind::Size, name, default, bounds, set, help)
-}
-
-const fn count(name: &'static str, default: &'static str, bounds: Bounds, set: fn(&mut Options, u64), help: &'static str) -> Row {
-    number(Kind::Count, name, default, bounds, set, help)
-}
-
-const fn word(
-    name: &'static str,
-    default: &'static str,
-    choices: &'static str,
-    set: fn(&mut Options, &str) -> Result<(), String>,
-    help: &'static str,
-) -> Row {
-    Row { name, kind: Kind::Choice, default, flags: 0, choices, help, store: Store::Text(set) }
-}
-
-const fn text(
-    name: &'static str,
-    default: &'static str,
-    choices: &'static str,
-    set: fn(&mut Options, &str) -> Result<(), String>,
-    help: &'static str,
-) -> Row {
-    Row { kind: Kind::Text, ..word(name, default, choices, set, help) }
-}
-
-const fn unbuilt(kind: Kind, name: &'static str, default: &'static str, choices: &'static str, help: &'static str) -> Row {
-    Row { name, kind, default, flags: UNBUILT, choices, help, store: Store::Unbuilt }
-}
-
-const fn of_listener(mut row: Row) -> Row {
-    row.flags |= LISTENER;
-    row
-}
-
-const fn live(mut row: Row) -> Row {
-    row.flags |= LIVE;
-    row
-}
-
-/// Fits any number that a row bounds to 32 bits.
-fn narrow(number: u64) -> u32 {
-    u32::try_from(number).unwrap_or(u32::MAX)
-}
 
 const TOPOLOGIES: [(&str, Topology); 7] = [
     ("auto", Topology::Auto),
@@ -134,9 +28,9 @@ const JOURNEYS: [(&str, JourneyMode); 4] =
     [("off", JourneyMode::Off), ("tick", JourneyMode::Tick), ("sample", JourneyMode::Sample), ("steps", JourneyMode::Steps)];
 const ORDERS: [(&str, PipelineUnsafe); 2] = [("serial", PipelineUnsafe::Serial), ("parallel", PipelineUnsafe::Parallel)];
 
-const DURATION: Bounds = (1, DAY_MS, None);
-const DURATION_OR_ZERO: Bounds = (0, DAY_MS, None);
-const DURATION_OR_NONE: Bounds = (1, DAY_MS, NO_LIMIT);
+const CHECKS: [(&str, bool); 2] = [("off", false), ("validate", true)];
+const TEXTS: [(&str, Utf8); 3] = [("keep", Utf8::Keep), ("replace", Utf8::Replace), ("refuse", Utf8::Refuse)];
+const ESCAPES: [(&str, bool); 2] = [("keep", false), ("refuse", true)];
 
 /// Every option, grouped as a reader would look for them: threads and delivery, then the journey's order.
 pub const TABLE: &[Row] = &[
@@ -450,15 +344,63 @@ pub const TABLE: &[Row] = &[
     ),
     // Decode.
     unbuilt(Kind::Switch, "decode", "on", "on,off", "whether content-codings are undone"),
-    unbuilt(Kind::Switch, "decode.json", "off", "on,off", "whether JSON bodies are checked and indexed for ingest_request_json"),
+    live(switch("decode.form", "on", |o, v| o.limits.rules.form = v, "whether form bodies are split into fields and parts")),
+    live(word(
+        "decode.json",
+        "off",
+        "off,validate",
+        |o, v| values::choose(v, &CHECKS).map(|choice| o.limits.rules.json = choice),
+        "whether JSON bodies are checked; what is not well-formed is answered 400 with the offset",
+    )),
+    live(word(
+        "decode.utf8",
+        "keep",
+        "keep,replace,refuse",
+        |o, v| values::choose(v, &TEXTS).map(|choice| o.limits.rules.utf8 = choice),
+        "what becomes of paths, and of names and values in queries and forms, that are not UTF-8: delivered as they are, with U+FFFD \
+         (but not in paths), or 400",
+    )),
+    live(word(
+        "decode.escapes",
+        "keep",
+        "keep,refuse",
+        |o, v| values::choose(v, &ESCAPES).map(|choice| o.limits.rules.strict_escapes = choice),
+        "what becomes of a percent sign in a path, query or form that no two hexadecimal digits follow: it stays, or 400",
+    )),
     unbuilt(Kind::Count, "decode_threads", "0", "", "threads for large bodies; 0 decodes on the I/O threads"),
     unbuilt(Kind::Size, "decode_offload_bytes", "256KiB", "", "encoded bodies from this size on go to the decode threads"),
     unbuilt(Kind::Count, "decode_states_max", "16", "", "most suspended decodings per thread; more wait"),
     unbuilt(Kind::Size, "decoded_max", "64MiB", "", "largest decoded body; over it 413"),
     unbuilt(Kind::Count, "decode_ratio", "100", "", "most decoded octets per encoded one, once the output is over 1MiB; over it 413"),
     unbuilt(Kind::Count, "decode_layers", "1", "1,2", "most content-codings on one body; over it 415"),
-    unbuilt(Kind::Count, "form_fields", "1000", "", "most fields of a form; over it 413"),
-    unbuilt(Kind::Count, "parts_max", "256", "", "most parts of a multipart body; over it 413"),
+    live(count(
+        "form_fields",
+        "1000",
+        (1, limits::FORM_FIELDS_CEILING, None),
+        |o, n| o.limits.form_fields = n,
+        "most fields of a form; over it 413",
+    )),
+    live(count(
+        "parts_max",
+        "256",
+        (1, limits::PARTS_CEILING, None),
+        |o, n| o.limits.parts_max = n,
+        "most parts of a multipart body; over it 413",
+    )),
+    live(size(
+        "json_max",
+        "16MiB",
+        (1, limits::JSON_CEILING, None),
+        |o, n| o.limits.json_max = n,
+        "largest JSON body that is checked; over it 413",
+    )),
+    live(count(
+        "json_depth",
+        "128",
+        (1, limits::JSON_DEPTH_CEILING as u64, None),
+        |o, n| o.limits.json_depth = n,
+        "most arrays and objects in each other of a JSON body that is checked; over it 400",
+    )),
     unbuilt(Kind::Choice, "body", "buffer", "buffer,stream,file", "how a body reaches the host: whole, in events, or as a descriptor"),
     // Respond.
     live(duration(

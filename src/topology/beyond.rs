@@ -6,6 +6,7 @@ use super::stations::{self, Exit, Work};
 use super::tell;
 use super::trip::{Belts, Luggage, Trip};
 use crate::connection::{Ending, Tools};
+use crate::decode::contents::Contents;
 use crate::engine::sys;
 use crate::journey::Timing;
 use crate::limits::Limits;
@@ -37,6 +38,7 @@ struct Bench {
     limits: Limits,
     limits_known: u64,
     sketch: Sketch,
+    contents: Contents,
     pool: Pool,
     mode: JourneyMode,
     serial: bool,
@@ -49,6 +51,7 @@ impl Beyond {
             limits: options.limits.clone(),
             limits_known: 0,
             sketch: Sketch::roomy(),
+            contents: Contents::default(),
             pool: Pool::new(),
             mode: options.journey,
             serial: options.pipeline_unsafe == PipelineUnsafe::Serial,
@@ -128,6 +131,7 @@ impl Bench {
         let tools = Tools {
             limits: &self.limits,
             sketch: &mut self.sketch,
+            contents: &mut self.contents,
             pool: &mut self.pool,
             memory: &mut luggage.memory,
             timing: Timing { mode: self.mode, clock: self.clock, exact: false, read_ns: luggage.read_ns, decrypt_ns: luggage.decrypt_ns },

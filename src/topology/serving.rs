@@ -10,6 +10,7 @@ use super::coming::Coming;
 use super::stations::{self, Exit, Handoff, Work};
 use crate::connection::http1::NO_MEMORY;
 use crate::connection::{Connection, Ending, Memory, Tools};
+use crate::decode::contents::Contents;
 use crate::engine::clock::Source;
 use crate::engine::{Engine, Outgoing, SeatId, Sending, Window, sys};
 use crate::handoff::{Door, Outlet};
@@ -48,6 +49,7 @@ pub struct Serving {
     slots: SlotOwner,
     pool: Pool,
     sketch: Sketch,
+    contents: Contents,
     serial: bool,
     mode: JourneyMode,
     sampler: Sampler,
@@ -79,6 +81,7 @@ impl Serving {
             slots,
             pool: Pool::new(),
             sketch: Sketch::roomy(),
+            contents: Contents::default(),
             serial,
             mode,
             sampler: Sampler::new(mode, every),
@@ -165,6 +168,7 @@ impl Serving {
         let tools = Tools {
             limits: &self.limits,
             sketch: &mut self.sketch,
+            contents: &mut self.contents,
             pool: &mut self.pool,
             memory: &mut self.memory,
             timing,
