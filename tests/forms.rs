@@ -2,6 +2,8 @@
 
 mod support;
 
+#[path = "forms/browser.rs"]
+mod browser;
 #[path = "forms/clients.rs"]
 mod clients;
 #[path = "forms/conformance.rs"]

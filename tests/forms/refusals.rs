@@ -41,12 +41,76 @@ fn parts(count: usize) -> Vec<u8> {
 }
 
 #[test]
-fn limits_of_forms() {
+fn limits_form_fields() {
     let (fits, over, million) = (b"a&".repeat(1000), b"a&".repeat(1001), b"a&".repeat(1_000_000));
     assert_eq!(statuses(&[], &[(FORM, &fits), (FORM, &over), (FORM, &million)]), [200, 413, 413]);
     assert_eq!(statuses(&[("form_fields", "2")], &[(FORM, b"a&b"), (FORM, b"a&b&c")]), [200, 413]);
+}
+
+#[test]
+fn limits_parts_max() {
     assert_eq!(statuses(&[], &[(MULTIPART, &parts(256)), (MULTIPART, &parts(257))]), [200, 413]);
     assert_eq!(statuses(&[("parts_max", "1")], &[(MULTIPART, &parts(1)), (MULTIPART, &parts(2))]), [200, 413]);
+}
+
+#[test]
+fn limits_part_heads() {
+    let padded = |line: String| parts(1).replace_all(b"name=a\r\n", format!("name=a\r\n{line}").as_bytes());
+    let room = 8192 - "Content-Disposition: form-data; name=a\r\nX: \r\n\r\n".len();
+    let (fits, over) = (padded(format!("X: {}\r\n", "x".repeat(room))), padded(format!("X: {}\r\n", "x".repeat(room + 1))));
+    assert_eq!(statuses(&[], &[(MULTIPART, &fits), (MULTIPART, &over)]), [200, 400]);
+    let (fits, over) = (padded("X:\r\n".repeat(31)), padded("X:\r\n".repeat(32)));
+    assert_eq!(statuses(&[], &[(MULTIPART, &fits), (MULTIPART, &over)]), [200, 400]);
+    let with =
+        |boundary: usize| (format!("multipart/form-data; boundary={}", "b".repeat(boundary)), format!("--{}--\r\n", "b".repeat(boundary)));
+    let (fits, over) = (with(70), with(71));
+    assert_eq!(statuses(&[], &[(&fits.0, fits.1.as_bytes()), (&over.0, over.1.as_bytes())]), [200, 400]);
+}
+
+#[test]
+fn limits_json() {
+    let json = "application/json";
+    let options = [("decode.json", "validate"), ("json_depth", "3"), ("json_max", "10")];
+    let questions: [(&str, &[u8]); 4] = [(json, b"[[[1]]]"), (json, b"[[[[]]]]"), (json, b"\"12345678\""), (json, b"\"123456789\"")];
+    assert_eq!(statuses(&options, &questions), [200, 400, 200, 413]);
+}
+
+#[test]
+fn n17_a_multipart_body_without_sense_never_reaches_the_host() {
+    let whole = parts(2);
+    let nested = b"--b\r\nContent-Disposition: form-data; name=a\r\nContent-Type: multipart/mixed; boundary=c\r\n\r\n--c\r\n\r\nx\r\n--c--\r\n--b--\r\n";
+    let questions: [(&str, &[u8]); 8] = [
+        ("multipart/form-data", &whole),
+        ("multipart/form-data; boundary=\"\"", &whole),
+        (MULTIPART, PART),
+        (MULTIPART, &whole[..whole.len() - 4]),
+        (MULTIPART, b""),
+        (MULTIPART, b"no boundary at all"),
+        // A longer boundary is no boundary for some readers and one for others, so it is neither.
+        (MULTIPART, &whole.replace_all(b"\r\n--b\r\n", b"\r\n--bc\r\n")),
+        // A body in a body is content like any other.
+        (MULTIPART, nested),
+    ];
+    assert_eq!(statuses(&[], &questions), [400, 400, 400, 400, 400, 400, 400, 200]);
+}
+
+/// A mebibyte of what boundaries begin with, and a million parts, cost other clients nothing: each is answered while the next one waits.
+#[test]
+fn n17_boundaries_that_are_none_and_a_million_parts() {
+    let filled = [PART, b"--b\r\nContent-Disposition: form-data; name=f\r\n\r\n", &b"\r\n--".repeat(1 << 18), b"\r\n--b--"].concat();
+    let million = b"--b\r\n".repeat(1_000_000);
+    assert_eq!(statuses(&[], &[(MULTIPART, &filled), (MULTIPART, &million), (MULTIPART, &parts(100_000))]), [200, 400, 413]);
+}
+
+trait ReplaceAll {
+    fn replace_all(&self, old: &[u8], new: &[u8]) -> Vec<u8>;
+}
+
+impl ReplaceAll for Vec<u8> {
+    fn replace_all(&self, old: &[u8], new: &[u8]) -> Vec<u8> {
+        let text = |octets: &[u8]| String::from_utf8(octets.to_vec()).expect("it is ASCII");
+        text(self).replace(&text(old), &text(new)).into_bytes()
+    }
 }
 
 #[test]

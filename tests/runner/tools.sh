@@ -18,7 +18,7 @@ package_of() {
 commands_for() { # PART
   echo cc make
   case $1 in
-    rust) echo g++ nm readelf python3 pkg-config cmake curl openssl node ;;
+    rust) echo g++ nm readelf python3 pkg-config cmake curl openssl node chromium ;;
     valgrind) echo valgrind ;;
     faults) echo python3 git strace faketime slowhttptest nft ip prlimit setpriv ;;
     fuzz) echo g++ ;;
@@ -35,6 +35,8 @@ install_packages() { # PARTS
     done
   done
   case " $packages " in *" gcc "*) packages="$packages libc6-dev" ;; esac
+  # Debian's Python comes without what virtual environments need.
+  case " $1 " in *" rust "*) python3 -c 'import ensurepip, venv' 2>/dev/null || packages="$packages python3-venv" ;; esac
   packages=$(printf '%s\n' $packages | sort -u | tr '\n' ' ')
   packages=${packages% }
   [ -n "$packages" ] || return 0

@@ -232,7 +232,7 @@ fn parts_and_heads_are_bounded() {
 
 /// The body of row N17: a mebibyte of what every boundary begins with. It is the work that is counted, not the time.
 #[test]
-fn finding_boundaries_is_linear() {
+fn n17_finding_boundaries_is_linear() {
     let head = "--b\r\nContent-Disposition: form-data; name=a\r\n\r\n";
     let boundary = "-".repeat(69) + "b";
     for filler in ["\r\n--", "\r", "\r\n", "-", "\r\n----------", &format!("\r\n--{}", "-".repeat(69))] {
