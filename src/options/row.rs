@@ -108,6 +108,15 @@ pub(super) const fn text(
     Row { kind: Kind::Text, ..word(name, default, choices, set, help) }
 }
 
+pub(super) const fn switch(
+    name: &'static str,
+    default: &'static str,
+    set: fn(&mut Options, &str) -> Result<(), String>,
+    help: &'static str,
+) -> Row {
+    Row { kind: Kind::Switch, ..word(name, default, "on,off", set, help) }
+}
+
 pub(super) const fn unbuilt(kind: Kind, name: &'static str, default: &'static str, choices: &'static str, help: &'static str) -> Row {
     Row { name, kind, default, flags: UNBUILT, choices, help, store: Store::Unbuilt }
 }

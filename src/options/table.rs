@@ -261,9 +261,22 @@ pub const TABLE: &[Row] = &[
         |o, v| tls::alpn(v).map(|text| o.tls.alpn = text),
         "the protocol to agree on; a client that offers others alone is refused; empty agrees on none",
     )),
-    of_listener(unbuilt(Kind::Text, "tls.ticket_keys", "", "", "file with the keys of session tickets; empty makes its own")),
+    of_listener(text(
+        "tls.ticket_keys",
+        "",
+        "",
+        |o, v| values::kept(v).map(|text| o.tls.ticket_keys = text),
+        "file with the keys of session tickets, 64 random octets each, for servers that share them: the first makes tickets, all open them; \
+         it is as secret as a private key; empty makes keys of its own",
+    )),
     of_listener(count("tls.tickets", "1", (0, 8, None), |o, n| o.tls.tickets = narrow(n), "session tickets per handshake; 0 sends none")),
-    of_listener(unbuilt(Kind::Text, "tls.ocsp", "", "", "file with an OCSP answer to staple; empty staples none")),
+    of_listener(text(
+        "tls.ocsp",
+        "",
+        "",
+        |o, v| values::kept(v).map(|text| o.tls.ocsp = text),
+        "file with the OCSP answer to staple, in DER; as many as tls.cert has with commas between, where an entry may be empty; empty staples none",
+    )),
     of_listener(text(
         "tls.keylog",
         "",
@@ -271,7 +284,19 @@ pub const TABLE: &[Row] = &[
         |o, v| values::kept(v).map(|text| o.tls.keylog = text),
         "file to which session secrets are added, for debugging: whoever reads it can read all traffic; empty writes none",
     )),
-    of_listener(unbuilt(Kind::Switch, "tls.watch", "off", "on,off", "whether certificate files are loaded again when they change")),
+    of_listener(switch(
+        "tls.watch",
+        "off",
+        |o, v| values::choose(v, &tls::SWITCH).map(|choice| o.tls.watch = choice),
+        "whether all files that the options of tls name are read again when they change, as ingest_server_reload_tls does",
+    )),
+    duration(
+        "tls.watch_every",
+        "5s",
+        (100, 3_600_000, None),
+        |o, n| o.tls.watch_every_ms = n,
+        "how often files are looked at with tls.watch=on",
+    ),
     of_listener(duration(
         "tls.handshake_timeout",
         "10s",
