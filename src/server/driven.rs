@@ -48,7 +48,7 @@ impl Server {
             Err(status) => return status,
             Ok(Driven::Running(segment, None)) => segment.turn(timeout_ms),
             Ok(Driven::Running(segment, Some(watch))) => {
-                let now_ms = self.door.clock()() / 1_000_000;
+                let now_ms = self.now_ms();
                 watch.look_if_due(now_ms);
                 segment.alarm_ms = Some(watch.due_ms);
                 segment.turn(watch.patience_ms(timeout_ms, now_ms))
@@ -90,7 +90,10 @@ impl Server {
     fn driven_by_host<'a>(&self, driven: &'a mut Driven) -> Result<&'a mut Driven, ingest_status> {
         if matches!(driven, Driven::Not) {
             let segment = self.first_turn(|sockets| self.engine(0, sockets)).map_err(|failure| failure.status)?;
-            *driven = Driven::Running(Box::new(segment), self.watch());
+            let mut segment = Box::new(segment);
+            let watch = Watch::new(self, self.now_ms());
+            segment.alarm_ms = watch.as_ref().map(|watch| watch.due_ms);
+            *driven = Driven::Running(segment, watch);
         }
         Ok(driven)
     }
@@ -145,13 +148,17 @@ impl Server {
         ))
     }
 
+    fn now_ms(&self) -> u64 {
+        self.door.clock()() / 1_000_000
+    }
+
     /// The engine of one I/O thread, with its listeners.
     pub(super) fn engine(&self, number: usize, sockets: Vec<(u16, Listening)>) -> Result<EpollEngine<Connection>, Failure> {
         let failed =
             |error: std::io::Error| Failure::system(&error, format!("cannot start: {error} (check the limits on descriptors and threads)"));
         let waker = Arc::clone(&self.door.homes()[number].waker);
         let accepts = usize::try_from(self.options.limits.accepts_per_wake).unwrap_or(usize::MAX);
-        let now_ms = self.door.clock()() / 1_000_000;
+        let now_ms = self.now_ms();
         let mut engine = EpollEngine::new(waker, accepts, self.options.descriptor_floor(), now_ms).map_err(failed)?;
         for (listener, socket) in sockets {
             engine.listen(listener, socket).map_err(failed)?;

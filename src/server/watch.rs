@@ -34,11 +34,11 @@ struct Tried {
 
 impl Watch {
     /// `None` if no listener wants it.
-    fn new(server: &Server) -> Option<Watch> {
+    pub fn new(server: &Server, now_ms: u64) -> Option<Watch> {
         let count = server.vault.each(Secured::watched).last()?.0 + 1;
         let every_ms = server.options.tls.watch_every_ms;
         let tried = std::iter::repeat_with(Tried::default).take(count).collect();
-        Some(Watch { vault: Arc::clone(&server.vault), orders: Arc::clone(&server.orders), tried, every_ms, due_ms: 0 })
+        Some(Watch { vault: Arc::clone(&server.vault), orders: Arc::clone(&server.orders), tried, every_ms, due_ms: now_ms + every_ms })
     }
 
     /// Has every listener whose files have changed since they were read load them again.
@@ -87,10 +87,7 @@ impl Watch {
     /// A turn of the host's begins: looks, if it is time to.
     pub fn look_if_due(&mut self, now_ms: u64) {
         if now_ms >= self.due_ms {
-            // The first turn follows the reading at once.
-            if self.due_ms > 0 {
-                self.look();
-            }
+            self.look();
             self.due_ms = now_ms + self.every_ms;
         }
     }
@@ -103,15 +100,10 @@ impl Watch {
 }
 
 impl Server {
-    /// What a server that the host drives watches with, turn by turn.
-    pub(super) fn watch(&self) -> Option<Watch> {
-        Watch::new(self)
-    }
-
     /// Starts the thread that watches, if there is something to watch. Looking may block where files lie on another machine, so no I/O
     /// thread does it. Nothing may fail after it, since it is woken by the end of the I/O threads.
     pub(super) fn start_watch(&self, life: &mut Life) -> io::Result<()> {
-        let Some(watch) = Watch::new(self) else { return Ok(()) };
+        let Some(watch) = Watch::new(self, 0) else { return Ok(()) };
         let roll = Arc::clone(&self.roll);
         life.threads.start(&self.roll, "ingest-watch".to_owned(), false, move || watch.run(&roll), |_| {})
     }
