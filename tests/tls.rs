@@ -1,4 +1,4 @@
-//! Proves what TLS adds: who is let in with which certificate, what a request shows of it, and how a session ends, fails, or is reloaded.
+//! Proves what TLS adds: who is let in with which certificate, what a request shows of it, and how a session ends, fails, is resumed, or is reloaded.
 
 mod support;
 
@@ -8,8 +8,14 @@ mod clients;
 mod ends;
 #[path = "tls/keys.rs"]
 mod keys;
+#[path = "tls/ocsp.rs"]
+mod ocsp;
 #[path = "tls/reload.rs"]
 mod reload;
+#[path = "tls/tickets.rs"]
+mod tickets;
+#[path = "tls/watch.rs"]
+mod watch;
 
 use ingest::request::ingest_tls;
 use std::path::PathBuf;

@@ -1,8 +1,11 @@
 //! Step three, decrypt: `open` makes plain octets of what was read. A plain session is the identity; TLS is behind `Secure`.
 #![forbid(unsafe_code)]
 
+mod dates;
 pub mod keys;
 pub mod session;
+mod staple;
+pub mod tickets;
 
 pub use keys::Keys;
 pub use session::{Opened, Secure};
