@@ -2,7 +2,7 @@
 
 use crate::Folder;
 use crate::support::eventually;
-use crate::support::host::{Delivery, Server, blank_event, on_requests};
+use crate::support::host::{Delivery, Server, abi, blank_event, on_requests};
 use crate::support::request_view::{RequestView, octets};
 use crate::support::secured::{self, Secured};
 use ingest::request::*;
@@ -381,4 +381,35 @@ fn every_delivery_tells_the_same() {
         }
         server.finish();
     }
+}
+
+#[test]
+fn a_packed_record_says_that_there_is_tls_and_its_token_says_what() {
+    let folder = Folder::new("packed");
+    let client = Client::of_openssl(&folder);
+    let server = server_for(&[&client]);
+    let (tls, mut stream) = connect(&server, &client.config(&[&TLS13]));
+    tls.write_all(&mut stream, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").expect("it reads");
+    assert!(eventually(|| server.queue().depth() == 1));
+    let mut block = vec![0u64; 8192];
+    // SAFETY: the queue lives, and the block is as long as is said.
+    let count = unsafe { abi::ingest_queue_poll_packed(server.queue().0, block.as_mut_ptr().cast(), block.len() * 8) };
+    assert_eq!(count, 1);
+    let block: Vec<u8> = block.iter().flat_map(|word| word.to_ne_bytes()).collect();
+    let number = |at: usize| u32::from_ne_bytes(block[at..at + 4].try_into().expect("four octets"));
+    // As docs/packed.md has it: where the records are, and of the first its token, flags and scheme.
+    let record = number(28) as usize;
+    let token = u64::from_ne_bytes(block[record..record + 8].try_into().expect("eight octets"));
+    assert_eq!(number(record + 24) & INGEST_REQUEST_TLS, INGEST_REQUEST_TLS);
+    let (scheme, length) = (number(record + 72) as usize, number(record + 76) as usize);
+    assert_eq!(&block[scheme..scheme + length], b"https");
+    // SAFETY: the server lives; the request is held until it is answered.
+    let request = unsafe { abi::ingest_token_request(server.host.0, token).as_ref() }.expect("it is held");
+    let told = Told::of(request);
+    assert_eq!((told.version, told.flags), (0x0304, INGEST_TLS_CLIENT_READ));
+    compare(&told, &folder, &client);
+    server.text(token, b"ok");
+    // SAFETY: any number may be asked about.
+    assert!(unsafe { abi::ingest_token_request(server.host.0, token) }.is_null(), "it was answered");
+    server.finish();
 }
