@@ -15,7 +15,7 @@ part_fmt() {
 }
 
 part_clippy() {
-  cargo clippy --quiet --all-targets -- -D warnings && cargo clippy --quiet --test sanitizers --test random_host --test faults_hosts --test faults_peers -- -D warnings &&
+  cargo clippy --quiet --all-targets -- -D warnings && cargo clippy --quiet --test sanitizers --test random_host --test faults_hosts --test faults_peers --test scanners -- -D warnings &&
     cargo clippy --quiet --features fail-points --test faults_panics -- -D warnings
 }
 
@@ -49,6 +49,11 @@ part_faults() {
   cargo test --features fail-points --target-dir "$target/fail-points" --test faults_panics || status=1
   tests/mutations $([ "$profile" = full ] && echo --full) || status=1
   return $status
+}
+
+# Those who look for weak TLS: sslyze with Mozilla's profiles, and testssl.sh, against us and against a server that is weak.
+part_tls() {
+  INGEST_PYTHON=$target/python/bin/python cargo test --no-fail-fast --test scanners -- --nocapture --test-threads=2
 }
 
 # The models run the shipped code on loom's own atomics, so everything is built anew, in a folder of its own.
