@@ -31,7 +31,7 @@ commands_for() { # PART
     faults) echo python3 git strace faketime slowhttptest nft ip prlimit setpriv ;;
     fuzz) echo g++ ;;
     tls) echo python3 python3-venv openssl testssl hexdump ;;
-    corpus) echo python3 ;;
+    corpus) echo python3 openssl ;;
   esac
 }
 
