@@ -159,7 +159,7 @@ impl Serving {
                 Sending::Pending => {
                     // Also when all of it is sealed: it is not with the kernel, so nobody is told that it is.
                     connection.sealing = Some(Box::new(plain));
-                    self.waits_to_send(connection);
+                    self.waits_to_send(connection, engine.unacknowledged(id));
                 }
                 Sending::Failed(outgoing) => {
                     self.recycle(outgoing);
