@@ -1,11 +1,10 @@
 //! S09 and S11: memory is refused at every place that a peer can size, and the stacks are small.
 
 use crate::support::client::Client;
-use crate::support::guest_process::Guest;
 use crate::support::host::abi::{ingest_server, ingest_server_on_thread};
 use crate::support::host::{Delivery, Handler, Server, on_requests};
 use crate::support::{alone, eventually};
-use crate::{full, program};
+use crate::{full, serve_both};
 use ingest::status::{INGEST_E_GONE, INGEST_E_MEMORY, INGEST_OK};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -187,15 +186,11 @@ fn s11_small_stacks_are_enough() {
     for options in
         [&["topology=inline", "delivery=inline"][..], &["topology=cut-each", "io_threads=2", "delivery=threads", "handler_threads=2"]]
     {
-        let mut arguments = vec!["http://127.0.0.1:0"];
-        arguments.extend_from_slice(options);
-        let guest = Guest::serving(
-            &["sh".to_owned(), "-c".to_owned(), "ulimit -s 64 && exec \"$0\" \"$@\"".to_owned()],
-            &program("serve", &[]),
-            &arguments,
-            &[("RUST_MIN_STACK", "65536")],
-        );
+        let wrapper = ["sh", "-c", "ulimit -s 64 && exec \"$0\" \"$@\""].map(str::to_owned);
+        let guest = serve_both(&wrapper, options, &[("RUST_MIN_STACK", "65536")]);
         everything_large(guest.port(0));
+        // With handshakes, and records that are opened and sealed.
+        everything_large(guest.port(1));
         let nested = format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", "a/../".repeat(1_500));
         let mut client = Client::connect(guest.port(0));
         client.send(nested.repeat(10));
