@@ -123,7 +123,9 @@ fn curl_is_served() {
             }
             let said = run("curl", &arguments, b"", "curl");
             let [first, second] = bench.lines(version, name);
-            assert!(said.ok && said.text.trim() == format!("{first} 1\n 0\n{second} 1\n 0"), "{}", said.text);
+            let told = |second: &str| said.text.trim() == format!("{first} 1\n 0\n{second} 1\n 0");
+            // Some versions of curl ask for no ticket with TLS 1.2, and nothing else is kept for sessions.
+            assert!(said.ok && (told(&second) || (version == 0x303 && told(&first))), "{}", said.text);
             assert!(std::fs::read(&back).expect("it was written") == bench.octets, "another body came back");
         }
     }
