@@ -1,14 +1,19 @@
 //! The one table of options: name, kind, default, flags, help, and where the value goes. Names are ABI.
 #![forbid(unsafe_code)]
 
-pub use super::rows::{LISTENER, LIVE, Row, Store, UNBUILT};
+pub use super::row::{LISTENER, LIVE, Row, Store, UNBUILT};
 
-use super::rows::*;
+use super::row::*;
 use super::tls;
 use super::values::{self, Kind};
 use super::{Delivery, EngineChoice, Events, JourneyMode, PipelineUnsafe, Topology};
 use crate::decode::rules::Utf8;
 use crate::limits::{self, UNLIMITED};
+
+/// Fits any number that a row bounds to 32 bits.
+fn narrow(number: u64) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
 
 const TOPOLOGIES: [(&str, Topology); 7] = [
     ("auto", Topology::Auto),
@@ -31,6 +36,10 @@ const ORDERS: [(&str, PipelineUnsafe); 2] = [("serial", PipelineUnsafe::Serial),
 const CHECKS: [(&str, bool); 2] = [("off", false), ("validate", true)];
 const TEXTS: [(&str, Utf8); 3] = [("keep", Utf8::Keep), ("replace", Utf8::Replace), ("refuse", Utf8::Refuse)];
 const ESCAPES: [(&str, bool); 2] = [("keep", false), ("refuse", true)];
+
+const DURATION: Bounds = (1, DAY_MS, None);
+const DURATION_OR_ZERO: Bounds = (0, DAY_MS, None);
+const DURATION_OR_NONE: Bounds = (1, DAY_MS, NO_LIMIT);
 
 /// Every option, grouped as a reader would look for them: threads and delivery, then the journey's order.
 pub const TABLE: &[Row] = &[
@@ -257,9 +266,22 @@ pub const TABLE: &[Row] = &[
         |o, v| tls::alpn(v).map(|text| o.tls.alpn = text),
         "the protocol to agree on; a client that offers others alone is refused; empty agrees on none",
     )),
-    of_listener(unbuilt(Kind::Text, "tls.ticket_keys", "", "", "file with the keys of session tickets; empty makes its own")),
+    of_listener(text(
+        "tls.ticket_keys",
+        "",
+        "",
+        |o, v| values::kept(v).map(|text| o.tls.ticket_keys = text),
+        "file with the keys of session tickets, 64 random octets each, for servers that share them: the first makes tickets, all open them; \
+         it is as secret as a private key; empty makes keys of its own",
+    )),
     of_listener(count("tls.tickets", "1", (0, 8, None), |o, n| o.tls.tickets = narrow(n), "session tickets per handshake; 0 sends none")),
-    of_listener(unbuilt(Kind::Text, "tls.ocsp", "", "", "file with an OCSP answer to staple; empty staples none")),
+    of_listener(text(
+        "tls.ocsp",
+        "",
+        "",
+        |o, v| values::kept(v).map(|text| o.tls.ocsp = text),
+        "file with the OCSP answer to staple, in DER; as many as tls.cert has with commas between, where an entry may be empty; empty staples none",
+    )),
     of_listener(text(
         "tls.keylog",
         "",
@@ -267,7 +289,19 @@ pub const TABLE: &[Row] = &[
         |o, v| values::kept(v).map(|text| o.tls.keylog = text),
         "file to which session secrets are added, for debugging: whoever reads it can read all traffic; empty writes none",
     )),
-    of_listener(unbuilt(Kind::Switch, "tls.watch", "off", "on,off", "whether certificate files are loaded again when they change")),
+    of_listener(switch(
+        "tls.watch",
+        "off",
+        |o, v| values::choose(v, &tls::SWITCH).map(|choice| o.tls.watch = choice),
+        "whether all files that the options of tls name are read again when they change, as ingest_server_reload_tls does",
+    )),
+    duration(
+        "tls.watch_every",
+        "5s",
+        (100, 3_600_000, None),
+        |o, n| o.tls.watch_every_ms = n,
+        "how often files are looked at with tls.watch=on",
+    ),
     of_listener(duration(
         "tls.handshake_timeout",
         "10s",
@@ -344,7 +378,12 @@ pub const TABLE: &[Row] = &[
     ),
     // Decode.
     unbuilt(Kind::Switch, "decode", "on", "on,off", "whether content-codings are undone"),
-    live(switch("decode.form", "on", |o, v| o.limits.rules.form = v, "whether form bodies are split into fields and parts")),
+    live(switch(
+        "decode.form",
+        "on",
+        |o, v| values::choose(v, &tls::SWITCH).map(|choice| o.limits.rules.form = choice),
+        "whether form bodies are split into fields and parts",
+    )),
     live(word(
         "decode.json",
         "off",

@@ -58,7 +58,6 @@ pub(super) fn store(row: &Row, options: &mut Options, value: &str) -> Result<(),
             Ok(())
         }
         Store::Text(set) => set(options, value),
-        Store::Switch(set) => choose(value, &[("on", true), ("off", false)]).map(|choice| set(options, choice)),
         Store::Unbuilt => Ok(()),
     }
 }

@@ -1,4 +1,4 @@
-//! What a row of the table is, and the short ways to write one.
+//! One row of the table of options: what is known of an option, and the few ways in which a row is written.
 #![forbid(unsafe_code)]
 
 use super::Options;
@@ -17,7 +17,6 @@ pub const UNBUILT: u32 = 4;
 pub enum Store {
     Number { least: u64, most: u64, word: Option<(&'static str, u64)>, set: fn(&mut Options, u64) },
     Text(fn(&mut Options, &str) -> Result<(), String>),
-    Switch(fn(&mut Options, bool)),
     Unbuilt,
 }
 
@@ -99,11 +98,6 @@ pub(super) const fn word(
     Row { name, kind: Kind::Choice, default, flags: 0, choices, help, store: Store::Text(set) }
 }
 
-/// A word of two: `on` or `off`.
-pub(super) const fn switch(name: &'static str, default: &'static str, set: fn(&mut Options, bool), help: &'static str) -> Row {
-    Row { name, kind: Kind::Switch, default, flags: 0, choices: "on,off", help, store: Store::Switch(set) }
-}
-
 pub(super) const fn text(
     name: &'static str,
     default: &'static str,
@@ -112,6 +106,15 @@ pub(super) const fn text(
     help: &'static str,
 ) -> Row {
     Row { kind: Kind::Text, ..word(name, default, choices, set, help) }
+}
+
+pub(super) const fn switch(
+    name: &'static str,
+    default: &'static str,
+    set: fn(&mut Options, &str) -> Result<(), String>,
+    help: &'static str,
+) -> Row {
+    Row { kind: Kind::Switch, ..word(name, default, "on,off", set, help) }
 }
 
 pub(super) const fn unbuilt(kind: Kind, name: &'static str, default: &'static str, choices: &'static str, help: &'static str) -> Row {
@@ -127,12 +130,3 @@ pub(super) const fn live(mut row: Row) -> Row {
     row.flags |= LIVE;
     row
 }
-
-/// Fits any number that a row bounds to 32 bits.
-pub(super) fn narrow(number: u64) -> u32 {
-    u32::try_from(number).unwrap_or(u32::MAX)
-}
-
-pub(super) const DURATION: Bounds = (1, DAY_MS, None);
-pub(super) const DURATION_OR_ZERO: Bounds = (0, DAY_MS, None);
-pub(super) const DURATION_OR_NONE: Bounds = (1, DAY_MS, NO_LIMIT);
