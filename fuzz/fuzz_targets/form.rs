@@ -1,7 +1,7 @@
 //! Form bodies: fields must be what the crate form_urlencoded makes of them, and what is not UTF-8 is replaced as it does.
 #![no_main]
 
-use ingest::decode::contents::Contents;
+use ingest::memory::contents::Contents;
 use ingest::decode::form;
 use ingest::decode::rules::{Rules, Utf8};
 use ingest::limits::Limits;

@@ -1,7 +1,7 @@
 //! A multipart body in any pieces: heads and contents must be what a simple reference reader makes of the whole.
 #![no_main]
 
-use ingest::decode::contents::Contents;
+use ingest::memory::contents::Contents;
 use ingest::decode::multipart::{Found, Multipart, split};
 use ingest::limits::{Limits, PART_HEAD_BYTES};
 use libfuzzer_sys::fuzz_target;

@@ -3,7 +3,8 @@
 
 use super::Tools;
 use super::http1::NO_MEMORY;
-use crate::decode::{self, contents::Kind};
+use crate::decode;
+use crate::memory::contents::Kind;
 use crate::memory::letter::Letter;
 use crate::parse::refusal::Refusal;
 

@@ -144,7 +144,6 @@ impl Http1 {
         let journey = tools.timing.journey(&steps, tools.now_ns, self.head_began_ns, first.then_some(began));
         let framed = tools.sketch.framing != Framing::None;
         let sealed_body: &[u8] = if rest.is_none() { body } else { &[] };
-        let peer = origin.peer.view();
         let parts = Parts {
             sketch: tools.sketch,
             head,
@@ -152,7 +151,7 @@ impl Http1 {
             has_body: framed,
             scheme: origin.session.scheme(),
             listener: origin.listener,
-            peer,
+            peer: origin.peer.view(),
             tls: origin.session.view(),
             journey: journey.as_ref(),
         };

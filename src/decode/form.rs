@@ -1,10 +1,10 @@
 //! Form bodies: `application/x-www-form-urlencoded` as the WHATWG URL standard (section 5.1) reads it, with a bound on the fields.
 #![forbid(unsafe_code)]
 
-use super::contents::{Contents, Field, Kind, Piece};
-use super::rules::Rules;
+use super::rules::{self, Rules};
 use super::target;
 use crate::limits::Limits;
+use crate::memory::contents::{Contents, Field, Kind, Piece};
 use crate::parse::refusal::Refusal;
 
 const TOO_MANY: Refusal = Refusal::new(413, "too many fields in the form: send fewer");
@@ -38,7 +38,7 @@ pub fn split(body: &[u8], limits: &Limits, contents: &mut Contents) -> Result<()
 /// The decoded piece: itself when there is nothing to decode. A malformed escape stays as it is, unless the host wants it refused.
 fn decode(body: &[u8], piece: Piece, rules: &Rules, contents: &mut Contents) -> Result<Piece, Refusal> {
     let octets = &body[piece.start..piece.start + piece.len];
-    let Some(first) = memchr::memchr2(b'%', b'+', octets) else { return contents.judged(body, piece, rules.utf8) };
+    let Some(first) = memchr::memchr2(b'%', b'+', octets) else { return rules::judged(contents, body, piece, rules.utf8) };
     contents.reserve_extra(octets.len())?;
     let begin = contents.extra.len();
     let (plain, mut rest) = octets.split_at(first);
@@ -60,7 +60,8 @@ fn decode(body: &[u8], piece: Piece, rules: &Rules, contents: &mut Contents) -> 
         }
         contents.extra.push(decoded);
     }
-    contents.judged(body, contents.added(begin), rules.utf8)
+    let piece = contents.added(begin);
+    rules::judged(contents, body, piece, rules.utf8)
 }
 
 #[cfg(test)]

@@ -1,7 +1,6 @@
 //! Step five, decode: `finish` adds path, query pairs and cookies to a parsed head, `unfold` says what is in a body. No I/O, no clock.
 #![forbid(unsafe_code)]
 
-pub mod contents;
 pub mod cookies;
 pub mod form;
 pub mod json;
@@ -14,9 +13,9 @@ mod strict;
 pub mod target;
 
 use crate::limits::Limits;
+use crate::memory::contents::Contents;
 use crate::parse::refusal::Refusal;
 use crate::parse::sketch::Sketch;
-use contents::Contents;
 use media::Media;
 use rules::Rules;
 

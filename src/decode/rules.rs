@@ -1,6 +1,12 @@
 //! What the host wants of step five beyond the plain decoding: which bodies are read, and what happens to text that is not well-formed.
 #![forbid(unsafe_code)]
 
+use crate::memory::contents::{Contents, Piece};
+use crate::parse::refusal::Refusal;
+use std::borrow::Cow;
+
+const NOT_UTF8: Refusal = Refusal::new(400, "a name or value of the form is not utf-8: send utf-8");
+
 /// What becomes of octets that are not UTF-8 where text is expected.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Utf8 {
@@ -38,4 +44,19 @@ impl Rules {
     pub fn judge_targets(&self) -> bool {
         self.utf8 != Utf8::Keep || self.strict_escapes
     }
+}
+
+/// Holds a name or a value of a body to what `decode.utf8` says.
+pub(super) fn judged(contents: &mut Contents, body: &[u8], piece: Piece, utf8: Utf8) -> Result<Piece, Refusal> {
+    if utf8 == Utf8::Keep {
+        return Ok(piece);
+    }
+    let Cow::Owned(text) = String::from_utf8_lossy(contents.bytes(body, piece)) else { return Ok(piece) };
+    if utf8 == Utf8::Refuse {
+        return Err(NOT_UTF8);
+    }
+    contents.reserve_extra(text.len())?;
+    let begin = contents.extra.len();
+    contents.extra.extend_from_slice(text.as_bytes());
+    Ok(contents.added(begin))
 }

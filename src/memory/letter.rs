@@ -1,9 +1,9 @@
 //! The sealed letter: one request's struct, tables and octets in one exact-size block, with pointers into itself.
 
+use super::contents::Contents;
 use super::pool::{Block, Pool};
 use super::secured::{Certificate, TlsView};
 use super::unfolded;
-use crate::decode::contents::Contents;
 use crate::parse::octets::is_named;
 use crate::parse::sketch::{Pair, Sketch, Span};
 use crate::request::{

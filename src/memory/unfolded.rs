@@ -1,7 +1,7 @@
 //! What a body was taken apart into, as the C structs of a form or of parts: one exact-size block that points into itself and into the body.
 
+use super::contents::{Contents, Field, Kind, Part, Piece};
 use super::pool::{Block, Pool};
-use crate::decode::contents::{Contents, Field, Kind, Part, Piece};
 use crate::request::{ingest_header, ingest_pairs, ingest_part, ingest_parts, ingest_slice};
 use std::mem::size_of;
 use std::ptr;

@@ -1,10 +1,10 @@
 //! Content-Disposition of a part (RFC 7578 section 4.2): `form-data` with the field's name, and a file's name in the ways that clients write it.
 #![forbid(unsafe_code)]
 
-use super::super::contents::{Contents, Piece};
 use super::super::parameters::{self, Parameter};
-use super::super::target;
+use super::super::{rules, target};
 use crate::limits::Limits;
+use crate::memory::contents::{Contents, Piece};
 use crate::parse::refusal::Refusal;
 
 const NOT_FORM_DATA: Refusal = Refusal::new(400, "malformed content-disposition of a part: send form-data; name=\"...\"");
@@ -47,7 +47,7 @@ pub fn read(place: Place<'_>, body: &[u8], limits: &Limits, contents: &mut Conte
     }
     let mut judged = |parameter| {
         let piece = text(place, parameter, contents)?;
-        contents.judged(body, piece, limits.rules.utf8)
+        rules::judged(contents, body, piece, limits.rules.utf8)
     };
     let name = judged(name.ok_or(NO_NAME)?)?;
     let filename = filename.map(judged).transpose()?;

@@ -1,9 +1,9 @@
 //! The head of one part: its field lines, held to the same grammar as those of a request, and what Content-Disposition and Content-Type say.
 #![forbid(unsafe_code)]
 
-use super::super::contents::{Contents, Field, Part, Piece};
 use super::disposition::{self, Place};
 use crate::limits::{Limits, PART_FIELDS_MAX};
+use crate::memory::contents::{Contents, Field, Part, Piece};
 use crate::parse::octets;
 use crate::parse::refusal::Refusal;
 

@@ -1,10 +1,10 @@
 //! Tests of multipart bodies: what is a boundary and what is not, heads, names, limits, every split of the octets, and linear work.
 #![forbid(unsafe_code)]
 
-use super::super::contents::{Contents, Piece};
 use super::super::rules::{Rules, Utf8};
 use super::{Found, Multipart, split};
 use crate::limits::Limits;
+use crate::memory::contents::{Contents, Piece};
 
 /// Name, file name, extended file name, content type, content.
 type Read = (String, Option<String>, Option<String>, Option<String>, String);
@@ -17,7 +17,7 @@ fn read_with(body: &[u8], boundary: &str, limits: &Limits) -> Result<Vec<Read>, 
     let mut contents = Contents::default();
     split(body, boundary.as_bytes(), limits, &mut contents).map_err(|refusal| refusal.status)?;
     let octets = |piece: Piece| text(contents.bytes(body, piece));
-    let part = |part: &super::super::contents::Part| {
+    let part = |part: &crate::memory::contents::Part| {
         let optional = |piece: Option<Piece>| piece.map(octets);
         (octets(part.name), optional(part.filename), optional(part.filename_extended), optional(part.content_type), octets(part.content))
     };

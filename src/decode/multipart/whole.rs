@@ -1,9 +1,9 @@
 //! A multipart body that is here whole, as tables of its parts.
 #![forbid(unsafe_code)]
 
-use super::super::contents::{Contents, Kind, Piece};
 use super::{Found, Multipart, part};
 use crate::limits::Limits;
+use crate::memory::contents::{Contents, Kind, Piece};
 use crate::parse::refusal::Refusal;
 
 const TOO_MANY: Refusal = Refusal::new(413, "too many parts in the form: send fewer");

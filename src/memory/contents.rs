@@ -1,12 +1,9 @@
-//! What is in a body, as tables of places in it, plus the octets that decoding added: the sketch of a body, as `parse/sketch.rs` is of a head.
+//! What is in a body, as tables of places in it, plus what decoding added: filled by `decode`, sealed by `memory`, as `parse/sketch.rs` is of a head.
 #![forbid(unsafe_code)]
 
-use super::rules::Utf8;
 use crate::parse::refusal::Refusal;
-use std::borrow::Cow;
 use std::ops::Range;
 
-const NOT_UTF8: Refusal = Refusal::new(400, "a name or value of the form is not utf-8: send utf-8");
 const NO_MEMORY: Refusal = Refusal::new(503, "memory limit reached, try again later");
 
 /// Tables and octets up to these sizes are kept for the next body.
@@ -101,20 +98,5 @@ impl Contents {
     pub fn bytes<'a>(&'a self, body: &'a [u8], piece: Piece) -> &'a [u8] {
         let end = piece.start + piece.len;
         if piece.start >= self.body_len { &self.extra[piece.start - self.body_len..end - self.body_len] } else { &body[piece.start..end] }
-    }
-
-    /// Holds a name or a value to what `decode.utf8` says.
-    pub fn judged(&mut self, body: &[u8], piece: Piece, utf8: Utf8) -> Result<Piece, Refusal> {
-        if utf8 == Utf8::Keep {
-            return Ok(piece);
-        }
-        let Cow::Owned(text) = String::from_utf8_lossy(self.bytes(body, piece)) else { return Ok(piece) };
-        if utf8 == Utf8::Refuse {
-            return Err(NOT_UTF8);
-        }
-        self.reserve_extra(text.len())?;
-        let begin = self.extra.len();
-        self.extra.extend_from_slice(text.as_bytes());
-        Ok(self.added(begin))
     }
 }
