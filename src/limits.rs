@@ -116,6 +116,10 @@ pub const WATCH_EVERY_MS: u64 = 5_000;
 pub const WATCH_TRIES: u32 = 3;
 /// Plain octets that are sealed before they are sent: what a peer that reads nothing costs.
 pub const SEAL_BYTES: usize = 64 * 1024;
+/// Text that a client's certificate may make: its subject, its issuer and all its alternative names, each. What is longer is not shown.
+pub const CERTIFICATE_TEXT_BYTES: usize = 16 * 1024;
+/// Alternative names of a client's certificate; of one that has more, none is shown.
+pub const CERTIFICATE_NAMES_MAX: usize = 256;
 /// Octets of one streamed answer that wait to be sent.
 pub const STREAM_BUFFER_BYTES: usize = 64 * 1024;
 /// Octets of interim answers to one request that wait to be sent.
