@@ -239,7 +239,8 @@ fn turns_of_the_host_look_and_nothing_does_between_them() {
         let start = Instant::now();
         while said(server.host).is_empty() {
             assert_eq!(turn(server.host, 60_000), 0);
-            assert!(start.elapsed() < Duration::from_secs(60), "the turn slept on");
+            // A turn that nothing ends looks after its listeners once in ten seconds.
+            assert!(start.elapsed() < Duration::from_secs(8), "the turn slept on");
         }
     }
     put(&folder, &new);
