@@ -1,4 +1,4 @@
-//! Proves what TLS adds: who is let in with which certificate, what a request shows of it, and how a session ends, fails, or is reloaded.
+//! Proves what TLS adds: who is let in with which certificate, what a request shows of it, and how a session ends, fails, is resumed, or is reloaded.
 
 mod support;
 
@@ -10,8 +10,14 @@ mod ends;
 mod facts;
 #[path = "tls/keys.rs"]
 mod keys;
+#[path = "tls/ocsp.rs"]
+mod ocsp;
 #[path = "tls/reload.rs"]
 mod reload;
+#[path = "tls/tickets.rs"]
+mod tickets;
+#[path = "tls/watch.rs"]
+mod watch;
 
 use ingest::request::{INGEST_TLS_RESUMED, ingest_tls};
 use std::path::PathBuf;

@@ -2,8 +2,11 @@
 #![forbid(unsafe_code)]
 
 pub mod certificate;
+mod dates;
 pub mod keys;
 pub mod session;
+mod staple;
+pub mod tickets;
 
 pub use keys::Keys;
 pub use session::{Opened, Secure};

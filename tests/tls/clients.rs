@@ -6,7 +6,7 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 /// Runs a program to its end with this input; a tool that is missing fails the test.
-fn run(program: &str, arguments: &[&str], input: &[u8], package: &str) -> (bool, String) {
+pub fn run(program: &str, arguments: &[&str], input: &[u8], package: &str) -> (bool, String) {
     let mut child = Command::new(program)
         .args(arguments)
         .stdin(Stdio::piped())

@@ -15,7 +15,7 @@ use std::net::TcpStream;
 use std::sync::Arc;
 
 /// Asks for `/` in a session of its own: the body of the answer, and the certificate that was shown.
-fn ask(port: u16, config: &Arc<ClientConfig>, name: &str) -> std::io::Result<(String, CertificateDer<'static>)> {
+pub fn ask(port: u16, config: &Arc<ClientConfig>, name: &str) -> std::io::Result<(String, CertificateDer<'static>)> {
     let mut stream = TcpStream::connect(("127.0.0.1", port))?;
     stream.set_read_timeout(Some(crate::support::PATIENCE))?;
     let tls = Secured::connect_with(&stream, Arc::clone(config), name)?;
@@ -81,7 +81,7 @@ fn the_name_chooses_the_certificate() {
 }
 
 /// A signer of clients, and one client's certificate and key.
-fn signed() -> (String, ClientConfig, usize) {
+pub fn signed() -> (String, ClientConfig, usize) {
     let mut params = CertificateParams::new(vec!["signer".to_owned()]).expect("names");
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let signer = CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("a certificate");
