@@ -1,6 +1,6 @@
 //! Answers of OCSP that are shown beside a certificate, as openssl makes and as openssl reads them.
 
-use crate::clients::run;
+use crate::clients::{Said, run};
 use crate::reload::reload;
 use crate::support::host::{Delivery, Server, listen};
 use crate::{Folder, telling};
@@ -18,7 +18,7 @@ impl Authority {
         authority.folder.put("names", "subjectAltName=DNS:localhost\n");
         let key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"];
         let openssl = |arguments: &[&str]| {
-            let (ok, text) = run("openssl", arguments, b"", "openssl");
+            let Said { ok, text, .. } = run("openssl", arguments, b"", "openssl");
             assert!(ok, "{arguments:?}: {text}");
         };
         let ca = ["req", "-x509", "-days", "2", "-subj", "/CN=authority", "-keyout", &at("ca.key"), "-out", &at("ca.pem")];
@@ -39,7 +39,7 @@ impl Authority {
             "ocsp", "-index", &index, "-CA", &ca, "-rsigner", &ca, "-rkey", &key, "-issuer", &ca, "-cert", &cert, "-ndays", "1",
             "-respout", &to,
         ];
-        let (ok, text) = run("openssl", &arguments, b"", "openssl");
+        let Said { ok, text, .. } = run("openssl", &arguments, b"", "openssl");
         assert!(ok, "{text}");
         to
     }
@@ -64,7 +64,7 @@ impl Authority {
             "-ign_eof",
             version,
         ];
-        let (_, text) = run("openssl", &arguments, b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", "openssl");
+        let Said { text, .. } = run("openssl", &arguments, b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", "openssl");
         assert!(text.contains("HTTP/1.1 200 "), "{text}");
         for part in ["no response sent", "Cert Status: good", "Cert Status: revoked"] {
             if text.contains(part) {
