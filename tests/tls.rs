@@ -6,6 +6,8 @@ mod support;
 mod clients;
 #[path = "tls/ends.rs"]
 mod ends;
+#[path = "tls/hostile.rs"]
+mod hostile;
 #[path = "tls/keys.rs"]
 mod keys;
 #[path = "tls/reload.rs"]
