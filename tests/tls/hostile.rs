@@ -165,6 +165,24 @@ fn n19_a_hello_that_is_too_large_is_refused() {
     assert_eq!((answer[0], answer[5]), (22, 2), "{answer:?}");
 }
 
+/// What is no whole record yet is memory that a peer has: it counts, and is given back.
+#[test]
+fn limits_memory_max_counts_parts_of_records() {
+    let server = serve(&[]);
+    let mut clients: Vec<_> = (0..50).map(|_| server.connect()).collect();
+    for client in &mut clients {
+        assert_eq!(client.get("/").status, 200);
+        client.send_raw(&[&b"\x17\x03\x03\x40\x00"[..], &[0; 10_000]].concat());
+    }
+    // Hellos of which a part has come.
+    let mut strangers: Vec<TcpStream> = (0..50).map(|_| raw(&server)).collect();
+    strangers.iter_mut().for_each(|stranger| stranger.write_all(&hello()[..500]).expect("the server reads"));
+    let wanted = 50 * (10_005 + 500);
+    assert!(eventually(|| server.stats().memory_bytes >= wanted), "{} octets are charged of {wanted}", server.stats().memory_bytes);
+    drop((clients, strangers));
+    assert!(eventually(|| server.stats().memory_bytes == 0), "{} octets are still charged", server.stats().memory_bytes);
+}
+
 #[test]
 fn n19_garbage_for_a_client_certificate_is_refused() {
     let (signer, pair) = client_pair();
