@@ -11,14 +11,14 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 /// What a program that has ended has said.
-struct Said {
-    ok: bool,
-    out: Vec<u8>,
-    text: String,
+pub struct Said {
+    pub ok: bool,
+    pub out: Vec<u8>,
+    pub text: String,
 }
 
 /// Runs a program to its end with this input; a tool that is missing fails the test.
-fn run(program: &str, arguments: &[&str], input: &[u8], package: &str) -> Said {
+pub fn run(program: &str, arguments: &[&str], input: &[u8], package: &str) -> Said {
     let mut child = Command::new(program)
         .args(arguments)
         .stdin(Stdio::piped())

@@ -15,7 +15,7 @@ use std::net::TcpStream;
 use std::sync::Arc;
 
 /// Asks for `/` in a session of its own: the body of the answer, and the certificate that was shown.
-fn ask(port: u16, config: &Arc<ClientConfig>, name: &str) -> std::io::Result<(String, CertificateDer<'static>)> {
+pub fn ask(port: u16, config: &Arc<ClientConfig>, name: &str) -> std::io::Result<(String, CertificateDer<'static>)> {
     let mut stream = TcpStream::connect(("127.0.0.1", port))?;
     stream.set_read_timeout(Some(crate::support::PATIENCE))?;
     let tls = Secured::connect_with(&stream, Arc::clone(config), name)?;
@@ -91,7 +91,7 @@ pub fn client_pair() -> (String, Pair) {
 }
 
 /// The signer, what such a client has, and the length of its certificate.
-fn signed() -> (String, ClientConfig, usize) {
+pub fn signed() -> (String, ClientConfig, usize) {
     let (signer, Pair { key, der, .. }) = client_pair();
     let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).expect("a key");
     let mut roots = RootCertStore::empty();
