@@ -318,6 +318,10 @@ typedef struct ingest_journey {
   uint64_t body_wait_ns;
   // In the queue, until a consumer took it.
   uint64_t queue_ns;
+  // CLOCK_MONOTONIC when the first octets of the TLS handshake were there, and when it was complete; `handshake_ns` counts from the
+  // accept on. Zero for plain connections, and for all requests but the first of a connection.
+  uint64_t handshake_began_at_ns;
+  uint64_t handshake_ended_at_ns;
 } ingest_journey;
 
 // One complete request. Read-only for the host; it lives until the host answers, abandons or returns it.
@@ -544,6 +548,12 @@ typedef struct ingest_stats {
   uint64_t handshake_failures;
   // Connections on which a handshake was not completed within `tls.handshake_timeout`.
   uint64_t limit_handshake;
+  // Open connections whose TLS handshake has begun and is not over.
+  uint64_t connections_in_handshake;
+  // Times that a thread stopped accepting for TLS because of `tls.handshakes_max`.
+  uint64_t limit_handshakes_max;
+  // Connections that were closed at `tls.handshakes_max`, since their clients did not go on and others waited.
+  uint64_t handshakes_displaced;
 } ingest_stats;
 
 // The whole life of one request that has ended.

@@ -1,8 +1,11 @@
 //! What is set about TLS: for the server, and for each listener that overrides it.
 #![forbid(unsafe_code)]
 
+use super::table::{Row, Store};
+use super::values::Kind;
 use super::{Options, values};
 use crate::decrypt::keys::ClientAuth;
+use crate::limits::{HANDSHAKE_THREADS_MAX, UNLIMITED};
 
 /// Lists in the text that a host has given have commas between.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +48,36 @@ const VERSIONS: [(&str, bool); 2] = [("1.2", false), ("1.3", true)];
 pub(super) fn set_min_version(options: &mut Options, value: &str) -> Result<(), String> {
     values::choose(value, &VERSIONS).map(|only_13| options.tls.only_13 = only_13)
 }
+
+pub(super) const HANDSHAKES_MAX: Row = Row {
+    name: "tls.handshakes_max",
+    kind: Kind::Count,
+    default: "64",
+    flags: 0,
+    choices: "unlimited",
+    help: "most handshakes at once per I/O thread; more wait to be accepted",
+    store: Store::Number {
+        least: 1,
+        most: 1 << 20,
+        word: Some(("unlimited", UNLIMITED)),
+        set: |options, number| options.limits.handshakes_max = number,
+    },
+};
+
+pub(super) const HANDSHAKE_THREADS: Row = Row {
+    name: "handshake_threads",
+    kind: Kind::Count,
+    default: "0",
+    flags: 0,
+    choices: "",
+    help: "threads for handshakes alone; 0 does them on the I/O threads, few at a time",
+    store: Store::Number {
+        least: 0,
+        most: HANDSHAKE_THREADS_MAX,
+        word: None,
+        set: |options, number| options.handshake_threads = u32::try_from(number).unwrap_or(u32::MAX),
+    },
+};
 
 /// The protocols that exist here.
 pub(super) fn alpn(value: &str) -> Result<String, String> {
