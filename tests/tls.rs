@@ -8,6 +8,8 @@ mod clients;
 mod ends;
 #[path = "tls/keys.rs"]
 mod keys;
+#[path = "tls/quarantine.rs"]
+mod quarantine;
 #[path = "tls/reload.rs"]
 mod reload;
 

@@ -12,7 +12,7 @@ mod shortage;
 
 use super::coming::Coming;
 use super::orders::Orders;
-use super::serving::Serving;
+use super::serving::{Landed, Serving};
 use super::spinner::Spinner;
 use crate::connection::Connection;
 use crate::engine::clock::Clock;
@@ -347,7 +347,7 @@ impl<E: Engine<Connection>> Segment<E> {
         while let Some(id) = self.scratch.pop() {
             if let Some(mut connection) = self.engine.seats().take_baton(id) {
                 if self.cut.is_some() {
-                    self.send_out(id, connection, None);
+                    self.send_out(id, connection, Landed::Nothing);
                     continue;
                 }
                 self.at_work = AtWork::on(id, &connection);

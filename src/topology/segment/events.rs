@@ -11,6 +11,7 @@ use crate::parse::refusal::Refusal;
 use crate::request::INGEST_EVENT_FAULT;
 use crate::respond;
 use crate::stats::Phase;
+use crate::topology::serving::Landed;
 use crate::topology::tell;
 use std::io;
 use std::sync::atomic::Ordering;
@@ -143,7 +144,7 @@ impl<E: Engine<Connection>> Segment<E> {
                 self.slab = slab;
             }
             window if self.cut.is_some() => {
-                self.send_out(id, connection, Some((window, &mut slab, read_ns)));
+                self.send_out(id, connection, Landed::Received(window, &mut slab, read_ns));
                 self.slab = slab;
             }
             window => {

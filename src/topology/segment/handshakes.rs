@@ -4,13 +4,13 @@
 
 use super::ferry::Ferry;
 use super::{AtWork, Segment};
-use crate::connection::http1::NO_MEMORY;
 use crate::connection::{Connection, Ending};
 use crate::decrypt::Opened;
 use crate::engine::{Engine, SeatId};
 use crate::limits::{HANDSHAKE_PATIENCE_MS, HANDSHAKES_PER_TICK};
 use crate::stats::Phase;
 use crate::topology::quarantine::Visit;
+use crate::topology::serving::Landed;
 use crate::topology::tell;
 use crate::topology::trip::Pass;
 use std::collections::VecDeque;
@@ -174,13 +174,9 @@ impl<E: Engine<Connection>> Segment<E> {
     /// Goes on with what came behind a handshake, which is parsed as any other octets are. The receive took so long, and the opening.
     fn go_on_with(&mut self, id: SeatId, mut connection: Box<Connection>, plain: &mut Vec<u8>, times_ns: (u64, u64)) {
         if self.cut.is_some() && !plain.is_empty() && connection.ending == Ending::Open {
-            if connection.inbox.carry(plain) {
-                return self.send_out(id, connection, None);
-            }
-            connection.protocol.refuse(NO_MEMORY);
-        } else {
-            self.serving.read_opened(id, &mut connection, plain, times_ns);
+            return self.send_out(id, connection, Landed::Opened(plain, times_ns));
         }
+        self.serving.read_opened(id, &mut connection, plain, times_ns);
         if self.draining && connection.is_idle() && connection.ending == Ending::Open {
             connection.ending = Ending::AfterFlush;
         }
@@ -201,17 +197,19 @@ impl<E: Engine<Connection>> Segment<E> {
     fn count_handshakes(&mut self) {
         let most = self.serving.limits.handshakes_max;
         let now_ms = self.clock.now_ms();
+        let mut ours = Vec::new();
         while self.census.of(Phase::Handshake) >= most {
             let oldest = self.handshakes.begun.pop_front_if(|(_, began_ms)| now_ms >= *began_ms + HANDSHAKE_PATIENCE_MS);
-            let Some((id, _)) = oldest else { break };
+            let Some((id, began_ms)) = oldest else { break };
             if self.engine.seats().is_away(id) || self.engine.seats().baton(id).is_some_and(|connection| connection.session.is_waiting()) {
-                // It waits for us.
-                self.handshakes.begun.push_back((id, now_ms));
+                // It waits for us, and is looked at again when it does not: nobody gains time by sending an octet now and then.
+                ours.push((id, began_ms));
             } else if self.engine.seats().baton(id).is_some_and(|connection| connection.session.is_in_handshake()) {
                 self.home().counters.handshakes_displaced.add(1);
                 self.with(id, |_, connection| connection.ending = Ending::Abort);
             }
         }
+        ours.into_iter().rev().for_each(|entry| self.handshakes.begun.push_front(entry));
         let under_way = self.census.of(Phase::Handshake);
         if self.handshakes.begun.len() as u64 > 2 * under_way + 64 {
             let seats = self.engine.seats();
