@@ -239,3 +239,6 @@ impl<E: Engine<Connection>> Segment<E> {
         }
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests;
