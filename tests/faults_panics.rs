@@ -5,6 +5,7 @@ mod support;
 use ingest::ffi::observe::INGEST_STATS_UNHEALTHY;
 use ingest::request::{INGEST_EVENT_FAULT, INGEST_EVENT_REQUEST};
 use ingest::status::*;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -12,6 +13,7 @@ use support::client::Client;
 use support::eventually;
 use support::host::{Delivery, Handler, Server};
 use support::request_view::RequestView;
+use support::secured;
 
 /// What the client of the request that met the panic sees.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -34,7 +36,7 @@ enum Sent {
     Half,
 }
 
-const STEPS: [(&str, Sent, Cost); 14] = [
+const STEPS: [(&str, Sent, Cost); 15] = [
     ("accept", Sent::Get, Cost::Connection),
     ("read", Sent::Get, Cost::Connection),
     ("decrypt", Sent::Get, Cost::Connection),
@@ -49,7 +51,11 @@ const STEPS: [(&str, Sent, Cost); 14] = [
     ("send", Sent::Get, Cost::Connection),
     ("expire", Sent::Half, Cost::Connection),
     ("far", Sent::Get, Cost::Connection),
+    ("shake", Sent::Get, Cost::Connection),
 ];
+
+/// With TLS, and handshakes on a thread of their own.
+const QUARANTINE: &str = "quarantine";
 
 /// Fail points belong to the process, so one test at a time sets them.
 fn alone() -> MutexGuard<'static, ()> {
@@ -80,13 +86,18 @@ fn host(faults: &Arc<AtomicU64>) -> Handler {
 }
 
 fn serve(delivery: Delivery, topology: &str, faults: &Arc<AtomicU64>) -> Server {
-    let options = [("topology", topology), ("events", "fault"), ("header_timeout", "300ms"), ("handler_threads", "2")];
+    let mut options = vec![("topology", topology), ("events", "fault"), ("header_timeout", "300ms"), ("handler_threads", "2")];
+    if topology == QUARANTINE {
+        options[0].1 = "shards";
+        options.push(("handshake_threads", "1"));
+        options.extend(secured::options());
+    }
     Server::serve(&options, delivery, host(faults))
 }
 
 /// What comes of one client that runs into the step.
 fn meet(port: u16, sent: Sent) -> Option<u16> {
-    let mut client = Client::connect(port);
+    let mut client = Client::connect_to(SocketAddr::from(([127, 0, 0, 1], port))).ok()?;
     let parts: &[&str] = match sent {
         Sent::Get => &["GET / HTTP/1.1\r\nHost: x\r\n\r\n"],
         Sent::Late => &["POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n", "body"],
@@ -115,8 +126,11 @@ fn has(step: &str, delivery: Delivery, topology: &str) -> bool {
     match step {
         "handler" => delivery == Delivery::Threads,
         "far" => topology == "cut",
+        "shake" => topology == QUARANTINE,
+        // What is sent first is a hello, and what is sent late may be half of it: the steps behind are those of the others.
+        "body" | "expire" => topology != QUARANTINE,
         // Octets that cross a cut are decrypted beyond it, or here before it: one of the two has the point.
-        "decrypt" => topology != "cut",
+        "decrypt" => topology != "cut" && topology != QUARANTINE,
         _ => true,
     }
 }
@@ -181,6 +195,11 @@ fn h22_a_panic_at_each_step_costs_one_connection_beyond_a_cut() {
 #[test]
 fn h22_a_panic_at_each_step_costs_one_connection_behind_an_acceptor() {
     panic_at_each_step(Delivery::Threads, "acceptor");
+}
+
+#[test]
+fn h22_a_panic_at_each_step_costs_one_connection_in_a_handshake_of_its_own_thread() {
+    panic_at_each_step(Delivery::Inline, QUARANTINE);
 }
 
 /// Answers that come home in one batch, of which the first meets a panic: the others are sent.

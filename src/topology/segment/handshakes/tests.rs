@@ -186,7 +186,27 @@ fn plain_http_is_refused_without_a_trip() {
 }
 
 #[test]
-fn the_last_tick_waits_for_who_is_out_and_nothing_is_begun_any_more() {
+fn once_the_server_is_to_end_nothing_is_begun_any_more() {
+    for drained in [false, true] {
+        let mut stage = stage(60_000);
+        let _client = stage.begin(HALF);
+        if drained {
+            stage.orders.drain.store(true, Ordering::Release);
+            stage.orders.drain_until_ms.store(1, Ordering::Relaxed);
+        } else {
+            stage.orders.stop.store(true, Ordering::Release);
+        }
+        assert!(stage.far.serve_one());
+        let visit = stage.home.handshakes.ferry.as_mut().and_then(|ferry| ferry.next_home(0)).unwrap();
+        assert!(visit.opened.is_none() && !visit.fault);
+        stage.home.return_from(visit, true);
+        stage.home.tick();
+        assert_eq!((stage.counters().0, stage.home.serving.memory.used), (0, 0));
+    }
+}
+
+#[test]
+fn the_last_tick_waits_for_who_is_out() {
     let mut stage = stage(60_000);
     let mut client = stage.begin(&[0xff; 16]);
     stage.orders.stop.store(true, Ordering::Release);
@@ -196,5 +216,5 @@ fn the_last_tick_waits_for_who_is_out_and_nothing_is_begun_any_more() {
     home.end();
     thread.join().unwrap();
     assert_eq!(orders.connections.load(Ordering::Relaxed), 0);
-    assert!(!matches!(client.read(&mut [0; 16]), Ok(count) if count > 0), "no alert: nobody has looked");
+    assert!(!matches!(client.read(&mut [0; 16]), Ok(count) if count > 0), "it is closed, without an alert");
 }
