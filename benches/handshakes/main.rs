@@ -41,7 +41,10 @@ fn serve(handshake_threads: &str) {
     let pem = std::env::var("INGEST_BENCH_PEM").expect("the first process hands it on");
     let (cert, key) = pem.split_at(pem.find("-----BEGIN PRIVATE").expect("certificate, then key"));
     let options = [("tls.cert", cert), ("tls.key", key), ("handshake_threads", handshake_threads), ("topology", "inline")];
-    let server = Server::serve(&options, Delivery::Inline, on_requests(|host, request| drop(host.text(request.0.token, b"ok"))));
+    let handler = on_requests(|host, request| {
+        let _ = host.text(request.0.token, b"ok");
+    });
+    let server = Server::serve(&options, Delivery::Inline, handler);
     println!("{}", server.port());
     let _ = std::io::stdin().read(&mut [0]);
 }

@@ -172,7 +172,7 @@ impl<E: Engine<Connection>> Segment<E> {
     }
 
     /// Goes on with what came behind a handshake, which is parsed as any other octets are. The receive took so long, and the opening.
-    fn go_on_with(&mut self, id: SeatId, mut connection: Box<Connection>, plain: &mut Vec<u8>, times_ns: (u64, u64)) {
+    fn go_on_with(&mut self, id: SeatId, mut connection: Box<Connection>, plain: &mut [u8], times_ns: (u64, u64)) {
         if self.cut.is_some() && !plain.is_empty() && connection.ending == Ending::Open {
             return self.send_out(id, connection, Landed::Opened(plain, times_ns));
         }
@@ -199,8 +199,11 @@ impl<E: Engine<Connection>> Segment<E> {
         let now_ms = self.clock.now_ms();
         let mut ours = Vec::new();
         while self.census.of(Phase::Handshake) >= most {
-            let oldest = self.handshakes.begun.pop_front_if(|(_, began_ms)| now_ms >= *began_ms + HANDSHAKE_PATIENCE_MS);
-            let Some((id, began_ms)) = oldest else { break };
+            let Some(&(id, began_ms)) = self.handshakes.begun.front() else { break };
+            if now_ms < began_ms + HANDSHAKE_PATIENCE_MS {
+                break;
+            }
+            self.handshakes.begun.pop_front();
             if self.engine.seats().is_away(id) || self.engine.seats().baton(id).is_some_and(|connection| connection.session.is_waiting()) {
                 // It waits for us, and is looked at again when it does not: nobody gains time by sending an octet now and then.
                 ours.push((id, began_ms));
