@@ -65,6 +65,8 @@ pub struct Connection {
     pub read_closed: bool,
     /// Stands on the list of connections to go on with in this tick.
     pub touched: bool,
+    /// Stands on the list of those whose bodies wait for memory.
+    pub hungry: bool,
     pub ending: Ending,
     /// When the present wait began: for octets, for the kernel to take some, or for FIN.
     pub since_ms: u64,
@@ -74,6 +76,8 @@ pub struct Connection {
     /// When the kernel was last asked how much of it the peer has not acknowledged, and what it said.
     pub looked_ms: u64,
     pub unacknowledged: u64,
+    /// How much the peer was seen to acknowledge since the engine began to send; the kernel may take nothing meanwhile.
+    pub acknowledged: u64,
     /// Octets thrown away while lingering.
     pub lingered: u64,
     /// What accepting it cost, for the journey of its first request.
@@ -119,12 +123,14 @@ impl Connection {
             fin_seen: false,
             read_closed: false,
             touched: false,
+            hungry: false,
             ending: Ending::Open,
             since_ms: now_ms,
             sending_since_ms: now_ms,
             sent: 0,
             looked_ms: 0,
             unacknowledged: 0,
+            acknowledged: 0,
             lingered: 0,
             accept_ns: 0,
             read_ahead: 0,

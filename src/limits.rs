@@ -113,14 +113,26 @@ pub const TLS_CARRIED_BYTES: usize = 96 * 1024;
 pub const HANDSHAKES_PER_TICK: u32 = 4;
 /// At `tls.handshakes_max` a handshake whose client does not go on is closed after so long, to make room.
 pub const HANDSHAKE_PATIENCE_MS: u64 = 500;
+/// How long a client may come back with a session ticket.
+pub const TICKET_LIFETIME_S: u32 = 12 * 60 * 60;
+/// Keys of tickets that a file may hold.
+pub const TICKET_KEYS_MAX: usize = 64;
+/// How often files are looked at with `tls.watch=on`, unless `tls.watch_every` says otherwise.
+pub const WATCH_EVERY_MS: u64 = 5_000;
+/// So many looks at files that cannot be used, and it is said in the log.
+pub const WATCH_TRIES: u32 = 3;
 /// Plain octets that are sealed before they are sent: what a peer that reads nothing costs.
 pub const SEAL_BYTES: usize = 64 * 1024;
+/// Text that a client's certificate may make: its subject, its issuer and all its alternative names, each. What is longer is not shown.
+pub const CERTIFICATE_TEXT_BYTES: usize = 16 * 1024;
+/// Alternative names of a client's certificate; of one that has more, none is shown.
+pub const CERTIFICATE_NAMES_MAX: usize = 256;
 /// Octets of one streamed answer that wait to be sent.
 pub const STREAM_BUFFER_BYTES: usize = 64 * 1024;
 /// Octets of interim answers to one request that wait to be sent.
 pub const INTERIM_BYTES: usize = 16 * 1024;
 /// Most octets of one answer that are sent before the other connections get their turn.
-pub const SEND_PER_TICK_BYTES: u64 = MIB;
+pub const SEND_PER_TICK_BYTES: u64 = 256 * 1024;
 /// Octets of a file that one system call sends.
 pub const FILE_STEP_BYTES: usize = 256 * 1024;
 /// So many faults of the library's own within so long, and the server says that it is unhealthy (docs/faults/hosts.md, H22).

@@ -5,16 +5,18 @@ mod ahead;
 mod answers;
 mod driven;
 mod far;
+mod files;
 mod live;
 mod posts;
 mod quarantine;
 mod secure;
+mod watch;
 
 pub use self::answers::Head;
 
 use self::driven::Driven;
 use self::posts::Post;
-use self::secure::Secured;
+use self::secure::{Secured, Vault};
 use crate::accept::address::Place;
 use crate::accept::{Address, Listener, PerAddress};
 use crate::connection::Connection;
@@ -67,8 +69,7 @@ pub struct Server {
     /// How often `stop` was called.
     stops: AtomicU32,
     life: Mutex<Life>,
-    /// Held while certificates are read again.
-    reloading: Mutex<()>,
+    vault: Arc<Vault>,
     /// Held through a turn, so that a nested one is noticed.
     driven: Mutex<Driven>,
 }
@@ -76,8 +77,6 @@ pub struct Server {
 struct Life {
     started: bool,
     listeners: Vec<Listener>,
-    /// What each of them has for TLS, if that is what it speaks.
-    secured: Vec<Option<Secured>>,
     sink: Option<Arc<dyn EventSink>>,
     threads: Threads,
 }
@@ -120,11 +119,11 @@ impl Server {
             carried: AtomicU64::new(0),
             options,
             door,
+            vault: Arc::new(Vault::new(Arc::clone(&orders))),
             orders,
             roll: Arc::new(Roll::default()),
             stops: AtomicU32::new(0),
-            life: Mutex::new(Life { started: false, listeners: Vec::new(), secured: Vec::new(), sink: None, threads }),
-            reloading: Mutex::new(()),
+            life: Mutex::new(Life { started: false, listeners: Vec::new(), sink: None, threads }),
             driven: Mutex::new(Driven::Not),
         })
     }
@@ -207,7 +206,7 @@ impl Server {
         let listener = make()?;
         listener.set_write_timeout(self.options.limits.write_timeout_ms);
         life.listeners.push(listener);
-        life.secured.push(secured);
+        self.vault.add(secured);
         Ok(index)
     }
 
@@ -227,7 +226,7 @@ impl Server {
             return Err(Failure::new(INGEST_E_STATE, "the server has no listener (call ingest_server_listen before)"));
         }
         self.options.check()?;
-        let chosen = self.crewed(plans::choose(&self.options)?, &life);
+        let chosen = self.crewed(plans::choose(&self.options)?);
         let delivery = plans::delivery(&self.options, life.sink.is_some())?;
         if delivery == Delivery::Threads && self.handlers() < self.options.queues as usize {
             let text = format!("{} queues need as many handler_threads at least (set handler_threads)", self.options.queues);
@@ -269,7 +268,7 @@ impl Server {
     ) -> Result<(), Failure> {
         let failed =
             |error: std::io::Error| Failure::system(&error, format!("cannot start: {error} (check the limits on descriptors and threads)"));
-        self.orders.keys.fill(life.keys());
+        self.vault.hand_out();
         let pass = self.start_far(life, chosen)?;
         let quarantine = self.start_quarantine(life, chosen)?;
         let mut sockets = sockets.into_iter();
@@ -295,7 +294,7 @@ impl Server {
                 self.start_handler(life, number, Arc::clone(&sink)).map_err(failed)?;
             }
         }
-        Ok(())
+        self.start_watch(life).map_err(failed)
     }
 
     /// Handler threads: as many as there are processors unless set.

@@ -5,7 +5,6 @@ mod support;
 use ingest::ffi::observe::INGEST_STATS_UNHEALTHY;
 use ingest::request::{INGEST_EVENT_FAULT, INGEST_EVENT_REQUEST};
 use ingest::status::*;
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -36,9 +35,10 @@ enum Sent {
     Half,
 }
 
-const STEPS: [(&str, Sent, Cost); 15] = [
+const STEPS: [(&str, Sent, Cost); 17] = [
     ("accept", Sent::Get, Cost::Connection),
     ("read", Sent::Get, Cost::Connection),
+    ("handshake", Sent::Get, Cost::Connection),
     ("decrypt", Sent::Get, Cost::Connection),
     ("parse", Sent::Get, Cost::Connection),
     ("decode", Sent::Get, Cost::Connection),
@@ -48,6 +48,7 @@ const STEPS: [(&str, Sent, Cost); 15] = [
     ("handler", Sent::Get, Cost::Answer),
     ("respond", Sent::Get, Cost::Connection),
     ("encode", Sent::Get, Cost::Connection),
+    ("seal", Sent::Get, Cost::Connection),
     ("send", Sent::Get, Cost::Connection),
     ("expire", Sent::Half, Cost::Connection),
     ("far", Sent::Get, Cost::Connection),
@@ -85,11 +86,13 @@ fn host(faults: &Arc<AtomicU64>) -> Handler {
     })
 }
 
-fn serve(delivery: Delivery, topology: &str, faults: &Arc<AtomicU64>) -> Server {
+fn serve(delivery: Delivery, topology: &str, secure: bool, faults: &Arc<AtomicU64>) -> Server {
     let mut options = vec![("topology", topology), ("events", "fault"), ("header_timeout", "300ms"), ("handler_threads", "2")];
     if topology == QUARANTINE {
         options[0].1 = "shards";
         options.push(("handshake_threads", "1"));
+    }
+    if secure {
         options.extend(secured::options());
     }
     Server::serve(&options, delivery, host(faults))
@@ -97,7 +100,8 @@ fn serve(delivery: Delivery, topology: &str, faults: &Arc<AtomicU64>) -> Server 
 
 /// What comes of one client that runs into the step.
 fn meet(port: u16, sent: Sent) -> Option<u16> {
-    let mut client = Client::connect_to(SocketAddr::from(([127, 0, 0, 1], port))).ok()?;
+    // With TLS a handshake comes first, which may be what meets it.
+    let mut client = Client::connect_to(([127, 0, 0, 1], port).into()).ok()?;
     let parts: &[&str] = match sent {
         Sent::Get => &["GET / HTTP/1.1\r\nHost: x\r\n\r\n"],
         Sent::Late => &["POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n", "body"],
@@ -122,25 +126,27 @@ fn is_back(server: &Server, base: usize, what: &str) {
 }
 
 /// Which steps a shape has.
-fn has(step: &str, delivery: Delivery, topology: &str) -> bool {
+fn has(step: &str, delivery: Delivery, topology: &str, secure: bool) -> bool {
     match step {
+        "handshake" | "seal" => secure,
+        // A body has no place of its own to be received into: it comes as records do.
+        "body" if secure => false,
+        "decrypt" if secure => true,
         "handler" => delivery == Delivery::Threads,
         "far" => topology == "cut",
         "shake" => topology == QUARANTINE,
-        // What is sent first is a hello, and what is sent late may be half of it: the steps behind are those of the others.
-        "body" | "expire" => topology != QUARANTINE,
         // Octets that cross a cut are decrypted beyond it, or here before it: one of the two has the point.
-        "decrypt" => topology != "cut" && topology != QUARANTINE,
+        "decrypt" => topology != "cut",
         _ => true,
     }
 }
 
-fn panic_at_each_step(delivery: Delivery, topology: &str) {
+fn panic_at_each_step(delivery: Delivery, topology: &str, secure: bool) {
     let _alone = alone();
-    for (step, sent, cost) in STEPS.into_iter().filter(|(step, _, _)| has(step, delivery, topology)) {
-        let what = format!("{step}, {delivery:?}, {topology}");
+    for (step, sent, cost) in STEPS.into_iter().filter(|(step, _, _)| has(step, delivery, topology, secure)) {
+        let what = format!("{step}, {delivery:?}, {topology}, tls {secure}");
         let faults = Arc::new(AtomicU64::new(0));
-        let server = serve(delivery, topology, &faults);
+        let server = serve(delivery, topology, secure, &faults);
         for round in 1..=3 {
             // Not kept over the rounds: half a second without a request is too long for it here.
             let mut witness = server.connect();
@@ -174,32 +180,39 @@ fn panic_at_each_step(delivery: Delivery, topology: &str) {
 
 #[test]
 fn h22_a_panic_at_each_step_costs_one_connection_with_delivery_inline() {
-    panic_at_each_step(Delivery::Inline, "inline");
+    panic_at_each_step(Delivery::Inline, "inline", false);
 }
 
 #[test]
 fn h22_a_panic_at_each_step_costs_one_connection_with_delivery_threads() {
-    panic_at_each_step(Delivery::Threads, "inline");
+    panic_at_each_step(Delivery::Threads, "inline", false);
 }
 
 #[test]
 fn h22_a_panic_at_each_step_costs_one_connection_with_delivery_queue() {
-    panic_at_each_step(Delivery::Queue(2), "inline");
+    panic_at_each_step(Delivery::Queue(2), "inline", false);
 }
 
 #[test]
 fn h22_a_panic_at_each_step_costs_one_connection_beyond_a_cut() {
-    panic_at_each_step(Delivery::Threads, "cut");
+    panic_at_each_step(Delivery::Threads, "cut", false);
+}
+
+#[test]
+fn h22_a_panic_at_each_step_costs_one_connection_with_tls() {
+    for (delivery, topology) in [(Delivery::Inline, "inline"), (Delivery::Threads, "inline"), (Delivery::Queue(2), "cut")] {
+        panic_at_each_step(delivery, topology, true);
+    }
 }
 
 #[test]
 fn h22_a_panic_at_each_step_costs_one_connection_behind_an_acceptor() {
-    panic_at_each_step(Delivery::Threads, "acceptor");
+    panic_at_each_step(Delivery::Threads, "acceptor", false);
 }
 
 #[test]
 fn h22_a_panic_at_each_step_costs_one_connection_in_a_handshake_of_its_own_thread() {
-    panic_at_each_step(Delivery::Inline, QUARANTINE);
+    panic_at_each_step(Delivery::Inline, QUARANTINE, true);
 }
 
 /// Answers that come home in one batch, of which the first meets a panic: the others are sent.
@@ -226,7 +239,7 @@ fn h22_a_panic_over_one_answer_spares_those_that_came_with_it() {
 fn h22_after_a_hundred_panics_the_server_says_that_it_is_unhealthy() {
     let _alone = alone();
     let faults = Arc::new(AtomicU64::new(0));
-    let server = serve(Delivery::Inline, "inline", &faults);
+    let server = serve(Delivery::Inline, "inline", false, &faults);
     for count in 1..=100 {
         assert_eq!(server.stats().flags & INGEST_STATS_UNHEALTHY, 0, "after {} panics", count - 1);
         arm("parse", "1*panic");

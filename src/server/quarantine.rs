@@ -11,8 +11,8 @@ use std::sync::atomic::Ordering;
 
 impl Server {
     /// Adds the threads for handshakes to what was chosen, if there will be any to do.
-    pub(super) fn crewed(&self, chosen: Chosen, life: &Life) -> Chosen {
-        let has_tls = life.keys().any(|keys| keys.is_some());
+    pub(super) fn crewed(&self, chosen: Chosen) -> Chosen {
+        let has_tls = !self.vault.each(|_| Some(())).is_empty();
         Chosen { handshake_threads: if has_tls { self.options.handshake_threads as usize } else { 0 }, ..chosen }
     }
 

@@ -294,12 +294,15 @@ impl Serving {
                     counters.bytes_sent.add(outgoing.sent);
                     share = share.saturating_sub(outgoing.sent);
                     self.sent(connection, outgoing);
+                    if !connection.has_output() {
+                        break;
+                    }
                     if share == 0 && connection.protocol.oldest().is_some_and(|oldest| oldest.speaking && !oldest.answered) {
                         // The others have their turn; what was said meanwhile is in the mailbox, and comes with the next tick.
                         break;
                     }
                 }
-                Sending::Pending => self.waits_to_send(connection),
+                Sending::Pending => self.waits_to_send(connection, engine.unacknowledged(id)),
                 Sending::Failed(outgoing) => {
                     self.recycle(outgoing);
                     connection.truncated = true;
@@ -314,12 +317,13 @@ impl Serving {
         }
     }
 
-    /// The kernel took a part.
-    fn waits_to_send(&mut self, connection: &mut Connection) {
+    /// The kernel took a part, and holds so much now that the peer has not acknowledged.
+    fn waits_to_send(&mut self, connection: &mut Connection, unacknowledged: u64) {
         connection.sending = true;
         connection.sending_since_ms = self.now_ms();
         connection.sent = 0;
-        connection.unacknowledged = 0;
+        connection.unacknowledged = unacknowledged;
+        connection.acknowledged = 0;
         connection.since_ms = self.now_ms();
     }
 

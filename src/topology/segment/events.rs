@@ -248,7 +248,8 @@ impl<E: Engine<Connection>> Segment<E> {
     pub(super) fn go_on(&mut self, id: SeatId, mut connection: Box<Connection>) {
         let counters = &self.door.homes()[self.number].counters;
         self.serving.flush(id, &mut connection, &mut self.engine, counters);
-        if connection.ending == Ending::AfterFlush && !connection.sending {
+        // What is not sealed yet has its turn in the next tick, when this one has had its share.
+        if connection.ending == Ending::AfterFlush && !connection.sending && connection.sealing.is_none() {
             self.serving.begin_linger(id, &mut connection, &mut self.engine);
         }
         if connection.ending == Ending::Abort {
@@ -267,7 +268,7 @@ impl<E: Engine<Connection>> Segment<E> {
             // What was carried over comes first; the kernel is asked for more once it has been looked at.
             self.resume.push(id);
         } else if self.shortage.stops_bodies() && connection.protocol.in_body() && !connection.receiving {
-            self.starve(id);
+            self.shortage.starve(id, &mut connection);
         } else if let Some(landing) = connection.landing(&self.serving.limits) {
             if matches!(landing, Landing::Buffer(_, 0)) {
                 // No memory for what comes next. Once it is refused nothing is wanted but what lingers, in the slab.

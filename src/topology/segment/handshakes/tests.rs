@@ -4,7 +4,7 @@
 use super::*;
 use crate::connection::Memory;
 use crate::decrypt::Keys;
-use crate::decrypt::keys::{ClientAuth, Material, Pem};
+use crate::decrypt::keys::{ClientAuth, Material, Named};
 use crate::engine::Listening;
 use crate::engine::epoll::EpollEngine;
 use crate::engine::sys::{self, EventFd};
@@ -43,11 +43,22 @@ struct Stage {
 
 fn keys(handshake_timeout_ms: u64) -> Keys {
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
-    let pem = |text: String| Pem { name: "made".to_owned(), octets: text.into_bytes() };
+    let pem = |text: String| Named { name: "made".to_owned(), octets: text.into_bytes() };
     let pairs = vec![(pem(made.cert.pem()), pem(made.signing_key.serialize_pem()))];
     let (client_auth, alpn) = (ClientAuth::None, Vec::new());
-    let material =
-        Material { pairs, client_ca: None, client_auth, only_13: false, alpn, tickets: None, keylog: None, handshake_timeout_ms };
+    let (staples, now_s) = (Vec::new(), 1_800_000_000);
+    let material = Material {
+        pairs,
+        staples,
+        client_ca: None,
+        client_auth,
+        only_13: false,
+        alpn,
+        tickets: None,
+        keylog: None,
+        handshake_timeout_ms,
+        now_s,
+    };
     Keys::new(material).unwrap()
 }
 
