@@ -348,6 +348,10 @@ typedef struct ingest_journey {
   uint64_t body_wait_ns;
   // In the queue, until a consumer took it.
   uint64_t queue_ns;
+  // CLOCK_MONOTONIC when the first octets of the TLS handshake were there, and when it was complete; `handshake_ns` counts from the
+  // accept on. Zero for plain connections, and for all requests but the first of a connection.
+  uint64_t handshake_began_at_ns;
+  uint64_t handshake_ended_at_ns;
 } ingest_journey;
 
 // One complete request. Read-only for the host; it lives until the host answers, abandons or returns it.
@@ -574,6 +578,12 @@ typedef struct ingest_stats {
   uint64_t handshake_failures;
   // Connections on which a handshake was not completed within `tls.handshake_timeout`.
   uint64_t limit_handshake;
+  // Open connections whose TLS handshake has begun and is not over.
+  uint64_t connections_in_handshake;
+  // Times that a thread stopped accepting for TLS because of `tls.handshakes_max`.
+  uint64_t limit_handshakes_max;
+  // Connections that were closed at `tls.handshakes_max`, since their clients did not go on and others waited.
+  uint64_t handshakes_displaced;
 } ingest_stats;
 
 // The whole life of one request that has ended.
@@ -824,8 +834,9 @@ ingest_status ingest_server_on_log(struct ingest_server *server, ingest_on_log c
 
 // Sets a function that is called on each library thread, after it started (1) and before it ends (0).
 // Threads that take part in I/O are named ingest-io-0, ingest-io-1 and so on, the one that only accepts
-// with topology=acceptor ingest-accept-0, those that run the callback of delivery=threads ingest-run-0
-// and so on, the one that looks at files with tls.watch=on ingest-watch. Whatever started also ends, before
+// with topology=acceptor ingest-accept-0, those for handshakes (`handshake_threads`) ingest-shake-0, those that
+// run the callback of delivery=threads ingest-run-0 and so on, the one that looks at files with tls.watch=on
+// ingest-watch. Whatever started also ends, before
 // ingest_server_join returns. The function must return normally, and may call any function but
 // ingest_server_free and ingest_server_join. NULL takes it away again.
 //
