@@ -152,6 +152,10 @@ impl Connection {
             Ending::AfterFlush | Ending::Abort => return None,
         }
         if self.session.is_secure() {
+            if self.session.is_waiting() {
+                // What is here already is looked at first, so that it is bounded by one read.
+                return None;
+            }
             // A body comes sealed, so it has no place to be received into.
             let wanted = if self.protocol.in_body() { !self.protocol.is_refused() } else { self.has_room(limits) };
             return wanted.then_some(Landing::Slab);
@@ -182,6 +186,7 @@ impl Connection {
     pub fn phase(&self) -> Phase {
         match () {
             () if self.ending == Ending::Lingering => Phase::Lingering,
+            () if self.session.is_in_handshake() => Phase::Handshake,
             () if self.sending => Phase::Sending,
             () if self.protocol.owed() > 0 => Phase::Exchange,
             () if self.protocol.in_body() => Phase::Body,

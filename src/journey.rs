@@ -1,6 +1,7 @@
 //! What each step cost: which requests are timed, and how the times of one request come together.
 #![forbid(unsafe_code)]
 
+use crate::decrypt::Session;
 use crate::options::JourneyMode;
 use crate::request::{INGEST_JOURNEY_EXACT, INGEST_JOURNEY_FIRST, ingest_journey};
 
@@ -55,7 +56,7 @@ impl Steps {
 impl Timing {
     /// The journey of a request whose head is complete; `None` with `journey=off`. The first one of a connection has what accepting it
     /// and its handshake took.
-    pub fn journey(&mut self, steps: &Steps, now_ns: u64, received_at_ns: u64, first: Option<(u64, u64)>) -> Option<ingest_journey> {
+    pub fn journey(&mut self, steps: &Steps, now_ns: u64, received_at_ns: u64, first: Option<Before>) -> Option<ingest_journey> {
         if self.mode == JourneyMode::Off {
             return None;
         }
@@ -72,10 +73,11 @@ impl Timing {
         if steps.exact {
             journey.flags |= INGEST_JOURNEY_EXACT;
         }
-        if let Some((accept_ns, handshake_ns)) = first {
+        if let Some(before) = first {
             journey.flags |= INGEST_JOURNEY_FIRST;
-            journey.accept_ns = accept_ns;
-            journey.handshake_ns = handshake_ns;
+            journey.accept_ns = before.accept_ns;
+            journey.handshake_ns = before.handshake_ns;
+            (journey.handshake_began_at_ns, journey.handshake_ended_at_ns) = before.handshake_at_ns;
         }
         if self.mode == JourneyMode::Sample {
             self.exact = false;
@@ -83,6 +85,21 @@ impl Timing {
         // The receive is the first request's; what follows in the same read costs none.
         (self.read_ns, self.decrypt_ns) = (0, 0);
         Some(journey)
+    }
+}
+
+/// What has been before the first request of a connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Before {
+    pub accept_ns: u64,
+    pub handshake_ns: u64,
+    /// Begin and end of the handshake.
+    pub handshake_at_ns: (u64, u64),
+}
+
+impl Before {
+    pub fn of(accept_ns: u64, session: &Session) -> Before {
+        Before { accept_ns, handshake_ns: session.handshake_ns(), handshake_at_ns: session.handshake_at_ns() }
     }
 }
 

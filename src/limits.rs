@@ -45,6 +45,7 @@ pub struct Limits {
     pub json_max: u64,
     /// No numbers, but what decoding has to know beside them.
     pub rules: Rules,
+    pub handshakes_max: u64,
 }
 
 impl Default for Limits {
@@ -84,6 +85,7 @@ impl Default for Limits {
             json_depth: 128,
             json_max: 16 * MIB,
             rules: Rules::default(),
+            handshakes_max: 64,
         }
     }
 }
@@ -131,6 +133,11 @@ pub const FLUSH_BYTES: usize = 64 * 1024;
 /// Ciphertext of one connection that is no whole record, or no whole handshake message, yet: the largest message that TLS has here, the
 /// headers of the records that it may be cut into, and a record more.
 pub const TLS_CARRIED_BYTES: usize = 96 * 1024;
+/// Openings in one tick that bring a handshake further, on a thread that serves as well; what comes beyond them waits for the next tick.
+/// Each takes some 0.2 ms, so who has a session waits a millisecond at most.
+pub const HANDSHAKES_PER_TICK: u32 = 4;
+/// At `tls.handshakes_max` a handshake whose client does not go on is closed after so long, to make room.
+pub const HANDSHAKE_PATIENCE_MS: u64 = 500;
 /// How long a client may come back with a session ticket.
 pub const TICKET_LIFETIME_S: u32 = 12 * 60 * 60;
 /// Keys of tickets that a file may hold.
@@ -173,6 +180,8 @@ pub const SLOTS_MAX: usize = 1 << 20;
 pub const FD_FLOOR_CEILING: u64 = 1 << 20;
 /// I/O threads of one server.
 pub const IO_THREADS_MAX: u64 = 256;
+/// Threads for handshakes of one server.
+pub const HANDSHAKE_THREADS_MAX: u64 = 256;
 /// Queues of one server.
 pub const QUEUES_MAX: u64 = 64;
 /// Handler threads of one server.

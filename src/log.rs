@@ -40,9 +40,11 @@ pub enum Kind {
     Memory,
     /// One address has as many connections as it may.
     Crowded,
+    /// As many handshakes are under way as may be.
+    Handshakes,
 }
 
-const KINDS: usize = Kind::Crowded as usize + 1;
+const KINDS: usize = Kind::Handshakes as usize + 1;
 
 /// One line of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -92,6 +92,8 @@ pub struct Options {
     pub journey_sample: u32,
     pub pipeline_unsafe: PipelineUnsafe,
     pub packed_inline_max: u64,
+    /// Zero: the I/O threads do the handshakes.
+    pub handshake_threads: u32,
     /// What listeners for TLS have unless their overrides say otherwise.
     pub tls: tls::Tls,
     /// Descriptors lie at or above this number.
@@ -119,6 +121,7 @@ impl Default for Options {
             journey_sample: 64,
             pipeline_unsafe: PipelineUnsafe::Serial,
             packed_inline_max: 16 * 1024,
+            handshake_threads: 0,
             tls: tls::Tls::default(),
             fd_floor: 0,
             limits: Limits::default(),

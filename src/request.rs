@@ -186,6 +186,10 @@ pub struct ingest_journey {
     pub body_wait_ns: u64,
     /// In the queue, until a consumer took it.
     pub queue_ns: u64,
+    /// CLOCK_MONOTONIC when the first octets of the TLS handshake were there, and when it was complete; `handshake_ns` counts from the
+    /// accept on. Zero for plain connections, and for all requests but the first of a connection.
+    pub handshake_began_at_ns: u64,
+    pub handshake_ended_at_ns: u64,
 }
 
 /// The request came over TLS.

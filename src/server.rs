@@ -7,45 +7,43 @@ mod driven;
 mod far;
 mod files;
 mod live;
+mod posts;
+mod quarantine;
 mod secure;
 mod watch;
 
 pub use self::answers::Head;
 
 use self::driven::Driven;
+use self::posts::Post;
 use self::secure::{Secured, Vault};
 use crate::accept::address::Place;
 use crate::accept::{Address, Listener, PerAddress};
-use crate::connection::{Connection, Memory};
+use crate::connection::Connection;
 use crate::engine::clock::Source;
 use crate::engine::sys::{self, EventFd};
 use crate::engine::{Engine, Listening};
 use crate::handoff::host_queue::about_server;
 use crate::handoff::outlet::Way;
-use crate::handoff::{Door, EventSink, Home, HostQueue, Outlet};
+use crate::handoff::{Door, EventSink, Home, HostQueue};
 use crate::limits::{Limits, UNLIMITED};
 use crate::log::{LogSink, Record};
 use crate::memory::fork_mark;
 use crate::memory::mailbox::Mailbox;
 use crate::memory::queue::{Bounds, Queue};
-use crate::memory::slots::{SlotOwner, SlotTable};
+use crate::memory::slots::SlotTable;
 use crate::memory::waker::Waker;
-use crate::options::{Delivery, Options, PipelineUnsafe};
+use crate::options::{Delivery, Options};
 use crate::request::{INGEST_EVENT_STOPPED, ingest_request, ingest_token};
 use crate::stats::Counters;
 use crate::status::{
     Failure, INGEST_E_ADDRESS, INGEST_E_ARGUMENT, INGEST_E_BUSY, INGEST_E_GONE, INGEST_E_OPTION, INGEST_E_STATE, INGEST_OK, ingest_status,
 };
 use crate::topology::acceptor::Acceptor;
-use crate::topology::lanes::Lanes;
 use crate::topology::orders::Orders;
 use crate::topology::plans::{self, Chosen};
-use crate::topology::segment::Segment;
-use crate::topology::serving::Serving;
-use crate::topology::spinner::Spinner;
 use crate::topology::tell;
 use crate::topology::threads::{self, Roll, ThreadHook, Threads};
-use crate::topology::trip::Pass;
 use parking_lot::Mutex;
 use std::hash::{BuildHasher, RandomState};
 use std::os::fd::RawFd;
@@ -62,7 +60,7 @@ pub struct Server {
     options: Options,
     /// The same with what was changed since.
     live: Mutex<Options>,
-    /// How many connections the conveyors of a plan with a cut can carry; zero without one.
+    /// How many connections the conveyors can carry that batons ride on; zero without any.
     carried: AtomicU64,
     door: Arc<Door>,
     queues: Arc<Vec<HostQueue>>,
@@ -81,17 +79,6 @@ struct Life {
     listeners: Vec<Listener>,
     sink: Option<Arc<dyn EventSink>>,
     threads: Threads,
-}
-
-/// What one I/O thread is given when it starts.
-struct Post<E> {
-    engine: E,
-    way: Way,
-    number: usize,
-    /// Where batons go when the rope is cut.
-    pass: Option<Pass>,
-    /// Where newcomers come from when another thread accepts.
-    lanes: Option<Arc<Lanes>>,
 }
 
 impl Server {
@@ -239,7 +226,7 @@ impl Server {
             return Err(Failure::new(INGEST_E_STATE, "the server has no listener (call ingest_server_listen before)"));
         }
         self.options.check()?;
-        let chosen = plans::choose(&self.options)?;
+        let chosen = self.crewed(plans::choose(&self.options)?);
         let delivery = plans::delivery(&self.options, life.sink.is_some())?;
         if delivery == Delivery::Threads && self.handlers() < self.options.queues as usize {
             let text = format!("{} queues need as many handler_threads at least (set handler_threads)", self.options.queues);
@@ -283,6 +270,7 @@ impl Server {
             |error: std::io::Error| Failure::system(&error, format!("cannot start: {error} (check the limits on descriptors and threads)"));
         self.vault.hand_out();
         let pass = self.start_far(life, chosen)?;
+        let quarantine = self.start_quarantine(life, chosen)?;
         let mut sockets = sockets.into_iter();
         let acceptor = self.acceptor(chosen, &mut sockets)?;
         let lanes = acceptor.as_ref().map(Acceptor::lanes);
@@ -293,7 +281,7 @@ impl Server {
                 (Some(sink), Delivery::Inline) => Way::Inline(Arc::clone(sink)),
                 _ => Way::Queues(number),
             };
-            posts.push(Post { engine, way, number, pass: pass.clone(), lanes: lanes.clone() });
+            posts.push(Post { engine, way, number, pass: pass.clone(), quarantine: quarantine.clone(), lanes: lanes.clone() });
         }
         for post in posts {
             self.start_io(life, post).map_err(failed)?;
@@ -322,7 +310,7 @@ impl Server {
         let (door, orders) = (Arc::clone(&self.door), Arc::clone(&self.orders));
         let number = post.number;
         let says = self.last_words(&post.way);
-        let work = move || Server::segment(options, door, orders, post).run();
+        let work = move || post.segment(options, door, orders).run();
         let (queues, told) = (Arc::clone(&self.queues), Arc::clone(&self.orders));
         // Nothing comes any more once the last I/O thread has ended: whoever waits hears of it.
         let after = move |last: bool| {
@@ -348,28 +336,6 @@ impl Server {
                 sink.deliver(&[about_server(INGEST_EVENT_STOPPED)]);
             }
         }
-    }
-
-    /// The whole rope for one thread, made on the thread that will hold it.
-    fn segment<E: Engine<Connection>>(options: Options, door: Arc<Door>, orders: Arc<Orders>, post: Post<E>) -> Segment<E> {
-        let memory = Memory::new(Arc::clone(door.budget()), u64::from(options.io_threads));
-        let slots = SlotOwner::new(Arc::clone(door.slots()), post.number as u16).wanting(options.events.marks());
-        let spinner = Spinner::new(options.spin);
-        let batch = match post.way {
-            Way::Inline(_) => options.batch_max as usize,
-            Way::Queues(_) => spinner.batch(options.batch_max as usize),
-        };
-        let outlet = Outlet::new(post.way, batch);
-        let serial = options.pipeline_unsafe == PipelineUnsafe::Serial;
-        let serving = Serving::new(options.limits, outlet, memory, slots, serial, options.journey, options.journey_sample);
-        let mut segment = Segment::new(post.engine, door, orders, post.number, serving, spinner);
-        if let Some(pass) = post.pass {
-            segment.cut(pass);
-        }
-        if let Some(lanes) = post.lanes {
-            segment.take_in(lanes);
-        }
-        segment
     }
 
     fn start_handler(&self, life: &mut Life, number: usize, sink: Arc<dyn EventSink>) -> std::io::Result<()> {

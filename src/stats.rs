@@ -62,11 +62,11 @@ counted! {
     limit_max_connections limit_connections_per_ip limit_header_timeout limit_keepalive_timeout limit_body limit_write limit_linger
     limit_queue limit_queue_age limit_memory
     // Connections by what they are about.
-    connections_idle connections_in_head connections_in_body connections_in_exchange connections_sending connections_lingering
+    connections_in_handshake connections_idle connections_in_head connections_in_body connections_in_exchange connections_sending connections_lingering
     // Memory by kind.
     memory_bytes memory_requests_bytes memory_bodies_bytes memory_read_ahead_bytes memory_pooled_bytes
     // Decrypt.
-    handshakes handshake_failures limit_handshake
+    handshakes handshake_failures limit_handshake limit_handshakes_max handshakes_displaced
     panics;
     server:
     limit_in_flight in_flight in_flight_max queued queue_oldest_ns connections_max memory_max_bytes wakeups_sent is_unhealthy
@@ -110,12 +110,14 @@ pub enum Phase {
     Sending,
     /// Our FIN is sent.
     Lingering,
+    /// A handshake of TLS has begun and is not over.
+    Handshake,
 }
 
 /// How many connections of one thread are in each phase.
 #[derive(Debug, Default)]
 pub struct Census {
-    counts: [u32; 7],
+    counts: [u32; 8],
     changed: bool,
 }
 
@@ -131,11 +133,18 @@ impl Census {
         }
     }
 
+    /// How many are in that phase now.
+    #[inline]
+    pub fn of(&self, phase: Phase) -> u64 {
+        u64::from(self.counts[phase as usize])
+    }
+
     /// Shows the figures, once a tick.
     #[inline]
     pub fn show(&mut self, counters: &Counters) {
         if std::mem::take(&mut self.changed) {
-            let of = |phase: Phase| u64::from(self.counts[phase as usize]);
+            let of = |phase| self.of(phase);
+            counters.connections_in_handshake.set(of(Phase::Handshake));
             counters.connections_idle.set(of(Phase::Idle));
             counters.connections_in_head.set(of(Phase::Head));
             counters.connections_in_body.set(of(Phase::Body));

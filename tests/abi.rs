@@ -94,7 +94,9 @@ fn expected() -> Vec<String> {
         parse_ns,
         decode_ns,
         body_wait_ns,
-        queue_ns
+        queue_ns,
+        handshake_began_at_ns,
+        handshake_ended_at_ns
     );
     describe!(
         lines,
@@ -189,7 +191,10 @@ fn expected() -> Vec<String> {
         memory_max_bytes,
         handshakes,
         handshake_failures,
-        limit_handshake
+        limit_handshake,
+        connections_in_handshake,
+        limit_handshakes_max,
+        handshakes_displaced
     );
     describe!(lines, ingest_log_record, size, level, at_ns, text);
     describe!(lines, ingest_trace, size, flags, token, journey, host_ns, respond_ns, send_ns, status, listener, reserved);

@@ -35,7 +35,7 @@ enum Sent {
     Half,
 }
 
-const STEPS: [(&str, Sent, Cost); 16] = [
+const STEPS: [(&str, Sent, Cost); 17] = [
     ("accept", Sent::Get, Cost::Connection),
     ("read", Sent::Get, Cost::Connection),
     ("handshake", Sent::Get, Cost::Connection),
@@ -52,7 +52,11 @@ const STEPS: [(&str, Sent, Cost); 16] = [
     ("send", Sent::Get, Cost::Connection),
     ("expire", Sent::Half, Cost::Connection),
     ("far", Sent::Get, Cost::Connection),
+    ("shake", Sent::Get, Cost::Connection),
 ];
+
+/// With TLS, and handshakes on a thread of their own.
+const QUARANTINE: &str = "quarantine";
 
 /// Fail points belong to the process, so one test at a time sets them.
 fn alone() -> MutexGuard<'static, ()> {
@@ -84,6 +88,10 @@ fn host(faults: &Arc<AtomicU64>) -> Handler {
 
 fn serve(delivery: Delivery, topology: &str, secure: bool, faults: &Arc<AtomicU64>) -> Server {
     let mut options = vec![("topology", topology), ("events", "fault"), ("header_timeout", "300ms"), ("handler_threads", "2")];
+    if topology == QUARANTINE {
+        options[0].1 = "shards";
+        options.push(("handshake_threads", "1"));
+    }
     if secure {
         options.extend(secured::options());
     }
@@ -126,6 +134,7 @@ fn has(step: &str, delivery: Delivery, topology: &str, secure: bool) -> bool {
         "decrypt" if secure => true,
         "handler" => delivery == Delivery::Threads,
         "far" => topology == "cut",
+        "shake" => topology == QUARANTINE,
         // Octets that cross a cut are decrypted beyond it, or here before it: one of the two has the point.
         "decrypt" => topology != "cut",
         _ => true,
@@ -199,6 +208,11 @@ fn h22_a_panic_at_each_step_costs_one_connection_with_tls() {
 #[test]
 fn h22_a_panic_at_each_step_costs_one_connection_behind_an_acceptor() {
     panic_at_each_step(Delivery::Threads, "acceptor", false);
+}
+
+#[test]
+fn h22_a_panic_at_each_step_costs_one_connection_in_a_handshake_of_its_own_thread() {
+    panic_at_each_step(Delivery::Inline, QUARANTINE, true);
 }
 
 /// Answers that come home in one batch, of which the first meets a panic: the others are sent.

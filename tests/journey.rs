@@ -47,7 +47,7 @@ use support::secured;
 /// One way to run a server.
 #[derive(Clone, Copy, Debug)]
 pub struct Shape {
-    pub options: [(&'static str, &'static str); 2],
+    pub options: [(&'static str, &'static str); 3],
     pub delivery: Delivery,
     /// Its clients speak TLS.
     pub secure: bool,
@@ -78,15 +78,17 @@ impl Drop for Witness {
 
 /// Every topology with every delivery that this build has.
 pub fn shapes() -> Vec<Shape> {
+    /// The default.
+    const NONE: (&str, &str) = ("handshake_threads", "0");
     let topologies = [
-        [("topology", "inline"), ("io_threads", "1")],
-        [("topology", "shards"), ("io_threads", "2")],
+        [("topology", "inline"), ("io_threads", "1"), NONE],
+        [("topology", "shards"), ("io_threads", "2"), NONE],
         // Not listed anywhere: cut before parse, so that batons travel (docs/decisions.md).
-        [("topology", "cut"), ("io_threads", "1")],
-        [("topology", "cut-each"), ("io_threads", "2")],
+        [("topology", "cut"), ("io_threads", "1"), NONE],
+        [("topology", "cut-each"), ("io_threads", "2"), NONE],
     ];
     // Whole ropes as those of shards, but for how they come by their connections: two deliveries show that.
-    let accepting = [[("topology", "shared"), ("io_threads", "2")], [("topology", "acceptor"), ("io_threads", "2")]];
+    let accepting = [[("topology", "shared"), ("io_threads", "2"), NONE], [("topology", "acceptor"), ("io_threads", "2"), NONE]];
     let deliveries = [Delivery::Inline, Delivery::Queue(1), Delivery::Queue(4), Delivery::Threads];
     let mut shapes = Vec::new();
     for options in topologies {
@@ -107,6 +109,15 @@ pub fn shapes() -> Vec<Shape> {
         delivery: Delivery::Queue(1),
         secure: true,
     }));
+    // Handshakes on a thread of their own: what a connection is afterwards must be the same.
+    let quarantine = ("handshake_threads", "1");
+    shapes.extend(
+        [(topologies[1], Delivery::Inline), (topologies[2], Delivery::Queue(1))].map(|([topology, threads, _], delivery)| Shape {
+            options: [topology, threads, quarantine],
+            delivery,
+            secure: true,
+        }),
+    );
     assert!(shapes.len() >= 16, "inline and queue are always built: {shapes:?}");
     shapes
 }

@@ -8,10 +8,14 @@ mod clients;
 mod ends;
 #[path = "tls/facts.rs"]
 mod facts;
+#[path = "tls/hostile.rs"]
+mod hostile;
 #[path = "tls/keys.rs"]
 mod keys;
 #[path = "tls/ocsp.rs"]
 mod ocsp;
+#[path = "tls/quarantine.rs"]
+mod quarantine;
 #[path = "tls/reload.rs"]
 mod reload;
 #[path = "tls/tickets.rs"]

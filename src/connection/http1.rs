@@ -6,7 +6,7 @@ use super::exchange::{Exchange, Open, Origin, Pending, Rest, Terms, UNPLACED};
 use super::{Memory, Tools};
 use crate::decode;
 use crate::engine::Landing;
-use crate::journey::Steps;
+use crate::journey::{Before, Steps};
 use crate::limits::{Limits, READ_PER_TICK_BYTES};
 use crate::memory::budget::body_share;
 use crate::memory::letter::{Letter, Parts};
@@ -140,8 +140,8 @@ impl Http1 {
             }
         };
         let first = self.served == 0;
-        let began = (origin.accept_ns, origin.session.handshake_ns());
-        let journey = tools.timing.journey(&steps, tools.now_ns, self.head_began_ns, first.then_some(began));
+        let journey =
+            tools.timing.journey(&steps, tools.now_ns, self.head_began_ns, first.then(|| Before::of(origin.accept_ns, origin.session)));
         let framed = tools.sketch.framing != Framing::None;
         let sealed_body: &[u8] = if rest.is_none() { body } else { &[] };
         let parts = Parts {

@@ -61,6 +61,24 @@ impl Session {
         }
     }
 
+    /// Nothing has come yet, or a handshake is under way.
+    #[inline]
+    pub fn is_before_established(&self) -> bool {
+        self.handshake_until_ms().is_some()
+    }
+
+    /// A handshake has begun, and has neither ended nor failed.
+    #[inline]
+    pub fn is_in_handshake(&self) -> bool {
+        matches!(self, Session::Tls(secure) if secure.is_in_handshake())
+    }
+
+    /// Octets of a handshake were put by and not opened yet.
+    #[inline]
+    pub fn is_waiting(&self) -> bool {
+        matches!(self, Session::Tls(secure) if secure.is_waiting())
+    }
+
     /// When the handshake that is under way has to be complete; `None` when none is.
     #[inline]
     pub fn handshake_until_ms(&self) -> Option<u64> {
@@ -75,6 +93,14 @@ impl Session {
         match self {
             Session::Plain => 0,
             Session::Tls(secure) => secure.handshake_ns(),
+        }
+    }
+
+    /// When the client's first octets of it were there, and when it was complete; zeros when there was none.
+    pub fn handshake_at_ns(&self) -> (u64, u64) {
+        match self {
+            Session::Plain => (0, 0),
+            Session::Tls(secure) => secure.handshake_at_ns(),
         }
     }
 

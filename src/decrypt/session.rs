@@ -62,9 +62,16 @@ pub struct Secure {
     unhurried: bool,
     /// Something was sent, so the peer knows the version and may expect all that follows to be sealed.
     spoke: bool,
+    /// What was opened last brought the handshake further, or to its end.
+    moved_on: bool,
+    /// Octets were put by: they are carried, and not opened yet.
+    waits: bool,
     finished: bool,
     notified: bool,
     began_ns: u64,
+    /// When the client's first octets were there, and when the handshake was complete; zero before.
+    first_at_ns: u64,
+    done_at_ns: u64,
     /// How long the handshake may take.
     timeout_ms: u64,
     handshake_ns: u64,
@@ -91,9 +98,13 @@ impl Secure {
             certificate: None,
             unhurried: false,
             spoke: false,
+            moved_on: false,
+            waits: false,
             finished: false,
             notified: false,
             began_ns: now_ns,
+            first_at_ns: 0,
+            done_at_ns: 0,
             timeout_ms,
             handshake_ns: 0,
         })
@@ -101,14 +112,11 @@ impl Secure {
 
     /// Opens what has come, in place; plain octets are added to `plain`. What is no whole record is kept.
     pub fn open(&mut self, window: &mut [u8], plain: &mut Vec<u8>, now_ns: u64) -> Opened {
-        if self.stage == Stage::Fresh {
-            match window.first() {
-                None => return Opened::Going,
-                // Every method begins so, and so does a PROXY line; no record of TLS does.
-                Some(first) if first.is_ascii_uppercase() => return Opened::PlainHttp,
-                Some(_) => self.stage = Stage::Handshake,
-            }
+        if let Some(opened) = self.look_at_first(window, now_ns) {
+            return opened;
         }
+        (self.waits, self.moved_on) = (false, false);
+        let unsaid = self.pending.len();
         let opened = self.stage != Stage::Failed && self.open_all(window, plain);
         if self.stage == Stage::Handshake {
             if let Some(name) = keys::take_asked_for() {
@@ -116,11 +124,15 @@ impl Secure {
             }
         }
         if !opened || self.carried.len() > TLS_CARRIED_BYTES {
+            self.moved_on = self.stage == Stage::Handshake;
             self.fail();
             return Opened::Failed;
         }
+        self.moved_on = self.stage == Stage::Handshake && self.pending.len() > unsaid;
         if self.stage == Stage::Handshake && !self.tls.is_handshaking() {
             self.stage = Stage::Established;
+            self.moved_on = true;
+            self.done_at_ns = now_ns;
             // With TLS 1.3 all that is left to say is a ticket, and that can wait for the first answer: one send less.
             self.unhurried = self.tls.protocol_version() == Some(ProtocolVersion::TLSv1_3);
             self.handshake_ns = now_ns.saturating_sub(self.began_ns).max(1);
@@ -128,6 +140,37 @@ impl Secure {
             self.certificate = self.client_certificate().map(|der| Box::new(certificate::read(der)));
         }
         if self.finished { Opened::Finished } else { Opened::Going }
+    }
+
+    /// Keeps what comes during a handshake, so that it is opened later, with nothing more, and on any thread: it is a copy, while `open`
+    /// needs none. Until then no more is to be put by.
+    pub fn put_by(&mut self, octets: &[u8], now_ns: u64) -> Opened {
+        if let Some(opened) = self.look_at_first(octets, now_ns) {
+            return opened;
+        }
+        if !self.carry(octets) {
+            self.fail();
+            return Opened::Failed;
+        }
+        self.waits = true;
+        Opened::Going
+    }
+
+    /// Looks at the very first octets; they say at once what is to be said if they are no TLS.
+    fn look_at_first(&mut self, octets: &[u8], now_ns: u64) -> Option<Opened> {
+        if self.stage != Stage::Fresh {
+            return None;
+        }
+        match octets.first() {
+            None => Some(Opened::Going),
+            // Every method begins so, and so does a PROXY line; no record of TLS does.
+            Some(first) if first.is_ascii_uppercase() => Some(Opened::PlainHttp),
+            Some(_) => {
+                self.stage = Stage::Handshake;
+                self.first_at_ns = now_ns;
+                None
+            }
+        }
     }
 
     /// Opens what is carried and the window behind it. False when the session is broken.
@@ -328,6 +371,16 @@ impl Secure {
         self.stage == Stage::Handshake
     }
 
+    /// What was put by waits to be opened.
+    pub fn is_waiting(&self) -> bool {
+        self.waits
+    }
+
+    /// What was opened last brought the handshake further: such an opening is dear, since it has signatures and keys in it.
+    pub fn has_moved_on(&self) -> bool {
+        self.moved_on
+    }
+
     /// When the handshake has to be complete; `None` once it is, or has failed.
     pub fn handshake_until_ms(&self) -> Option<u64> {
         let until_ms = (self.began_ns / 1_000_000).saturating_add(self.timeout_ms);
@@ -336,6 +389,11 @@ impl Secure {
 
     pub fn handshake_ns(&self) -> u64 {
         self.handshake_ns
+    }
+
+    /// When the client's first octets were there, and when the handshake was complete.
+    pub fn handshake_at_ns(&self) -> (u64, u64) {
+        (self.first_at_ns, self.done_at_ns)
     }
 
     /// The client's own certificate, without those that vouch for it.

@@ -223,6 +223,11 @@ impl<B> Engine<B> for EpollEngine<B> {
         }
     }
 
+    fn hold_listener(&mut self, listener: u16, held: bool) {
+        self.listeners.hold(listener, held);
+        self.set_listening(!self.listeners.paused_by_owner && self.listeners.paused_until_ms == 0);
+    }
+
     fn seat(&mut self, stream: OwnedFd, is_local: bool, baton: Box<B>) -> Result<SeatId, (io::Error, Box<B>)> {
         let fd = stream.as_raw_fd();
         let id = self.seats.sit(stream, baton);

@@ -137,6 +137,8 @@ pub trait Engine<B> {
     /// Stops accepting until `resume_listeners`.
     fn pause_listeners(&mut self);
     fn resume_listeners(&mut self);
+    /// Stops accepting on one listener, or goes on; for engines that have several.
+    fn hold_listener(&mut self, _listener: u16, _held: bool) {}
     /// Gives a stream a seat and registers it, once for its whole life; `is_local` says that it is a unix socket.
     fn seat(&mut self, stream: OwnedFd, is_local: bool, baton: Box<B>) -> Result<SeatId, (io::Error, Box<B>)>;
     /// Wants octets; completes with `Received`, `ReadClosed` or `Broken`. One at a time per seat.

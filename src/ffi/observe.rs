@@ -136,6 +136,12 @@ pub struct ingest_stats {
     pub handshake_failures: u64,
     /// Connections on which a handshake was not completed within `tls.handshake_timeout`.
     pub limit_handshake: u64,
+    /// Open connections whose TLS handshake has begun and is not over.
+    pub connections_in_handshake: u64,
+    /// Times that a thread stopped accepting for TLS because of `tls.handshakes_max`.
+    pub limit_handshakes_max: u64,
+    /// Connections that were closed at `tls.handshakes_max`, since their clients did not go on and others waited.
+    pub handshakes_displaced: u64,
 }
 
 /// A log record: something failed that the host should look at.
@@ -244,7 +250,7 @@ fn shown_stats(totals: &Totals) -> ingest_stats {
         limit_queue_age limit_in_flight limit_memory connections_idle connections_in_head connections_in_body
         connections_in_exchange connections_sending connections_lingering memory_requests_bytes memory_bodies_bytes memory_read_ahead_bytes
         memory_pooled_bytes in_flight_max queue_oldest_ns connections_max memory_max_bytes
-        handshakes handshake_failures limit_handshake
+        handshakes handshake_failures limit_handshake connections_in_handshake limit_handshakes_max handshakes_displaced
     }
 }
 

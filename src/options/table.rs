@@ -309,8 +309,20 @@ pub const TABLE: &[Row] = &[
         |o, n| o.tls.handshake_timeout_ms = n,
         "for a whole handshake, from the accept on; after it the connection closes",
     )),
-    unbuilt(Kind::Count, "tls.handshakes_max", "64", "", "most handshakes at once per I/O thread; more wait to be accepted"),
-    unbuilt(Kind::Count, "handshake_threads", "0", "", "threads for handshakes alone; 0 does them on the I/O threads"),
+    live(count(
+        "tls.handshakes_max",
+        "64",
+        (1, 1 << 20, NO_LIMIT),
+        |o, n| o.limits.handshakes_max = n,
+        "most handshakes at once per I/O thread; more wait to be accepted",
+    )),
+    count(
+        "handshake_threads",
+        "0",
+        (0, limits::HANDSHAKE_THREADS_MAX, None),
+        |o, n| o.handshake_threads = narrow(n),
+        "threads for handshakes alone; 0 does them on the I/O threads, few at a time",
+    ),
     // Parse.
     live(size("target_max", "8KiB", (1, MIB, None), |o, n| o.limits.target_max = n, "longest request-target; over it 414")),
     live(size(

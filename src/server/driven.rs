@@ -1,8 +1,9 @@
 //! A server without threads: the host runs it, turn by turn, on a thread of its own.
 #![forbid(unsafe_code)]
 
+use super::Server;
+use super::posts::Post;
 use super::watch::Watch;
-use super::{Post, Server};
 use crate::connection::Connection;
 use crate::engine::epoll::EpollEngine;
 use crate::engine::sys::EventFd;
@@ -11,7 +12,7 @@ use crate::handoff::HostQueue;
 use crate::handoff::outlet::Way;
 use crate::memory::waker::Waker;
 use crate::options::{Delivery, Spin};
-use crate::status::{Failure, INGEST_E_INTERRUPTED, INGEST_E_STATE, INGEST_E_STOPPED, ingest_status};
+use crate::status::{Failure, INGEST_E_INTERRUPTED, INGEST_E_OPTION, INGEST_E_STATE, INGEST_E_STOPPED, ingest_status};
 use crate::topology::plans::{self, Crew};
 use crate::topology::segment::{Segment, Turned};
 use crate::topology::tell;
@@ -120,6 +121,10 @@ impl Server {
         if chosen.plan.home != Crew::One || chosen.ahead_threads + chosen.far_threads > 0 || self.options.delivery == Delivery::Threads {
             return Err(wrong("a server that is driven by turns has no threads (set topology=inline, and delivery to inline or queue)"));
         }
+        if self.options.handshake_threads > 0 {
+            let text = "a server that is driven by turns has no threads for handshakes (set handshake_threads=0)";
+            return Err(Failure::new(INGEST_E_OPTION, text));
+        }
         let way = match (&life.sink, self.options.delivery) {
             // Without threads a callback can only run in the turn itself.
             (Some(sink), Delivery::Auto | Delivery::Inline) => Way::Inline(Arc::clone(sink)),
@@ -140,12 +145,8 @@ impl Server {
         // Spinning would keep the host from its own loop.
         let mut options = self.options.clone();
         options.spin = Spin::Off;
-        Ok(Server::segment(
-            options,
-            Arc::clone(&self.door),
-            Arc::clone(&self.orders),
-            Post { engine, way, number: 0, pass: None, lanes: None },
-        ))
+        let post = Post { engine, way, number: 0, pass: None, quarantine: None, lanes: None };
+        Ok(post.segment(options, Arc::clone(&self.door), Arc::clone(&self.orders)))
     }
 
     fn now_ms(&self) -> u64 {

@@ -21,7 +21,8 @@ impl Server {
         };
         let carried = self.carried.load(Ordering::Relaxed);
         if carried != 0 && connections > carried {
-            let text = format!("max_connections cannot be above {carried} while topology is one with a cut (set it before the start)");
+            let text =
+                format!("max_connections cannot be above {carried} while connections travel between threads (set it before the start)");
             return Err(Failure::new(INGEST_E_OPTION, text));
         }
         self.orders.max_connections.store(connections, Ordering::Relaxed);

@@ -31,6 +31,8 @@ pub struct Acceptor<E> {
     journeys: bool,
     /// `max_connections` is reached.
     paused: bool,
+    /// No thread that serves may begin another handshake: listeners with TLS accept nobody.
+    shut: bool,
     limits_known: u64,
     /// The engine cannot wait any more: the thread ends.
     engine_is_broken: bool,
@@ -48,6 +50,7 @@ impl<E: Engine<Connection>> Acceptor<E> {
             clock,
             journeys: journey != JourneyMode::Off,
             paused: false,
+            shut: false,
             limits_known: 0,
             engine_is_broken: false,
         }
@@ -95,6 +98,7 @@ impl<E: Engine<Connection>> Acceptor<E> {
         } else if !self.orders.has_room() {
             self.stop_accepting();
         }
+        self.mind_the_door();
         while let Some(event) = self.engine.reap(self.clock.now_ms(), &mut []) {
             match event {
                 Event::Arrived(listener, arrival) => self.arrived(listener, arrival),
@@ -121,7 +125,8 @@ impl<E: Engine<Connection>> Acceptor<E> {
         }
         self.home().waker.announce_sleep();
         // The last look: whoever makes room after it sees that we sleep.
-        let timeout_ms = if self.paused && self.orders.has_room() { 0 } else { LOOK_UP_MS };
+        let may_again = (self.paused && self.orders.has_room()) || (self.shut && !self.gate.lanes().are_shut());
+        let timeout_ms = if may_again { 0 } else { LOOK_UP_MS };
         // Library threads block signals, but whoever traces them may interrupt. Any other failure is for ever.
         if let Err(error) = self.engine.wait(self.clock.now_ms(), timeout_ms)
             && error.kind() != ErrorKind::Interrupted
@@ -156,6 +161,17 @@ impl<E: Engine<Connection>> Acceptor<E> {
         self.gate.send(Newcomer { stream, is_local, baton });
         if open >= self.orders.max_connections() {
             self.stop_accepting();
+        }
+    }
+
+    /// Lets nobody in who would begin a handshake while no thread may have another.
+    fn mind_the_door(&mut self) {
+        let shut = self.gate.lanes().are_shut();
+        if shut != self.shut {
+            self.shut = shut;
+            for listener in self.orders.keys.listeners() {
+                self.engine.hold_listener(listener, shut);
+            }
         }
     }
 

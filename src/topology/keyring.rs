@@ -23,6 +23,12 @@ impl Keyring {
         listeners.get(usize::from(listener))?.as_ref().map(|keys| keys.lock().clone())
     }
 
+    /// The listeners that have keys.
+    pub fn listeners(&self) -> Vec<u16> {
+        let listeners = self.listeners.get().map_or(&[][..], Vec::as_slice);
+        (0u16..).zip(listeners).filter(|(_, keys)| keys.is_some()).map(|(number, _)| number).collect()
+    }
+
     /// Has connections that come from now on begin with these.
     pub fn change(&self, listener: u16, keys: Keys) {
         let slot = self.listeners.get().and_then(|listeners| listeners.get(usize::from(listener)));

@@ -26,6 +26,8 @@ struct Lane {
     belt: Conveyor<Newcomer, EventFd>,
     /// Connections that were sent this way and are not over.
     open: AtomicUsize,
+    /// The thread has as many handshakes under way as it may have.
+    shut: AtomicBool,
 }
 
 /// The ways to all of them.
@@ -49,7 +51,7 @@ pub struct Gate {
 impl Gate {
     /// Conveyors with room for every connection there can be, to the threads that these wakers wake.
     pub fn open(connections: usize, wakers: impl Iterator<Item = Arc<Waker<EventFd>>>, seed: u64) -> io::Result<Gate> {
-        let lane = |waker| Ok(Lane { belt: Conveyor::new(connections, waker)?, open: AtomicUsize::new(0) });
+        let lane = |waker| Ok(Lane { belt: Conveyor::new(connections, waker)?, open: AtomicUsize::new(0), shut: AtomicBool::new(false) });
         let lanes = Lanes { lanes: wakers.map(lane).collect::<io::Result<_>>()?, over: AtomicBool::new(false) };
         let untold = vec![false; lanes.lanes.len()];
         Ok(Gate { lanes: Arc::new(lanes), balance: Balance::new(seed), untold })
@@ -62,7 +64,11 @@ impl Gate {
     /// Gives a newcomer to one of the threads, which hears of it with `tell`.
     pub fn send(&mut self, newcomer: Newcomer) {
         let lanes = &self.lanes.lanes;
-        let load = |index: usize| Load { open: lanes[index].open.load(Ordering::Relaxed), waiting: lanes[index].belt.len() };
+        let load = |index: usize| {
+            // A thread that has its hands full is for nobody while there is another.
+            let waiting = if lanes[index].shut.load(Ordering::Relaxed) { usize::MAX } else { lanes[index].belt.len() };
+            Load { open: lanes[index].open.load(Ordering::Relaxed), waiting }
+        };
         let chosen = self.balance.choose(lanes.len(), load);
         lanes[chosen].open.fetch_add(1, Ordering::Relaxed);
         lanes[chosen].belt.put(newcomer);
@@ -87,6 +93,16 @@ impl Lanes {
     /// Takes newcomers in the order in which they came, at most so many.
     pub fn take(&self, number: usize, newcomers: &mut VecDeque<Newcomer>, most: usize) {
         self.lanes[number].belt.take(newcomers, most);
+    }
+
+    /// Notes whether a thread has as many handshakes under way as it may have.
+    pub fn shut(&self, number: usize, shut: bool) {
+        self.lanes[number].shut.store(shut, Ordering::Release);
+    }
+
+    /// None of the threads may begin another handshake.
+    pub fn are_shut(&self) -> bool {
+        self.lanes.iter().all(|lane| lane.shut.load(Ordering::Acquire))
     }
 
     /// Whether somebody waits to be let in.

@@ -11,6 +11,7 @@ pub mod keyring;
 pub mod lanes;
 pub mod orders;
 pub mod plans;
+pub mod quarantine;
 pub mod segment;
 pub mod serving;
 pub mod spinner;

@@ -47,6 +47,12 @@ impl Orders {
         self.max_connections.load(Ordering::Relaxed)
     }
 
+    /// The server is to end now: what nobody has begun on is not worth beginning.
+    pub fn is_over(&self, now_ms: u64) -> bool {
+        let until_ms = self.drain_until_ms.load(Ordering::Relaxed);
+        self.stop.load(Ordering::Acquire) || (self.drain.load(Ordering::Acquire) && until_ms != 0 && now_ms >= until_ms)
+    }
+
     /// Whether another connection may be accepted.
     pub fn has_room(&self) -> bool {
         self.connections.load(Ordering::Relaxed) < self.max_connections()

@@ -102,6 +102,8 @@ pub struct Chosen {
     pub io_threads: usize,
     /// Threads that hold what lies beyond a cut.
     pub far_threads: usize,
+    /// Threads for handshakes, which cut no rope: a connection goes there and comes back until its session is established.
+    pub handshake_threads: usize,
 }
 
 impl Chosen {
@@ -145,7 +147,7 @@ pub fn choose(options: &Options) -> Result<Chosen, Failure> {
     }
     let io_threads = options.io_threads as usize;
     let (ahead_threads, far_threads) = (plan.ahead.count(io_threads), plan.beyond.count(io_threads));
-    Ok(Chosen { plan, ahead_threads, io_threads, far_threads })
+    Ok(Chosen { plan, ahead_threads, io_threads, far_threads, handshake_threads: options.handshake_threads as usize })
 }
 
 /// Chooses who takes the requests; `auto` depends on whether the host has set a callback.

@@ -4,13 +4,15 @@
 mod cut;
 mod events;
 mod faults;
+mod ferry;
+mod handshakes;
 mod newcomers;
 mod obey;
 mod shortage;
 
 use super::coming::Coming;
 use super::orders::Orders;
-use super::serving::Serving;
+use super::serving::{Landed, Serving};
 use super::spinner::Spinner;
 use crate::connection::Connection;
 use crate::engine::clock::Clock;
@@ -66,6 +68,7 @@ pub struct Segment<E> {
     /// How often the limits had changed when they were taken on.
     limits_known: u64,
     census: Census,
+    handshakes: handshakes::Handshakes,
     /// Present when other threads parse.
     cut: Option<Box<cut::Cut>>,
     /// Present when another thread accepts.
@@ -129,6 +132,7 @@ impl<E: Engine<Connection>> Segment<E> {
             shortage: shortage::Shortage::default(),
             limits_known: 0,
             census: Census::default(),
+            handshakes: handshakes::Handshakes::default(),
             cut: None,
             intake: None,
         }
@@ -145,7 +149,7 @@ impl<E: Engine<Connection>> Segment<E> {
     fn rest(&mut self) {
         // The end of a drain is no seat's deadline.
         let drained_ms = self.draining.then(|| self.orders.drain_until_ms.load(Ordering::Relaxed));
-        let alarm_ms = self.shed_at_ms().into_iter().chain(drained_ms).chain(self.alarm_ms).min();
+        let alarm_ms = self.look_at_ms().into_iter().chain(drained_ms).chain(self.alarm_ms).min();
         self.engine.rest(self.clock.now_ms(), alarm_ms);
     }
 
@@ -209,22 +213,23 @@ impl<E: Engine<Connection>> Segment<E> {
         if self.cut.is_some() {
             self.let_in();
         }
+        if self.handshakes.have_threads() {
+            self.let_visitors_in();
+        }
         if self.intake.is_some() {
             self.let_newcomers_in();
         }
         self.resume_waiting();
         self.go_on_tired();
+        if self.handshakes.has_shelved() {
+            self.clear_shelf();
+        }
         self.engine.time_next_receive(self.serving.wants_timed());
         while let Some(event) = self.next_event() {
             self.handle(event);
-            if self.serving.outlet.is_full() {
-                self.hand_over();
-                if self.touched.len() >= BURST {
-                    self.go_on_touched();
-                }
-            }
+            self.hand_over_if_full();
         }
-        if self.cut.is_some() {
+        if self.sends_out() {
             self.tell_far_threads();
         }
         if self.hand_over() {
@@ -237,6 +242,7 @@ impl<E: Engine<Connection>> Segment<E> {
         }
         self.serving.tell(&self.door);
         self.weigh_memory();
+        self.mind_the_door();
         let counters = &self.door.homes()[self.number].counters;
         self.serving.show_memory(counters);
         self.census.show(counters);
@@ -249,7 +255,7 @@ impl<E: Engine<Connection>> Segment<E> {
 
     /// Waits for events, unless there is work already.
     fn sleep(&mut self) {
-        if self.cut.is_some() {
+        if self.sends_out() {
             // A tick that ended by a panic may not have told them.
             self.tell_far_threads();
         }
@@ -275,7 +281,7 @@ impl<E: Engine<Connection>> Segment<E> {
             let left = if self.is_drained() { 0 } else { left.clamp(1, 1000) as i32 };
             timeout_ms = if timeout_ms < 0 { left } else { timeout_ms.min(left) };
         }
-        if let Some(at_ms) = self.shed_at_ms() {
+        if let Some(at_ms) = self.look_at_ms() {
             let left = at_ms.saturating_sub(self.clock.now_ms()).clamp(1, 10_000) as i32;
             timeout_ms = if timeout_ms < 0 { left } else { timeout_ms.min(left) };
         }
@@ -296,7 +302,17 @@ impl<E: Engine<Connection>> Segment<E> {
     /// Work is waiting that no event will announce.
     fn is_busy(&self) -> bool {
         let resumes = !self.resume.is_empty() && !self.serving.outlet.is_stalled() && !self.waits_for_memory();
-        resumes || !self.tired.is_empty() || self.engine.has_ready() || self.serving.has_news() || self.has_arrivals()
+        resumes
+            || !self.tired.is_empty()
+            || self.handshakes.has_shelved()
+            || self.engine.has_ready()
+            || self.serving.has_news()
+            || self.has_arrivals()
+    }
+
+    /// When this thread has to look at something that is no seat's deadline.
+    fn look_at_ms(&self) -> Option<u64> {
+        self.shed_at_ms().into_iter().chain(self.handshakes.look_at_ms()).min()
     }
 
     /// Somebody waits to be let in: a baton that is home again, a newcomer, or whoever connects now that there is room again.
@@ -341,7 +357,7 @@ impl<E: Engine<Connection>> Segment<E> {
         while let Some(id) = self.scratch.pop() {
             if let Some(mut connection) = self.engine.seats().take_baton(id) {
                 if self.cut.is_some() {
-                    self.send_out(id, connection, None);
+                    self.send_out(id, connection, Landed::Nothing);
                     continue;
                 }
                 self.at_work = AtWork::on(id, &connection);

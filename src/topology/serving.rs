@@ -65,6 +65,8 @@ pub struct Serving {
     /// Handshakes so far, for the counters.
     handshakes: u64,
     handshake_failures: u64,
+    /// Openings of this tick that brought a handshake further.
+    pub openings: u32,
     /// Requests delivered so far, for the counters.
     pub delivered: u64,
 }
@@ -93,6 +95,7 @@ impl Serving {
             piece: Vec::new(),
             handshakes: 0,
             handshake_failures: 0,
+            openings: 0,
             delivered: 0,
         }
     }
@@ -100,6 +103,7 @@ impl Serving {
     /// The time of this tick; Date is rendered once a second.
     pub fn begin_tick(&mut self, now_ns: u64) {
         self.now_ns = now_ns;
+        self.openings = 0;
         let second = now_ns / 1_000_000_000;
         if second != self.date_second {
             self.date_second = second;

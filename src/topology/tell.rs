@@ -24,6 +24,9 @@ pub fn started(log: &Log, chosen: Chosen, delivery: Option<Delivery>, handlers: 
     if chosen.far_threads > 0 {
         let _ = write!(text, ", {} beyond the cut", chosen.far_threads);
     }
+    if chosen.handshake_threads > 0 {
+        let _ = write!(text, ", {} for handshakes", chosen.handshake_threads);
+    }
     let _ = match delivery {
         Some(Delivery::Threads) => write!(text, ", {handlers} handler thread{}", if handlers == 1 { "" } else { "s" }),
         Some(Delivery::Inline) => write!(text, ", delivery inline"),
@@ -115,6 +118,13 @@ pub fn full(log: &Log, max_connections: u64) {
 pub fn short_of_memory(log: &Log, memory_max: u64) {
     log.say_seldom(Kind::Memory, Level::Warn, || {
         format!("memory_max is reached: no more is read within {memory_max} octets until some are given back (raise memory_max, or lower body_max or in_flight_max)")
+    });
+}
+
+/// As many handshakes are under way as may be.
+pub fn many_handshakes(log: &Log, handshakes_max: u64) {
+    log.say_seldom(Kind::Handshakes, Level::Warn, || {
+        format!("tls.handshakes_max is reached: {handshakes_max} are under way on one thread, new clients wait in the backlog (raise it, or set handshake_threads)")
     });
 }
 

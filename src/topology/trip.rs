@@ -98,9 +98,9 @@ impl Default for Luggage {
 
 /// Every conveyor of a server that has a cut: one to each thread of the far segment, one to each home.
 #[derive(Debug)]
-pub struct Belts {
-    pub outward: Vec<Conveyor<Trip, EventFd>>,
-    pub homeward: Vec<Conveyor<Trip, EventFd>>,
+pub struct Belts<T = Trip> {
+    pub outward: Vec<Conveyor<T, EventFd>>,
+    pub homeward: Vec<Conveyor<T, EventFd>>,
     /// Passes that are out.
     passes: AtomicUsize,
 }
@@ -108,13 +108,13 @@ pub struct Belts {
 /// The right to send batons out. The threads of the far segment run until the last pass is dropped, so whoever holds one gets
 /// every baton back, also when the server stops, a start fails, or a home ends by a panic.
 #[derive(Debug)]
-pub struct Pass {
-    belts: Arc<Belts>,
+pub struct Pass<T = Trip> {
+    belts: Arc<Belts<T>>,
 }
 
-impl Belts {
+impl<T> Belts<T> {
     /// Conveyors with room for every connection there can be: to so many far threads, and to the homes that these wakers wake.
-    pub fn lay(connections: usize, far_threads: usize, homes: &[Arc<Waker<EventFd>>], floor: RawFd) -> io::Result<Pass> {
+    pub fn lay(connections: usize, far_threads: usize, homes: &[Arc<Waker<EventFd>>], floor: RawFd) -> io::Result<Pass<T>> {
         let outward = (0..far_threads).map(|_| Conveyor::new(connections, Arc::new(Waker::new(EventFd::above(floor)?))));
         let homeward = homes.iter().map(|waker| Conveyor::new(connections, Arc::clone(waker)));
         let belts = Belts {
@@ -131,20 +131,20 @@ impl Belts {
     }
 }
 
-impl Pass {
-    pub fn belts(&self) -> &Arc<Belts> {
+impl<T> Pass<T> {
+    pub fn belts(&self) -> &Arc<Belts<T>> {
         &self.belts
     }
 }
 
-impl Clone for Pass {
+impl<T> Clone for Pass<T> {
     fn clone(&self) -> Self {
         self.belts.passes.fetch_add(1, Ordering::Relaxed);
         Pass { belts: Arc::clone(&self.belts) }
     }
 }
 
-impl Drop for Pass {
+impl<T> Drop for Pass<T> {
     fn drop(&mut self) {
         if self.belts.passes.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.belts.outward.iter().for_each(Conveyor::wake_always);
@@ -158,7 +158,7 @@ mod tests {
 
     #[test]
     fn the_far_threads_end_after_the_last_pass() {
-        let pass = Belts::lay(4, 1, &[Arc::new(Waker::new(EventFd::new().unwrap()))], 0).unwrap();
+        let pass = Belts::<Trip>::lay(4, 1, &[Arc::new(Waker::new(EventFd::new().unwrap()))], 0).unwrap();
         let belts = Arc::clone(pass.belts());
         let second = pass.clone();
         drop(pass);

@@ -86,6 +86,8 @@ static void types(void) {
   FIELD(ingest_journey, decode_ns);
   FIELD(ingest_journey, body_wait_ns);
   FIELD(ingest_journey, queue_ns);
+  FIELD(ingest_journey, handshake_began_at_ns);
+  FIELD(ingest_journey, handshake_ended_at_ns);
 
   TYPE(ingest_request);
   FIELD(ingest_request, size);
@@ -203,6 +205,9 @@ static void types(void) {
   FIELD(ingest_stats, handshakes);
   FIELD(ingest_stats, handshake_failures);
   FIELD(ingest_stats, limit_handshake);
+  FIELD(ingest_stats, connections_in_handshake);
+  FIELD(ingest_stats, limit_handshakes_max);
+  FIELD(ingest_stats, handshakes_displaced);
 
   TYPE(ingest_log_record);
   FIELD(ingest_log_record, size);

@@ -19,6 +19,13 @@ fn journeys(mode: &[(&'static str, &'static str)], requests: usize, check: impl 
         if let Some(journey) = journey {
             let (secure, first) = (request.0.flags & INGEST_REQUEST_TLS != 0, journey.flags & INGEST_JOURNEY_FIRST != 0);
             assert_eq!(journey.handshake_ns > 0, secure && first, "{journey:?}");
+            let (began_ns, ended_ns) = (journey.handshake_began_at_ns, journey.handshake_ended_at_ns);
+            assert_eq!(began_ns > 0 && ended_ns >= began_ns, secure && first, "{journey:?}");
+            // A tick reads the clock once, and a thread for handshakes may be done while it lasts.
+            assert!(
+                ended_ns <= journey.delivered_at_ns + 50_000_000 && (!first || ended_ns - began_ns <= journey.handshake_ns),
+                "{journey:?}"
+            );
             assert_eq!(journey.decrypt_ns > 0, secure && journey.read_ns > 0, "{journey:?}");
         }
         record.lock().expect("no panic while held").push(request.journey());

@@ -43,6 +43,8 @@ install_packages() { # PARTS
       have "$command" || packages="$packages $(package_of "$command")"
     done
   done
+  # The random host's clients speak TLS by OpenSSL.
+  case " $1 " in *" asan "*) [ -f /usr/include/openssl/ssl.h ] || packages="$packages libssl-dev" ;; esac
   case " $packages " in *" gcc "*) packages="$packages libc6-dev" ;; esac
   # Debian's Python comes without what virtual environments need.
   case " $1 " in *" rust "*) python3 -c 'import ensurepip, venv' 2>/dev/null || packages="$packages python3-venv" ;; esac

@@ -37,6 +37,8 @@ struct Listener {
     /// None once it is broken.
     listening: Option<Listening>,
     registered: bool,
+    /// Nobody is accepted here for now, whatever the others do.
+    held: bool,
 }
 
 impl Listening {
@@ -73,6 +75,11 @@ impl Listeners {
         self.all.iter().filter_map(|listener| Some(listener.listening.as_ref()?.descriptor()))
     }
 
+    /// Whether this one takes nobody for now.
+    pub(super) fn hold(&mut self, number: u16, held: bool) {
+        self.all.iter_mut().filter(|listener| listener.number == number).for_each(|listener| listener.held = held);
+    }
+
     /// How long a wait may take at most for their sake.
     pub(super) fn patience_ms(&self, now_ms: u64) -> u64 {
         if self.paused_until_ms != 0 {
@@ -94,7 +101,7 @@ impl<B> EpollEngine<B> {
         sys::listening::may_accept()?;
         let index = self.listeners.all.len() as u64;
         self.poller.add(listening.descriptor(), listening.interest(), LISTENER | index)?;
-        self.listeners.all.push(Listener { number, listening: Some(listening), registered: true });
+        self.listeners.all.push(Listener { number, listening: Some(listening), registered: true, held: false });
         Ok(())
     }
 
@@ -189,6 +196,7 @@ impl<B> EpollEngine<B> {
     pub(super) fn set_listening(&mut self, on: bool) {
         let mut failed = false;
         for (index, listener) in self.listeners.all.iter_mut().enumerate() {
+            let on = on && !listener.held;
             let Some(listening) = listener.listening.as_ref().filter(|_| listener.registered != on) else { continue };
             let socket = listening.descriptor();
             let word = LISTENER | index as u64;

@@ -1,12 +1,12 @@
 //! The home's end of a cut: batons leave with what was read, come back with what was parsed, and find what came meanwhile.
 #![forbid(unsafe_code)]
 
+use super::ferry::Ferry;
 use super::{AtWork, BURST, Segment};
 use crate::connection::{Connection, Ending};
 use crate::engine::{Engine, Event, SeatId};
 use crate::topology::serving::Landed;
 use crate::topology::trip::{Luggage, Pass, Trip};
-use std::collections::VecDeque;
 
 /// Luggage kept for the next trips.
 const SPARE_LUGGAGE: usize = 64;
@@ -14,13 +14,7 @@ const SPARE_LUGGAGE: usize = 64;
 /// Where batons go when other threads hold the stations from parse on.
 #[derive(Debug)]
 pub struct Cut {
-    pass: Pass,
-    /// Batons that are out.
-    away: usize,
-    /// Far threads that were sent a baton and not yet told.
-    untold: Vec<bool>,
-    /// Batons that have come home and were not yet looked at.
-    home_again: VecDeque<Trip>,
+    ferry: Ferry<Trip>,
     // They travel in their boxes.
     #[allow(clippy::vec_box)]
     spare: Vec<Box<Luggage>>,
@@ -28,29 +22,7 @@ pub struct Cut {
 
 impl Cut {
     pub fn new(pass: Pass) -> Self {
-        let untold = vec![false; pass.belts().outward.len()];
-        Cut { pass, away: 0, untold, home_again: VecDeque::new(), spare: Vec::with_capacity(SPARE_LUGGAGE) }
-    }
-
-    /// Whether batons are home again or on their last few metres.
-    fn has_arrivals(&self, home: usize) -> bool {
-        !self.home_again.is_empty() || !self.pass.belts().homeward[home].is_empty()
-    }
-
-    /// Tells the far threads what they were sent: once a tick, and with a system call only to those that sleep.
-    fn tell(&mut self) {
-        for (conveyor, untold) in self.pass.belts().outward.iter().zip(&mut self.untold) {
-            if std::mem::take(untold) {
-                conveyor.wake();
-            }
-        }
-    }
-
-    fn next_home(&mut self, home: usize) -> Option<Trip> {
-        if self.home_again.is_empty() {
-            self.pass.belts().homeward[home].take(&mut self.home_again, usize::MAX);
-        }
-        self.home_again.pop_front()
+        Cut { ferry: Ferry::new(pass), spare: Vec::with_capacity(SPARE_LUGGAGE) }
     }
 
     fn put_away(&mut self, mut luggage: Box<Luggage>) {
@@ -78,14 +50,21 @@ impl<E: Engine<Connection>> Segment<E> {
 
     /// Whether batons wait to be let in.
     pub(super) fn has_batons_home(&self) -> bool {
-        self.cut.as_ref().is_some_and(|cut| cut.has_arrivals(self.number))
+        self.cut.as_ref().is_some_and(|cut| cut.ferry.has_arrivals(self.number)) || self.handshakes.has_arrivals(self.number)
+    }
+
+    /// Whether batons leave this thread, to parse or to have a handshake done.
+    #[inline]
+    pub(super) fn sends_out(&self) -> bool {
+        self.cut.is_some() || self.handshakes.have_threads()
     }
 
     #[inline(never)]
     pub(super) fn tell_far_threads(&mut self) {
         if let Some(cut) = &mut self.cut {
-            cut.tell();
+            cut.ferry.tell();
         }
+        self.handshakes.tell();
     }
 
     /// Sends a baton out. While it is away nothing is received and no deadline is due; what comes for it waits in its seat.
@@ -102,10 +81,8 @@ impl<E: Engine<Connection>> Segment<E> {
         (luggage.home, luggage.seat) = (self.number as u16, id);
         self.engine.set_deadline(id, 0);
         // Always the same thread for a seat: its caches know the client, and the seats spread evenly.
-        let far = id.index as usize % cut.untold.len().max(1);
-        cut.away += 1;
-        cut.untold[far] = true;
-        cut.pass.belts().outward[far].put(Trip { baton: connection, luggage });
+        let far = id.index as usize % cut.ferry.far_threads();
+        cut.ferry.send(far, Trip { baton: connection, luggage });
     }
 
     /// Whether an event is for a baton that is away.
@@ -128,15 +105,21 @@ impl<E: Engine<Connection>> Segment<E> {
     #[inline(never)]
     pub(super) fn let_in(&mut self) {
         // Only what was there at first, so that a tick has an end.
-        let most = self.cut.as_ref().map_or(0, |cut| cut.away);
+        let most = self.cut.as_ref().map_or(0, |cut| cut.ferry.away());
         for _ in 0..most {
-            let Some(trip) = self.cut.as_mut().and_then(|cut| cut.next_home(self.number)) else { return };
+            let Some(trip) = self.cut.as_mut().and_then(|cut| cut.ferry.next_home(self.number)) else { return };
             self.arrive(trip, false);
-            if self.serving.outlet.is_full() {
-                self.hand_over();
-                if self.touched.len() >= BURST {
-                    self.go_on_touched();
-                }
+            self.hand_over_if_full();
+        }
+    }
+
+    /// Somebody was served in the middle of a tick.
+    #[inline]
+    pub(super) fn hand_over_if_full(&mut self) {
+        if self.serving.outlet.is_full() {
+            self.hand_over();
+            if self.touched.len() >= BURST {
+                self.go_on_touched();
             }
         }
     }
@@ -144,23 +127,21 @@ impl<E: Engine<Connection>> Segment<E> {
     /// The last tick: waits for every baton that is out, and closes its connection. It is not long: a far thread only computes.
     #[inline(never)]
     pub(super) fn call_home(&mut self) {
-        while self.cut.as_ref().is_some_and(|cut| cut.away > 0) {
-            self.tell_far_threads();
+        self.tell_far_threads();
+        while self.cut.as_ref().is_some_and(|cut| cut.ferry.away() > 0) {
             let Some(cut) = &mut self.cut else { return };
-            match cut.next_home(self.number) {
+            match cut.ferry.next_home(self.number) {
                 Some(trip) => self.arrive(trip, true),
-                None => cut.pass.belts().homeward[self.number].wait(),
+                None => cut.ferry.wait(self.number),
             }
         }
+        self.call_handshakes_home();
     }
 
     /// One baton is home. With `over` its connection ends.
     fn arrive(&mut self, trip: Trip, over: bool) {
         let Trip { baton: mut connection, mut luggage } = trip;
         let id = luggage.seat;
-        if let Some(cut) = &mut self.cut {
-            cut.away -= 1;
-        }
         self.at_work = AtWork::on(id, &connection);
         // Answers that came meanwhile are settled with the next that come, once the baton sits in its seat; events are reaped again.
         self.engine.seats().replay(id, &mut self.home_coming.slots);

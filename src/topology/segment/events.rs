@@ -11,6 +11,7 @@ use crate::parse::refusal::Refusal;
 use crate::request::INGEST_EVENT_FAULT;
 use crate::respond;
 use crate::stats::Phase;
+use crate::topology::serving::Landed;
 use crate::topology::tell;
 use std::io;
 use std::sync::atomic::Ordering;
@@ -24,7 +25,7 @@ impl<E: Engine<Connection>> Segment<E> {
     // Measured: inlined into the tick it costs 55 instructions more a request.
     #[inline(never)]
     pub(super) fn handle(&mut self, event: Event) {
-        if self.cut.is_some() && self.is_for_later(&event) {
+        if self.sends_out() && self.is_for_later(&event) {
             return self.park(event);
         }
         match event {
@@ -137,13 +138,20 @@ impl<E: Engine<Connection>> Segment<E> {
         fail_point!("read");
         self.flush_first(id, &mut connection);
         let mut slab = std::mem::take(&mut self.slab);
-        if self.cut.is_some() {
-            self.send_out(id, connection, Some((window, &mut slab, read_ns)));
-            self.slab = slab;
-        } else {
-            self.serving.received(id, &mut connection, window, &mut slab, read_ns);
-            self.slab = slab;
-            self.go_on(id, connection);
+        match window {
+            Window::Slab(count) if self.puts_by(&connection) => {
+                self.put_by(id, connection, &slab[..count], read_ns);
+                self.slab = slab;
+            }
+            window if self.cut.is_some() => {
+                self.send_out(id, connection, Landed::Received(window, &mut slab, read_ns));
+                self.slab = slab;
+            }
+            window => {
+                self.serving.received(id, &mut connection, window, &mut slab, read_ns);
+                self.slab = slab;
+                self.go_on(id, connection);
+            }
         }
         self.at_work = None;
         self.watch_memory();
@@ -272,8 +280,7 @@ impl<E: Engine<Connection>> Segment<E> {
         }
         let at_ms = connection.deadline(&self.serving.limits).map_or(0, |(at_ms, _)| at_ms);
         self.engine.set_deadline(id, at_ms);
-        let phase = connection.phase();
-        self.census.moves(&mut connection.counted, phase);
+        self.count(id, &mut connection);
         self.engine.seats().return_baton(id, connection);
     }
 

@@ -23,7 +23,7 @@ impl<E: Engine<Connection>> Segment<E> {
         if let Some(mut lost) = self.at_work.take() {
             // Its baton is lost: what the host holds of it is over, and nobody may send on its wire any more.
             self.serving.abandon_seat(lost.seat);
-            if self.cut.is_some() {
+            if self.sends_out() {
                 // Some batons are away with what is charged to them, so nothing can be counted again: what was known of it has to do.
                 self.serving.memory.release_body(lost.body);
                 self.serving.memory.recount_read_ahead(&mut lost.read_ahead, 0);
@@ -48,7 +48,7 @@ impl<E: Engine<Connection>> Segment<E> {
 
     /// What a lost connection had received is gone, however much that was.
     fn recount_memory(&mut self) {
-        if self.cut.is_some() {
+        if self.sends_out() {
             return;
         }
         let (mut bodies, mut read_ahead) = (0, 0);

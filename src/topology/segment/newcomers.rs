@@ -99,6 +99,16 @@ impl<E: Engine<Connection>> Segment<E> {
         }
     }
 
+    /// Where another thread accepts, tells it to send nobody who would begin a handshake here, or that it may again. False where none does.
+    pub(super) fn shut_lane(&self, shut: bool) -> bool {
+        let Some(intake) = &self.intake else { return false };
+        intake.lanes.shut(self.number, shut);
+        if !shut {
+            self.door.wake_homes();
+        }
+        true
+    }
+
     /// One connection less: others may be accepted for it.
     pub(super) fn make_room(&mut self) {
         if self.orders.one_less() {

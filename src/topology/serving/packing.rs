@@ -9,54 +9,69 @@ use crate::engine::{SeatId, Window};
 use crate::read::{self, Absorbed};
 use crate::topology::trip::Luggage;
 
-/// What a receive brought: where it is, the slab, and what it took. `None` when there is only what was carried over.
-pub type Landed<'a> = Option<(Window, &'a mut [u8], u64)>;
+/// What there is beside what was carried over.
+pub enum Landed<'a> {
+    Nothing,
+    /// A receive brought it: where it is, the slab, and what that took.
+    Received(Window, &'a mut [u8], u64),
+    /// It came behind a handshake and is open already; what receiving and opening it took.
+    Opened(&'a [u8], (u64, u64)),
+}
 
 impl Serving {
     /// Octets have come, and other threads parse: packs what the baton takes along. False when it has no reason to leave.
     pub fn pack(&mut self, connection: &mut Connection, landed: Landed<'_>, luggage: &mut Luggage) -> bool {
-        let landed = match landed {
-            Some((Window::Slab(count), slab, read_ns)) if connection.session.is_secure() && connection.ending == Ending::Open => {
-                luggage.read_ns = read_ns;
-                return self.pack_sealed(connection, &mut slab[..count], luggage);
-            }
-            landed => landed,
-        };
         if connection.ending != Ending::Open {
-            if let Some((window, ..)) = &landed {
+            if let Landed::Received(window, ..) = &landed {
                 self.throw_away(connection, window);
             }
             return false;
         }
         (luggage.read_ns, luggage.decrypt_ns) = (0, 0);
-        if let Some((window, slab, read_ns)) = landed {
-            connection.since_ms = self.now_ms();
-            luggage.read_ns = read_ns;
-            match window {
-                Window::Buffer(buffer, count) if connection.protocol.in_body() => luggage.landed = Some((buffer, count)),
-                window => match read::absorb(&mut connection.inbox, window, slab) {
-                    Absorbed::Slab(count) => {
-                        if luggage.octets.try_reserve(count).is_err() {
+        match landed {
+            Landed::Nothing => {}
+            Landed::Received(Window::Slab(count), slab, read_ns) if connection.session.is_secure() => {
+                luggage.read_ns = read_ns;
+                luggage.decrypt_ns = self.unseal_timed(connection, &mut slab[..count], &mut luggage.octets, read_ns > 0);
+                return self.pack_opened(connection, luggage);
+            }
+            Landed::Opened(plain, (read_ns, decrypt_ns)) => {
+                (luggage.read_ns, luggage.decrypt_ns) = (read_ns, decrypt_ns);
+                if luggage.octets.try_reserve(plain.len()).is_err() {
+                    connection.protocol.refuse(NO_MEMORY);
+                    return false;
+                }
+                luggage.octets.extend_from_slice(plain);
+                return self.pack_opened(connection, luggage);
+            }
+            Landed::Received(window, slab, read_ns) => {
+                connection.since_ms = self.now_ms();
+                luggage.read_ns = read_ns;
+                match window {
+                    Window::Buffer(buffer, count) if connection.protocol.in_body() => luggage.landed = Some((buffer, count)),
+                    window => match read::absorb(&mut connection.inbox, window, slab) {
+                        Absorbed::Slab(count) => {
+                            if luggage.octets.try_reserve(count).is_err() {
+                                connection.protocol.refuse(NO_MEMORY);
+                                return false;
+                            }
+                            luggage.octets.extend_from_slice(&slab[..count]);
+                        }
+                        Absorbed::Inbox => {}
+                        Absorbed::Lost => {
                             connection.protocol.refuse(NO_MEMORY);
                             return false;
                         }
-                        luggage.octets.extend_from_slice(&slab[..count]);
-                    }
-                    Absorbed::Inbox => {}
-                    Absorbed::Lost => {
-                        connection.protocol.refuse(NO_MEMORY);
-                        return false;
-                    }
-                },
+                    },
+                }
             }
         }
         self.pack_tools(luggage);
         true
     }
 
-    /// Ciphertext has come. It is opened here, where the session's octets are sent from; the plain octets travel.
-    fn pack_sealed(&mut self, connection: &mut Connection, window: &mut [u8], luggage: &mut Luggage) -> bool {
-        luggage.decrypt_ns = self.unseal_timed(connection, window, &mut luggage.octets, luggage.read_ns > 0);
+    /// Ciphertext was opened here, where the session's octets are sent from; the plain octets travel.
+    fn pack_opened(&mut self, connection: &mut Connection, luggage: &mut Luggage) -> bool {
         if luggage.octets.is_empty() {
             if connection.read_closed {
                 self.peer_finished(connection);

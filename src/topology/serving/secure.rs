@@ -22,25 +22,47 @@ impl Serving {
     pub(super) fn received_sealed(&mut self, id: SeatId, connection: &mut Connection, window: &mut [u8], read_ns: u64) {
         let mut plain = std::mem::take(&mut self.plain);
         let decrypt_ns = self.unseal_timed(connection, window, &mut plain, read_ns > 0);
+        self.read_opened(id, connection, &mut plain, (read_ns, decrypt_ns));
+        plain.clear();
+        self.plain = plain;
+    }
+
+    /// Goes on with what was opened; the receive took so long, and the opening, if they were timed.
+    pub fn read_opened(&mut self, id: SeatId, connection: &mut Connection, plain: &mut [u8], (read_ns, decrypt_ns): (u64, u64)) {
         if !plain.is_empty() {
             fail_point!("decrypt");
             let fresh = connection.inbox.is_empty();
-            let carried = !fresh && connection.inbox.carry(&plain);
+            let carried = !fresh && connection.inbox.carry(plain);
             let mut work = self.work(id, read_ns);
             work.tools.timing.decrypt_ns = decrypt_ns;
             if fresh {
-                stations::window(work, connection, &mut plain);
+                stations::window(work, connection, plain);
             } else if carried {
                 stations::inbox(work, connection);
             } else {
                 connection.protocol.refuse(NO_MEMORY);
             }
         }
-        plain.clear();
-        self.plain = plain;
         if connection.read_closed {
             self.peer_finished(connection);
         }
+    }
+
+    /// Keeps octets of a handshake that are opened later. False when there is nothing to wait for.
+    pub fn put_by(&mut self, connection: &mut Connection, octets: &[u8]) -> bool {
+        let Session::Tls(secure) = &mut connection.session else { return false };
+        match secure.put_by(octets, self.now_ns) {
+            Opened::Going => true,
+            opened => {
+                self.opened(connection, opened, true, false);
+                false
+            }
+        }
+    }
+
+    /// Opens what was put by.
+    pub fn open_put_by(&mut self, connection: &mut Connection, plain: &mut Vec<u8>) {
+        self.unseal(connection, &mut [], plain);
     }
 
     /// As `unseal`, and says what it took if that is wanted, else zero.
@@ -56,10 +78,21 @@ impl Serving {
         fail_point!("handshake");
         let (before, handshaking) = (plain.len(), !secure.is_established());
         let opened = secure.open(window, plain, self.now_ns);
-        self.handshakes += u64::from(handshaking && secure.is_established());
+        self.openings += u32::from(handshaking && secure.has_moved_on());
+        if opened == Opened::Failed {
+            plain.truncate(before);
+        }
+        self.opened(connection, opened, handshaking, plain.len() > before);
+    }
+
+    /// What came of an opening, here or on another thread: whether the session was not established before, and whether it showed anything
+    /// plain.
+    pub fn opened(&mut self, connection: &mut Connection, opened: Opened, handshaking: bool, shows: bool) {
+        let established = connection.session.secure().is_some_and(|secure| secure.is_established());
+        self.handshakes += u64::from(handshaking && established);
         // Octets that show nothing do not keep a connection alive, or one record could be dripped for ever; those of a body have a
         // least rate.
-        if plain.len() > before || connection.protocol.in_body() {
+        if shows || connection.protocol.in_body() {
             connection.since_ms = self.now_ms();
         }
         match opened {
@@ -75,7 +108,6 @@ impl Serving {
             }
             Opened::Failed => {
                 self.handshake_failures += u64::from(handshaking);
-                plain.truncate(before);
                 self.break_off(connection);
             }
         }
@@ -128,11 +160,7 @@ impl Serving {
             let mut sealed = self.spare.pop().unwrap_or_default();
             fail_point!("seal");
             if !self.seal(connection, &mut plain, &mut sealed) {
-                // Whoever waits for the rest must not take what came for all of it.
-                connection.truncated = true;
-                connection.ending = Ending::Abort;
-                self.recycle(plain);
-                return;
+                return self.cut_short(connection, plain);
             }
             let outgoing = Outgoing { first: sealed, ..Outgoing::default() };
             if outgoing.is_empty() {
@@ -170,12 +198,18 @@ impl Serving {
                 }
                 Sending::Failed(outgoing) => {
                     self.recycle(outgoing);
-                    self.recycle(plain);
-                    connection.truncated = true;
-                    connection.ending = Ending::Abort;
+                    self.cut_short(connection, plain);
                 }
             }
         }
+    }
+
+    /// Nothing more can be sent: whoever waits for the rest must not take what came for all of it.
+    #[cold]
+    fn cut_short(&mut self, connection: &mut Connection, plain: Outgoing) {
+        connection.truncated = true;
+        connection.ending = Ending::Abort;
+        self.recycle(plain);
     }
 
     /// Seals a portion of what is to be sent, with what the session has to say before and after it. False when that cannot be.

@@ -78,7 +78,7 @@ impl Stage {
     }
 
     fn away(&self) -> usize {
-        self.home.cut.as_ref().map_or(0, |cut| cut.away)
+        self.home.cut.as_ref().map_or(0, |cut| cut.ferry.away())
     }
 
     fn connections(&self) -> u64 {
