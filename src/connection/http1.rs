@@ -139,11 +139,15 @@ impl Http1 {
                 (&behind[..compacted.kept], rest, compacted.consumed)
             }
         };
-        let first = self.served == 0;
-        let journey =
-            tools.timing.journey(&steps, tools.now_ns, self.head_began_ns, first.then(|| Before::of(origin.accept_ns, origin.session)));
+        let journey = tools.timing.journey(
+            &steps,
+            tools.now_ns,
+            self.head_began_ns,
+            (self.served == 0).then(|| Before::of(origin.accept_ns, origin.session)),
+        );
         let framed = tools.sketch.framing != Framing::None;
         let sealed_body: &[u8] = if rest.is_none() { body } else { &[] };
+        let peer = origin.peer.view();
         let parts = Parts {
             sketch: tools.sketch,
             head,
@@ -151,7 +155,7 @@ impl Http1 {
             has_body: framed,
             scheme: origin.session.scheme(),
             listener: origin.listener,
-            peer: origin.peer.view(),
+            peer,
             tls: origin.session.view(),
             journey: journey.as_ref(),
         };
