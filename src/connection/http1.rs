@@ -139,12 +139,8 @@ impl Http1 {
                 (&behind[..compacted.kept], rest, compacted.consumed)
             }
         };
-        let journey = tools.timing.journey(
-            &steps,
-            tools.now_ns,
-            self.head_began_ns,
-            (self.served == 0).then(|| Before::of(origin.accept_ns, origin.session)),
-        );
+        let before = (self.served == 0).then(|| Before::of(origin.accept_ns, origin.session));
+        let journey = tools.timing.journey(&steps, tools.now_ns, self.head_began_ns, before);
         let framed = tools.sketch.framing != Framing::None;
         let sealed_body: &[u8] = if rest.is_none() { body } else { &[] };
         let peer = origin.peer.view();
