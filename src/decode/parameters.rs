@@ -86,18 +86,21 @@ fn trim_start(mut text: &[u8]) -> &[u8] {
 mod tests {
     use super::*;
 
-    fn read_all(text: &str) -> (String, Option<Vec<(String, String, bool)>>) {
+    /// Name, value, and whether it was quoted.
+    type Read = Vec<(String, String, bool)>;
+
+    fn read_all(text: &str) -> (String, Option<Read>) {
         let (value, parameters) = split(text.as_bytes());
         let text = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
         let read = parameters.map(|found| found.map(|found| (text(found.name), text(found.value), found.quoted)));
         (text(value), read.collect::<Result<_, ()>>().ok())
     }
 
-    fn parameters(text: &str) -> Option<Vec<(String, String, bool)>> {
+    fn parameters(text: &str) -> Option<Read> {
         read_all(&format!("x;{text}")).1
     }
 
-    fn one(name: &str, value: &str, quoted: bool) -> Option<Vec<(String, String, bool)>> {
+    fn one(name: &str, value: &str, quoted: bool) -> Option<Read> {
         Some(vec![(name.to_owned(), value.to_owned(), quoted)])
     }
 

@@ -101,8 +101,8 @@ impl Letter {
 
     /// Octets of memory that this letter holds.
     pub fn charge(&self) -> usize {
-        let beside = |attached: &Box<Attached>| attached.body.capacity() + attached.unfolded.as_ref().map_or(0, Block::size);
-        self.block.size() + self.attached.as_ref().map_or(0, beside)
+        let beside = |attached: &Attached| attached.body.capacity() + attached.unfolded.as_ref().map_or(0, Block::size);
+        self.block.size() + self.attached.as_deref().map_or(0, beside)
     }
 
     pub fn set_token(&mut self, token: ingest_token) {

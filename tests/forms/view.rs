@@ -18,6 +18,9 @@ pub struct Part {
     pub body: Vec<u8>,
 }
 
+/// A name, and what the form and the parts have of it.
+type ByName = (&'static str, Option<Vec<u8>>, Option<Vec<u8>>);
+
 /// A copy of what is in a body.
 #[derive(Clone, Debug, Default)]
 pub struct Contents {
@@ -26,7 +29,7 @@ pub struct Contents {
     pub parts: Option<Vec<Part>>,
     /// What some pointers lead to: pointer, status, value.
     pub json: Vec<(String, i32, Option<String>)>,
-    by_name: Vec<(&'static str, Option<Vec<u8>>, Option<Vec<u8>>)>,
+    by_name: Vec<ByName>,
 }
 
 const POINTERS: [&str; 5] = ["", "/a/1/b", "/a/2", "/a~1b", "a"];
@@ -121,7 +124,7 @@ fn look_up(face: &ingest_request, pointer: &str) -> (String, i32, Option<String>
     (pointer.to_owned(), status, optional(value).map(|value| String::from_utf8_lossy(&value).into_owned()))
 }
 
-fn by_name(face: &ingest_request, name: &'static str) -> (&'static str, Option<Vec<u8>>, Option<Vec<u8>>) {
+fn by_name(face: &ingest_request, name: &'static str) -> ByName {
     // SAFETY: request and name are good for the calls.
     let found = unsafe {
         let (name, length) = (name.as_ptr().cast(), name.len());

@@ -37,8 +37,11 @@ fn named(parameters: &str) -> String {
     format!("--b\r\nContent-Disposition: form-data; {parameters}\r\n\r\nx\r\n--b--\r\n")
 }
 
+/// Head and content of each part, and how many octets were looked at.
+type InPieces = (Vec<(String, Vec<u8>)>, u64);
+
 /// What a reader in pieces makes of a body: the heads, and the contents.
-fn pieces(body: &[u8], boundary: &str, cuts: &[usize]) -> Result<(Vec<(String, Vec<u8>)>, u64), u16> {
+fn pieces(body: &[u8], boundary: &str, cuts: &[usize]) -> Result<InPieces, u16> {
     let mut parser = Multipart::new(boundary.as_bytes());
     let mut parts: Vec<(String, Vec<u8>)> = Vec::new();
     let mut open = false;
