@@ -9,7 +9,6 @@ use crate::memory::letter::Letter;
 use crate::parse::refusal::Refusal;
 
 /// Takes the body of a letter apart as its Content-Type says. A body that is still coded is not looked at.
-#[inline(never)]
 pub fn unfold(mut letter: Letter, tools: &mut Tools<'_>) -> Result<Letter, Refusal> {
     let Some(content_type) = letter.header(b"content-type").filter(|_| letter.header(b"content-encoding").is_none()) else {
         return Ok(letter);
