@@ -8,6 +8,8 @@ mod clients;
 mod ends;
 #[path = "tls/keys.rs"]
 mod keys;
+#[path = "tls/portions.rs"]
+mod portions;
 #[path = "tls/reload.rs"]
 mod reload;
 
