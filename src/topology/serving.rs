@@ -225,7 +225,8 @@ impl Serving {
 
     /// Gives the answers whose turn it is their wire form.
     fn render(&mut self, connection: &mut Connection, counters: &Counters) {
-        if !connection.protocol.has_something_to_say() {
+        // What is said once an answer is with the kernel must not be said because the one before it is.
+        if !connection.protocol.has_something_to_say() || connection.sealing.is_some() {
             return;
         }
         if connection.outbox.first.capacity() == 0 {

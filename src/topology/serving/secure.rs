@@ -145,6 +145,7 @@ impl Serving {
                     self.recycle(outgoing);
                     if plain.sent < plain.len() {
                         connection.sealing = Some(Box::new(plain));
+                        connection.since_ms = self.now_ms();
                         if share == 0 {
                             // The others have their turn; this one is gone on with in the next tick.
                             return;
@@ -187,7 +188,8 @@ impl Serving {
             plain.sent += count as u64;
             room -= count;
         }
-        if connection.ending == Ending::AfterFlush && plain.sent == plain.len() {
+        // A refusal may wait behind what is sealed here.
+        if connection.ending == Ending::AfterFlush && plain.sent == plain.len() && connection.outbox.is_empty() {
             secure.close_notify(sealed);
         }
         true
