@@ -457,7 +457,7 @@ impl Serving {
         self.memory.recount_read_ahead(&mut connection.read_ahead, 0);
         settle::drop_pending(connection, &mut self.desk());
         self.count_unfinished(connection);
-        connection.sealing = None;
+        connection.truncated |= connection.sealing.take().is_some();
         let outgoing = std::mem::take(&mut connection.outbox);
         self.recycle(outgoing);
     }

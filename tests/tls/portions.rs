@@ -5,6 +5,7 @@ use crate::support::host::{Delivery, Server, blank_event, on_requests};
 use crate::support::request_view::octets;
 use crate::support::secured;
 use ingest::status::INGEST_OK;
+use std::io::ErrorKind;
 use std::time::Duration;
 
 static BODY: &[u8] = &[b'x'; 8 << 20];
@@ -95,5 +96,25 @@ fn a_deadline_that_passes_between_two_portions_is_told_behind_them() {
         assert_eq!(client.answer().body.len(), 64 << 20);
         assert_eq!(client.answer().status, 504);
         assert_eq!(client.read_to_end().expect("close_notify comes before the end"), b"");
+    }
+}
+
+#[test]
+fn a_stop_between_two_portions_is_a_reset_also_for_who_asks_nothing_more() {
+    for _ in 0..10 {
+        let server = Server::serve(
+            &secured::options(),
+            Delivery::Inline,
+            on_requests(|host, request| {
+                host.text(request.0.token, &vec![b'x'; 64 << 20]);
+            }),
+        );
+        let mut client = server.connect();
+        client.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+        client.finish_sending();
+        let reader = std::thread::spawn(move || client.read_answer(false).expect_err("it was cut off"));
+        std::thread::sleep(Duration::from_millis(120));
+        server.finish();
+        assert_eq!(reader.join().expect("it reads").kind(), ErrorKind::ConnectionReset);
     }
 }
