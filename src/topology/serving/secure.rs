@@ -54,10 +54,11 @@ impl Serving {
         let Session::Tls(secure) = &mut connection.session else { return };
         let (before, handshaking) = (plain.len(), !secure.is_established());
         let opened = secure.open(window, plain, self.now_ns);
-        self.handshakes += u64::from(handshaking && secure.is_established());
+        let shook_hands = handshaking && secure.is_established();
+        self.handshakes += u64::from(shook_hands);
         // Octets that show nothing do not keep a connection alive, or one record could be dripped for ever; those of a body have a
         // least rate.
-        if plain.len() > before || connection.protocol.in_body() {
+        if plain.len() > before || shook_hands || connection.protocol.in_body() {
             connection.since_ms = self.now_ms();
         }
         match opened {
