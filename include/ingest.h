@@ -67,6 +67,14 @@
 // The session was resumed, with a ticket of an earlier one.
 #define INGEST_TLS_RESUMED 1
 
+// The client's certificate could be read: serial, `client_not_before` and `client_not_after` are there, and subject and issuer unless they
+// are malformed or make more than 16 KiB of text.
+#define INGEST_TLS_CLIENT_READ 2
+
+// The client's certificate has alternative names, and `client_names` has none of them: they are malformed, more than 256, or make more than
+// 16 KiB of text.
+#define INGEST_TLS_CLIENT_NAMES_UNREAD 4
+
 // The times of this request were read at every step (`journey=steps`, or this one was drawn by `journey=sample`).
 #define INGEST_JOURNEY_EXACT 1
 
@@ -278,8 +286,30 @@ typedef struct ingest_tls {
   struct ingest_slice server_name;
   // The application protocol that was agreed on (ALPN), absent if none.
   struct ingest_slice alpn;
-  // The client's certificate in DER, absent if it sent none.
+  // The client's certificate in DER, absent if it sent none. It was verified against `tls.client_ca`. In a session that was resumed it is
+  // the one of the first session.
   struct ingest_slice client_certificate;
+  // Its subject as text (RFC 4514): UTF-8, the last part first, `CN=client,O=Example`. Nothing is cut off: commas and the like have a
+  // backslash in front, control characters are a backslash and two hexadecimal digits for each octet (NUL is `\00`). Attributes without a
+  // registered name, and values that are no text, are `1.2.3.4=#04024869`. Present and empty if the certificate has an empty one.
+  struct ingest_slice client_subject;
+  // Its issuer, in the same form.
+  struct ingest_slice client_issuer;
+  // Its serial number, the octets as they stand in the certificate: the most significant first, 0 in front of one above 127.
+  struct ingest_slice client_serial;
+  // SHA-256 of `client_certificate`, 32 octets (not text). There whenever that is.
+  struct ingest_slice client_fingerprint;
+  // Its subject's alternative names in the order of the certificate, NULL if none is shown. The name of a pair is `DNS`, `IP Address`,
+  // `email`, `URI`, `DirName` or `Registered ID`, the value is text: an address as `192.0.2.1` or `2001:db8::1`, a DirName as the subject,
+  // anything else as it stands in the certificate, but a backslash is two, and a control character a backslash and two hexadecimal
+  // digits. Other kinds are left out.
+  const struct ingest_header *client_names;
+  // How many of them.
+  size_t client_name_count;
+  // From when it is valid, in seconds since 1970, without leap seconds.
+  int64_t client_not_before;
+  // Until when, the last second included.
+  int64_t client_not_after;
 } ingest_tls;
 
 // Decoded names and values, in the order received.

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod events;
+mod row;
 pub mod table;
 pub mod tls;
 pub mod values;
@@ -315,7 +316,8 @@ mod tests {
             ("events", "gone,left", "left is no kind of event"),
             ("fd_floor", "2000000", "at most 1048576"),
             ("spin", "30", "us"),
-            ("tls.ocsp", "answer.der", "not built yet"),
+            ("tls.watch", "yes", "on, off"),
+            ("tls.watch_every", "50ms", "at least 100ms"),
             ("tls.alpn", "h2", "http/1.1"),
             ("tls.client_auth", "off", "none, optional, required"),
             ("decode", "off", "not built yet"),

@@ -1,115 +1,13 @@
 //! The one table of options: name, kind, default, flags, help, and where the value goes. Names are ABI.
 #![forbid(unsafe_code)]
 
+pub use super::row::{LISTENER, LIVE, Row, Store, UNBUILT};
+
+use super::row::*;
 use super::tls;
 use super::values::{self, Kind};
-use super::{Delivery, EngineChoice, Events, JourneyMode, Options, PipelineUnsafe, Topology};
+use super::{Delivery, EngineChoice, Events, JourneyMode, PipelineUnsafe, Topology};
 use crate::limits::{self, UNLIMITED};
-
-/// May be changed while the server runs.
-pub const LIVE: u32 = 1;
-/// May be overridden for one listener.
-pub const LISTENER: u32 = 2;
-/// Known, but nothing reads it yet: only its default is taken.
-pub const UNBUILT: u32 = 4;
-
-/// Where the parsed value of a row goes.
-#[derive(Clone, Copy)]
-pub enum Store {
-    Number { least: u64, most: u64, word: Option<(&'static str, u64)>, set: fn(&mut Options, u64) },
-    Text(fn(&mut Options, &str) -> Result<(), String>),
-    Unbuilt,
-}
-
-/// One option.
-#[derive(Clone, Copy)]
-pub struct Row {
-    pub name: &'static str,
-    pub kind: Kind,
-    /// The default as a host would write it.
-    pub default: &'static str,
-    /// `LIVE`, `LISTENER`, `UNBUILT`.
-    pub flags: u32,
-    /// The words of a choice, or the word that a number may be replaced by; commas between.
-    pub choices: &'static str,
-    /// One line for people.
-    pub help: &'static str,
-    pub store: Store,
-}
-
-const MIB: u64 = 1 << 20;
-const TIB: u64 = 1 << 40;
-/// The longest timeout that can be set; what should never end says `unlimited`.
-const DAY_MS: u64 = 86_400_000;
-const NO_LIMIT: Option<(&str, u64)> = Some(("unlimited", UNLIMITED));
-/// A least rate is lifted by a rate of nothing.
-const NO_RATE: Option<(&str, u64)> = Some(("unlimited", 0));
-/// The library works the value out; in the struct that is zero.
-const AUTO: Option<(&str, u64)> = Some(("auto", 0));
-
-type Bounds = (u64, u64, Option<(&'static str, u64)>);
-
-const fn number(
-    kind: Kind,
-    name: &'static str,
-    default: &'static str,
-    bounds: Bounds,
-    set: fn(&mut Options, u64),
-    help: &'static str,
-) -> Row {
-    let (least, most, word) = bounds;
-    let choices = match word {
-        Some((text, _)) => text,
-        None => "",
-    };
-    Row { name, kind, default, flags: 0, choices, help, store: Store::Number { least, most, word, set } }
-}
-
-const fn duration(name: &'static str, default: &'static str, bounds: Bounds, set: fn(&mut Options, u64), help: &'static str) -> Row {
-    number(Kind::Duration, name, default, bounds, set, help)
-}
-
-const fn size(name: &'static str, default: &'static str, bounds: Bounds, set: fn(&mut Options, u64), help: &'static str) -> Row {
-    number(Kind::Size, name, default, bounds, set, help)
-}
-
-const fn count(name: &'static str, default: &'static str, bounds: Bounds, set: fn(&mut Options, u64), help: &'static str) -> Row {
-    number(Kind::Count, name, default, bounds, set, help)
-}
-
-const fn word(
-    name: &'static str,
-    default: &'static str,
-    choices: &'static str,
-    set: fn(&mut Options, &str) -> Result<(), String>,
-    help: &'static str,
-) -> Row {
-    Row { name, kind: Kind::Choice, default, flags: 0, choices, help, store: Store::Text(set) }
-}
-
-const fn text(
-    name: &'static str,
-    default: &'static str,
-    choices: &'static str,
-    set: fn(&mut Options, &str) -> Result<(), String>,
-    help: &'static str,
-) -> Row {
-    Row { kind: Kind::Text, ..word(name, default, choices, set, help) }
-}
-
-const fn unbuilt(kind: Kind, name: &'static str, default: &'static str, choices: &'static str, help: &'static str) -> Row {
-    Row { name, kind, default, flags: UNBUILT, choices, help, store: Store::Unbuilt }
-}
-
-const fn of_listener(mut row: Row) -> Row {
-    row.flags |= LISTENER;
-    row
-}
-
-const fn live(mut row: Row) -> Row {
-    row.flags |= LIVE;
-    row
-}
 
 /// Fits any number that a row bounds to 32 bits.
 fn narrow(number: u64) -> u32 {
@@ -363,9 +261,22 @@ pub const TABLE: &[Row] = &[
         |o, v| tls::alpn(v).map(|text| o.tls.alpn = text),
         "the protocol to agree on; a client that offers others alone is refused; empty agrees on none",
     )),
-    of_listener(unbuilt(Kind::Text, "tls.ticket_keys", "", "", "file with the keys of session tickets; empty makes its own")),
+    of_listener(text(
+        "tls.ticket_keys",
+        "",
+        "",
+        |o, v| values::kept(v).map(|text| o.tls.ticket_keys = text),
+        "file with the keys of session tickets, 64 random octets each, for servers that share them: the first makes tickets, all open them; \
+         it is as secret as a private key; empty makes keys of its own",
+    )),
     of_listener(count("tls.tickets", "1", (0, 8, None), |o, n| o.tls.tickets = narrow(n), "session tickets per handshake; 0 sends none")),
-    of_listener(unbuilt(Kind::Text, "tls.ocsp", "", "", "file with an OCSP answer to staple; empty staples none")),
+    of_listener(text(
+        "tls.ocsp",
+        "",
+        "",
+        |o, v| values::kept(v).map(|text| o.tls.ocsp = text),
+        "file with the OCSP answer to staple, in DER; as many as tls.cert has with commas between, where an entry may be empty; empty staples none",
+    )),
     of_listener(text(
         "tls.keylog",
         "",
@@ -373,7 +284,19 @@ pub const TABLE: &[Row] = &[
         |o, v| values::kept(v).map(|text| o.tls.keylog = text),
         "file to which session secrets are added, for debugging: whoever reads it can read all traffic; empty writes none",
     )),
-    of_listener(unbuilt(Kind::Switch, "tls.watch", "off", "on,off", "whether certificate files are loaded again when they change")),
+    of_listener(switch(
+        "tls.watch",
+        "off",
+        |o, v| values::choose(v, &tls::SWITCH).map(|choice| o.tls.watch = choice),
+        "whether all files that the options of tls name are read again when they change, as ingest_server_reload_tls does",
+    )),
+    duration(
+        "tls.watch_every",
+        "5s",
+        (100, 3_600_000, None),
+        |o, n| o.tls.watch_every_ms = n,
+        "how often files are looked at with tls.watch=on",
+    ),
     of_listener(duration(
         "tls.handshake_timeout",
         "10s",

@@ -46,6 +46,18 @@ impl Roll {
     fn end_io(&self) -> bool {
         let mut running = self.running.lock();
         running.io -= 1;
+        let last = running.io == 0;
+        if last {
+            self.changed.notify_all();
+        }
+        last
+    }
+
+    /// Waits until no I/O thread runs any more; false when the time is over before. A thread of ours sleeps so, which hears no signal.
+    pub fn wait_for_io_end(&self, limit: Duration) -> bool {
+        let deadline = Instant::now() + limit;
+        let mut running = self.running.lock();
+        while running.io > 0 && !self.changed.wait_until(&mut running, deadline).timed_out() {}
         running.io == 0
     }
 

@@ -137,6 +137,29 @@ fn n04_a_body_that_is_cut_off_without_close_notify_is_never_delivered() {
     assert_eq!(client.read_to_end().expect("close_notify comes before the end"), b"");
 }
 
+/// More than what one connection may send in a tick, so that some of it is not sealed yet when the host has said all.
+#[test]
+fn n04_a_large_last_answer_is_whole_before_close_notify() {
+    let server = Server::serve(
+        &secured::options(),
+        Delivery::Inline,
+        on_requests(|host, request| {
+            let _ = host.bytes(request.0.token, 200, "application/octet-stream", &vec![b'x'; 5 << 20]);
+        }),
+    );
+    for request in ["GET / HTTP/1.0\r\n\r\n", "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"] {
+        for polite in [false, true] {
+            let mut client = server.connect();
+            client.send(request);
+            if polite {
+                client.finish_sending();
+            }
+            assert_eq!(client.answer().body.len(), 5 << 20, "{request}");
+            assert_eq!(client.read_to_end().expect("close_notify comes before the end"), b"");
+        }
+    }
+}
+
 #[test]
 fn close_notify_is_said_whenever_the_server_closes() {
     let server = serve(&[("keepalive_timeout", "200ms"), ("body_max", "100")]);
