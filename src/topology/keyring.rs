@@ -32,13 +32,14 @@ impl Keyring {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use crate::decrypt::keys::{Material, Pem};
+    use crate::decrypt::keys::{Material, Named};
 
     fn keys() -> Keys {
         let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
-        let pem = |text: String| Pem { name: String::new(), octets: text.into_bytes() };
+        let pem = |text: String| Named { name: String::new(), octets: text.into_bytes() };
         Keys::new(Material {
             pairs: vec![(pem(made.cert.pem()), pem(made.signing_key.serialize_pem()))],
+            staples: Vec::new(),
             client_ca: None,
             client_auth: Default::default(),
             only_13: false,
@@ -46,6 +47,7 @@ mod tests {
             tickets: None,
             keylog: None,
             handshake_timeout_ms: 1000,
+            now_s: 1_800_000_000,
         })
         .unwrap()
     }
