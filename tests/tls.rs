@@ -10,10 +10,10 @@ mod ends;
 mod facts;
 #[path = "tls/keys.rs"]
 mod keys;
-#[path = "tls/portions.rs"]
-mod portions;
 #[path = "tls/ocsp.rs"]
 mod ocsp;
+#[path = "tls/portions.rs"]
+mod portions;
 #[path = "tls/reload.rs"]
 mod reload;
 #[path = "tls/tickets.rs"]
