@@ -825,7 +825,7 @@ ingest_status ingest_server_on_log(struct ingest_server *server, ingest_on_log c
 // Sets a function that is called on each library thread, after it started (1) and before it ends (0).
 // Threads that take part in I/O are named ingest-io-0, ingest-io-1 and so on, the one that only accepts
 // with topology=acceptor ingest-accept-0, those that run the callback of delivery=threads ingest-run-0
-// and so on. Whatever started also ends, before
+// and so on, the one that looks at files with tls.watch=on ingest-watch. Whatever started also ends, before
 // ingest_server_join returns. The function must return normally, and may call any function but
 // ingest_server_free and ingest_server_join. NULL takes it away again.
 //
@@ -958,16 +958,18 @@ int32_t ingest_server_fd(struct ingest_server *server);
 // Runs one turn of a server without threads on the calling thread: accepts, reads, parses, delivers
 // and sends what is there. With a callback the events of the turn are delivered by it, within the
 // turn; else they wait in the queue for ingest_queue_poll. Needs topology=inline (or auto with one
-// I/O thread), and takes the place of ingest_server_start.
+// I/O thread), and takes the place of ingest_server_start. With tls.watch=on the turn looks at the files
+// when it is time to, and ends by then.
 //
 // Ownership: none.
 // Thread: any, one at a time per server; a turn within a turn is INGEST_E_STATE.
-// Blocks: at most timeout_ms, never with 0, without limit with -1.
+// Blocks: at most timeout_ms, never with 0, without limit with -1; with tls.watch=on also while files are read.
 // Returns: how many requests wait in the queue; INGEST_E_INTERRUPTED if a signal ended the wait;
 // INGEST_E_STOPPED once the server has stopped; INGEST_E_ARGUMENT for NULL or a timeout below -1;
 // else as ingest_server_fd.
 // Since: 0.1
-int32_t ingest_server_turn(struct ingest_server *server, int32_t timeout_ms);
+int32_t ingest_server_turn(struct ingest_server *server,
+                           int32_t timeout_ms);
 
 // Changes an option of a server, running or not, if it is flagged INGEST_OPTION_LIVE. Every thread goes
 // by the new value from its next round on, also for what it waits for already; what is there stays,
@@ -985,10 +987,11 @@ ingest_status ingest_server_set(struct ingest_server *server,
                                 const char *value,
                                 struct ingest_error *error);
 
-// Reads the certificates and keys of every https listener again, from the files that the options named
-// when it was made. All of them are checked first. Handshakes that begin after the call have the new
-// ones, each of them a certificate and its own key; connections keep what they began with. On a failure
-// nothing has changed.
+// Reads the certificates and keys of every https listener again, and whatever else of TLS the options
+// name files for (docs/tls.md). All of it is checked first, also whether the certificates are valid now.
+// Handshakes that begin after the call have the new ones, each of them a certificate and its own key;
+// connections keep what they began with. On a failure nothing has changed. With tls.watch=on the same
+// happens when a file changes.
 //
 // Ownership: error, if given, is the caller's.
 // Thread: any, also from a callback.

@@ -8,6 +8,8 @@ mod clients;
 mod ends;
 #[path = "tls/facts.rs"]
 mod facts;
+#[path = "tls/hostile.rs"]
+mod hostile;
 #[path = "tls/keys.rs"]
 mod keys;
 #[path = "tls/ocsp.rs"]

@@ -7,10 +7,9 @@ pub use crate::memory::secured::Certificate;
 
 use crate::limits::{CERTIFICATE_NAMES_MAX, CERTIFICATE_TEXT_BYTES};
 use crate::parse::sketch::Span;
+use aws_lc_rs::digest::{SHA256, digest};
 // Addresses are values here; nothing is connected to.
 use core::net::{Ipv4Addr, Ipv6Addr};
-use rustls::SupportedCipherSuite;
-use rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256;
 use std::fmt::Write;
 use x509_parser::asn1_rs::{Any, Class, FromDer, Oid, oid};
 use x509_parser::certificate::{X509Certificate, X509CertificateParser};
@@ -22,7 +21,7 @@ const SUBJECT_ALTERNATIVE_NAME: Oid<'static> = oid!(2.5.29.17);
 pub fn read(der: &[u8]) -> Certificate {
     let mut read = Certificate::default();
     let mut text = Text::default();
-    read.fingerprint = fingerprint(der, &mut text);
+    read.fingerprint = text.piece(|text| text.add(digest(&SHA256, der).as_ref()));
     // Extensions are looked at one by one: what one of them holds is no reason to know nothing of the rest.
     let mut parser = X509CertificateParser::new().with_deep_parse_extensions(false);
     if let Ok((&[], certificate)) = parser.parse(der) {
@@ -43,13 +42,6 @@ pub fn read(der: &[u8]) -> Certificate {
     text.octets.shrink_to_fit();
     read.octets = text.octets;
     read
-}
-
-/// SHA-256 of these octets.
-fn fingerprint(der: &[u8], text: &mut Text) -> Option<Span> {
-    // The hash function that TLS itself uses; a suite is what rustls offers it by.
-    let SupportedCipherSuite::Tls13(suite) = TLS13_AES_128_GCM_SHA256 else { return None };
-    text.piece(|text| text.add(suite.common.hash_provider.hash(der).as_ref()))
 }
 
 /// Names of the kinds that have a text (RFC 5280 section 4.2.1.6). `None` if any is malformed, or there are too many: a host that looks for

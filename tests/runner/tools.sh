@@ -43,6 +43,8 @@ install_packages() { # PARTS
       have "$command" || packages="$packages $(package_of "$command")"
     done
   done
+  # The random host's clients speak TLS by OpenSSL.
+  case " $1 " in *" asan "*) [ -f /usr/include/openssl/ssl.h ] || packages="$packages libssl-dev" ;; esac
   case " $packages " in *" gcc "*) packages="$packages libc6-dev" ;; esac
   packages=$(printf '%s\n' $packages | sort -u | tr '\n' ' ')
   packages=${packages% }

@@ -207,7 +207,7 @@ fn listen_with(server: &Server, options: &[(&str, &str)]) -> u16 {
 }
 
 #[test]
-fn a_ticket_from_an_open_door_does_not_open_the_one_that_asks_for_certificates() {
+fn n19_a_ticket_from_an_open_door_does_not_open_the_one_that_asks_for_certificates() {
     let folder = Folder::new("two-doors");
     let keys = folder.put("keys", key(1));
     let (signer, with, _) = signed();

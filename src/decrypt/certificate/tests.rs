@@ -189,7 +189,7 @@ fn of_malformed_alternative_names_none_is_shown() {
     .into_iter()
     .map(|bad| vec![sequence(&[good.clone(), bad])])
     .collect();
-    let whole = sequence(&[good.clone()]);
+    let whole = sequence(std::slice::from_ref(&good));
     cases.push(vec![whole.clone(), whole.clone()]);
     cases.push(vec![[whole.clone(), vec![0]].concat()]);
     cases.push(vec![der(0x31, &good)]);

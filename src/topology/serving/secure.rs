@@ -129,11 +129,7 @@ impl Serving {
             let mut sealed = self.spare.pop().unwrap_or_default();
             fail_point!("seal");
             if !self.seal(connection, &mut plain, &mut sealed) {
-                // Whoever waits for the rest must not take what came for all of it.
-                connection.truncated = true;
-                connection.ending = Ending::Abort;
-                self.recycle(plain);
-                return;
+                return self.cut_short(connection, plain);
             }
             let outgoing = Outgoing { first: sealed, ..Outgoing::default() };
             if outgoing.is_empty() {
@@ -172,12 +168,18 @@ impl Serving {
                 }
                 Sending::Failed(outgoing) => {
                     self.recycle(outgoing);
-                    self.recycle(plain);
-                    connection.truncated = true;
-                    connection.ending = Ending::Abort;
+                    self.cut_short(connection, plain);
                 }
             }
         }
+    }
+
+    /// Nothing more can be sent: whoever waits for the rest must not take what came for all of it.
+    #[cold]
+    fn cut_short(&mut self, connection: &mut Connection, plain: Outgoing) {
+        connection.truncated = true;
+        connection.ending = Ending::Abort;
+        self.recycle(plain);
     }
 
     /// Seals a portion of what is to be sent, with what the session has to say before and after it. False when that cannot be.
