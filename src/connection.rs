@@ -175,7 +175,8 @@ impl Connection {
 
     /// Nothing is under way: no octet of a request, no answer owed.
     pub fn is_idle(&self) -> bool {
-        self.protocol.is_idle() && self.inbox.is_empty() && self.outbox.is_empty() && self.sealing.is_none() && !self.sending
+        let nothing_came = self.inbox.is_empty() && self.session.carried() == 0;
+        self.protocol.is_idle() && nothing_came && self.outbox.is_empty() && self.sealing.is_none() && !self.sending
     }
 
     /// What it is about, for the gauges.

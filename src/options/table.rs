@@ -193,7 +193,7 @@ pub const TABLE: &[Row] = &[
         "10s",
         DURATION,
         |o, n| o.limits.header_timeout_ms = n,
-        "for the first octet after accept, then for each head from its first octet to its blank line; after it 408",
+        "for the first octet after accept, or after the handshake, then for each head from its first octet to its blank line; after it 408",
     )),
     live(duration(
         "keepalive_timeout",

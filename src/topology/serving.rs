@@ -229,7 +229,8 @@ impl Serving {
 
     /// Gives the answers whose turn it is their wire form.
     fn render(&mut self, connection: &mut Connection, counters: &Counters) {
-        if !connection.protocol.has_something_to_say() {
+        // What is said once an answer is with the kernel must not be said because the one before it is.
+        if !connection.protocol.has_something_to_say() || connection.sealing.is_some() {
             return;
         }
         if connection.outbox.first.capacity() == 0 {
@@ -461,7 +462,7 @@ impl Serving {
         self.memory.recount_read_ahead(&mut connection.read_ahead, 0);
         settle::drop_pending(connection, &mut self.desk());
         self.count_unfinished(connection);
-        connection.sealing = None;
+        connection.truncated |= connection.sealing.take().is_some();
         let outgoing = std::mem::take(&mut connection.outbox);
         self.recycle(outgoing);
     }
