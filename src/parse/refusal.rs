@@ -4,14 +4,20 @@
 /// The answer to a request that is refused before it reaches the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// 400, 408, 413, 414, 421, 431, 501, 503, 504 or 505.
+    /// 400, 408, 413, 414, 415, 421, 431, 501, 503, 504 or 505.
     pub status: u16,
     /// One line for people: lower case, no full stop, what and what to do.
     pub text: &'static str,
+    /// A field line that goes with it, line end included; mostly none.
+    pub field: &'static str,
 }
 
 impl Refusal {
     pub const fn new(status: u16, text: &'static str) -> Self {
-        Refusal { status, text }
+        Refusal { status, text, field: "" }
+    }
+
+    pub const fn with_field(status: u16, text: &'static str, field: &'static str) -> Self {
+        Refusal { status, text, field }
     }
 }
