@@ -180,14 +180,11 @@ impl Zstd {
 
     /// Takes octets, and appends at most `most` to what is decoded. One block a call.
     pub fn push(&mut self, input: &[u8], output: &mut Vec<u8>, most: usize) -> Result<Pushed, Refusal> {
+        if self.drain(output, most)? {
+            return Ok(Pushed { used: 0, has_more: true });
+        }
         let mut used = 0;
         loop {
-            if self.drain(output, most)? {
-                return Ok(Pushed { used, has_more: true });
-            }
-            if self.at == At::Draining {
-                self.end_frame()?;
-            }
             let rest = &input[used..];
             if let At::Skipped(left) = self.at {
                 let count = rest.len().min(left as usize);
@@ -205,7 +202,10 @@ impl Zstd {
             match self.gather(rest)? {
                 (count, Some(len)) => {
                     used += count;
-                    self.take(len)?;
+                    if self.take(len)? {
+                        // What it gives is taken with the next call, which decodes the block after it, too.
+                        return Ok(Pushed { used, has_more: self.decoder.can_collect() > 0 || self.at == At::Draining });
+                    }
                 }
                 (count, None) => return Ok(Pushed { used: used + count, has_more: false }),
             }
@@ -248,10 +248,11 @@ impl Zstd {
         Ok(Some(BLOCK_HEADER_BYTES + content + checksum))
     }
 
-    /// A header or a block is whole.
-    fn take(&mut self, len: usize) -> Result<(), Refusal> {
+    /// A header or a block is whole. True when it was a block.
+    fn take(&mut self, len: usize) -> Result<bool, Refusal> {
         let whole = &self.gathered[..len];
-        if self.at == At::Block {
+        let is_block = self.at == At::Block;
+        if is_block {
             let over = self.decoder.decode_blocks(whole, BlockDecodingStrategy::UptoBlocks(1)).map_err(|_| CORRUPT)?;
             if over {
                 self.at = At::Draining;
@@ -266,19 +267,26 @@ impl Zstd {
             self.at = if left == 0 { At::Ended } else { At::Skipped(left) };
         }
         self.gathered.clear();
-        Ok(())
+        Ok(is_block)
     }
 
     /// Takes what the decoder has ready. True when it has more than there is room for.
     fn drain(&mut self, output: &mut Vec<u8>, most: usize) -> Result<bool, Refusal> {
-        if !matches!(self.at, At::Block | At::Draining) || self.decoder.can_collect() == 0 {
+        if !matches!(self.at, At::Block | At::Draining) {
             return Ok(false);
         }
-        let before = output.len();
-        let left = most;
-        self.decoder.collect_to_writer(Room { output, left }).map_err(|_| NO_MEMORY)?;
-        self.made += (output.len() - before) as u64;
-        Ok(self.decoder.can_collect() > 0)
+        if self.decoder.can_collect() > 0 {
+            let before = output.len();
+            self.decoder.collect_to_writer(Room { output, left: most }).map_err(|_| NO_MEMORY)?;
+            self.made += (output.len() - before) as u64;
+            if self.decoder.can_collect() > 0 {
+                return Ok(true);
+            }
+        }
+        if self.at == At::Draining {
+            self.end_frame()?;
+        }
+        Ok(false)
     }
 
     /// All of a frame was taken: it is as long as it promised, and its checksum holds.
