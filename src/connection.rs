@@ -65,6 +65,8 @@ pub struct Connection {
     pub read_closed: bool,
     /// Stands on the list of connections to go on with in this tick.
     pub touched: bool,
+    /// Stands on the list of those whose bodies wait for memory.
+    pub hungry: bool,
     pub ending: Ending,
     /// When the present wait began: for octets, for the kernel to take some, or for FIN.
     pub since_ms: u64,
@@ -119,6 +121,7 @@ impl Connection {
             fin_seen: false,
             read_closed: false,
             touched: false,
+            hungry: false,
             ending: Ending::Open,
             since_ms: now_ms,
             sending_since_ms: now_ms,

@@ -136,7 +136,7 @@ pub const STREAM_BUFFER_BYTES: usize = 64 * 1024;
 /// Octets of interim answers to one request that wait to be sent.
 pub const INTERIM_BYTES: usize = 16 * 1024;
 /// Most octets of one answer that are sent before the other connections get their turn.
-pub const SEND_PER_TICK_BYTES: u64 = MIB;
+pub const SEND_PER_TICK_BYTES: u64 = 256 * 1024;
 /// Octets of a file that one system call sends.
 pub const FILE_STEP_BYTES: usize = 256 * 1024;
 /// So many faults of the library's own within so long, and the server says that it is unhealthy (docs/faults/hosts.md, H22).

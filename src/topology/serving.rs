@@ -290,6 +290,9 @@ impl Serving {
                     counters.bytes_sent.add(outgoing.sent);
                     share = share.saturating_sub(outgoing.sent);
                     self.sent(connection, outgoing);
+                    if !connection.has_output() {
+                        break;
+                    }
                     if share == 0 && connection.protocol.oldest().is_some_and(|oldest| oldest.speaking && !oldest.answered) {
                         // The others have their turn; what was said meanwhile is in the mailbox, and comes with the next tick.
                         break;

@@ -259,7 +259,7 @@ impl<E: Engine<Connection>> Segment<E> {
             // What was carried over comes first; the kernel is asked for more once it has been looked at.
             self.resume.push(id);
         } else if self.shortage.stops_bodies() && connection.protocol.in_body() && !connection.receiving {
-            self.starve(id);
+            self.shortage.starve(id, &mut connection);
         } else if let Some(landing) = connection.landing(&self.serving.limits) {
             if matches!(landing, Landing::Buffer(_, 0)) {
                 // No memory for what comes next. Once it is refused nothing is wanted but what lingers, in the slab.

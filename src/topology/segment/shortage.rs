@@ -30,6 +30,15 @@ impl Shortage {
     pub fn stops_bodies(&self) -> bool {
         self.bodies_since_ms != 0
     }
+
+    /// A connection has to wait for room before its body is received.
+    #[cold]
+    pub(super) fn starve(&mut self, id: SeatId, connection: &mut Connection) {
+        if !connection.hungry {
+            connection.hungry = true;
+            self.hungry.push(id);
+        }
+    }
 }
 
 impl<E: Engine<Connection>> Segment<E> {
@@ -136,16 +145,8 @@ impl<E: Engine<Connection>> Segment<E> {
             if let Some(connection) = self.engine.seats().baton(id) {
                 connection.receiving = false;
                 connection.protocol.put_body_back(landing);
-                self.shortage.hungry.push(id);
+                self.shortage.starve(id, connection);
             }
-        }
-    }
-
-    /// A connection has to wait for room before its body is received.
-    #[cold]
-    pub(super) fn starve(&mut self, id: SeatId) {
-        if !self.shortage.hungry.contains(&id) {
-            self.shortage.hungry.push(id);
         }
     }
 
@@ -155,7 +156,7 @@ impl<E: Engine<Connection>> Segment<E> {
         if self.shortage.bodies_since_ms != 0 {
             self.shortage.bodies_since_ms = 0;
             for id in std::mem::take(&mut self.shortage.hungry) {
-                self.with(id, |_, _| {});
+                self.with(id, |_, connection| connection.hungry = false);
             }
         }
     }

@@ -152,6 +152,9 @@ impl Serving {
                         continue;
                     }
                     self.sent(connection, plain);
+                    if !connection.has_output() {
+                        return;
+                    }
                     if share == 0 && connection.protocol.oldest().is_some_and(|oldest| oldest.speaking && !oldest.answered) {
                         return;
                     }
