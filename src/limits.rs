@@ -23,7 +23,8 @@ pub struct Limits {
     pub body_rate_min: u64,
     pub body_max: u64,
     pub chunk_ext_max: u64,
-    /// Zero: bodies are delivered as sent.
+    /// Content-codings are undone.
+    pub decode: bool,
     pub decode_layers: u64,
     pub decoded_max: u64,
     pub decode_ratio: u64,
@@ -62,6 +63,7 @@ impl Default for Limits {
             body_rate_min: 500,
             body_max: 16 * MIB,
             chunk_ext_max: 4 * 1024,
+            decode: true,
             decode_layers: 1,
             decoded_max: 64 * MIB,
             decode_ratio: 100,

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod events;
+mod row;
 pub mod table;
 pub mod tls;
 pub mod values;

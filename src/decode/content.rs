@@ -94,11 +94,11 @@ pub struct Chain {
 }
 
 impl Decoder {
-    fn push(&mut self, input: &[u8], output: &mut Vec<u8>, most: usize) -> Result<Pushed, Refusal> {
+    fn push(&mut self, input: &[u8], output: &mut Vec<u8>, most: usize, windows: usize) -> Result<Pushed, Refusal> {
         match self {
             Decoder::Inflate(decoder) => decoder.push(input, output, most),
-            Decoder::Br(decoder) => decoder.push(input, output, most),
-            Decoder::Zstd(decoder) => decoder.push(input, output, most),
+            Decoder::Br(decoder) => decoder.push(input, output, most, windows),
+            Decoder::Zstd(decoder) => decoder.push(input, output, most, windows),
         }
     }
 
@@ -142,7 +142,7 @@ impl Layer {
         let most = self.room(caps).min(share.left()).min(most).max(1);
         reserve(output, most)?;
         let before = output.len();
-        let Pushed { used, has_more } = self.decoder.push(input, output, most)?;
+        let Pushed { used, has_more } = self.decoder.push(input, output, most, share.windows())?;
         let made = output.len() - before;
         self.made += made as u64;
         self.has_more = has_more;
@@ -233,11 +233,6 @@ impl Chain {
     /// Octets that the decoders hold: states, windows, and what is between them.
     pub fn held(&self) -> usize {
         self.between.capacity() + self.layers.iter().flatten().map(|layer| layer.decoder.held()).sum::<usize>()
-    }
-
-    /// The most that a window may come to need beside that.
-    pub fn coming(&self) -> usize {
-        self.layers.iter().flatten().map(|layer| if let Decoder::Br(decoder) = &layer.decoder { decoder.coming() } else { 0 }).sum()
     }
 
     /// Gives the decoders back.

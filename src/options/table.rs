@@ -1,41 +1,12 @@
 //! The one table of options: name, kind, default, flags, help, and where the value goes. Names are ABI.
 #![forbid(unsafe_code)]
 
+use super::row::{Bounds, count, duration, live, of_listener, size, switch, text, unbuilt, word};
+pub use super::row::{LISTENER, LIVE, Row, Store, UNBUILT};
 use super::tls;
 use super::values::{self, Kind};
-use super::{Delivery, EngineChoice, Events, JourneyMode, Options, PipelineUnsafe, Topology};
+use super::{Delivery, EngineChoice, Events, JourneyMode, PipelineUnsafe, Topology};
 use crate::limits::{self, UNLIMITED};
-
-/// May be changed while the server runs.
-pub const LIVE: u32 = 1;
-/// May be overridden for one listener.
-pub const LISTENER: u32 = 2;
-/// Known, but nothing reads it yet: only its default is taken.
-pub const UNBUILT: u32 = 4;
-
-/// Where the parsed value of a row goes.
-#[derive(Clone, Copy)]
-pub enum Store {
-    Number { least: u64, most: u64, word: Option<(&'static str, u64)>, set: fn(&mut Options, u64) },
-    Text(fn(&mut Options, &str) -> Result<(), String>),
-    Unbuilt,
-}
-
-/// One option.
-#[derive(Clone, Copy)]
-pub struct Row {
-    pub name: &'static str,
-    pub kind: Kind,
-    /// The default as a host would write it.
-    pub default: &'static str,
-    /// `LIVE`, `LISTENER`, `UNBUILT`.
-    pub flags: u32,
-    /// The words of a choice, or the word that a number may be replaced by; commas between.
-    pub choices: &'static str,
-    /// One line for people.
-    pub help: &'static str,
-    pub store: Store,
-}
 
 const MIB: u64 = 1 << 20;
 const TIB: u64 = 1 << 40;
@@ -46,70 +17,6 @@ const NO_LIMIT: Option<(&str, u64)> = Some(("unlimited", UNLIMITED));
 const NO_RATE: Option<(&str, u64)> = Some(("unlimited", 0));
 /// The library works the value out; in the struct that is zero.
 const AUTO: Option<(&str, u64)> = Some(("auto", 0));
-
-type Bounds = (u64, u64, Option<(&'static str, u64)>);
-
-const fn number(
-    kind: Kind,
-    name: &'static str,
-    default: &'static str,
-    bounds: Bounds,
-    set: fn(&mut Options, u64),
-    help: &'static str,
-) -> Row {
-    let (least, most, word) = bounds;
-    let choices = match word {
-        Some((text, _)) => text,
-        None => "",
-    };
-    Row { name, kind, default, flags: 0, choices, help, store: Store::Number { least, most, word, set } }
-}
-
-const fn duration(name: &'static str, default: &'static str, bounds: Bounds, set: fn(&mut Options, u64), help: &'static str) -> Row {
-    number(Kind::Duration, name, default, bounds, set, help)
-}
-
-const fn size(name: &'static str, default: &'static str, bounds: Bounds, set: fn(&mut Options, u64), help: &'static str) -> Row {
-    number(Kind::Size, name, default, bounds, set, help)
-}
-
-const fn count(name: &'static str, default: &'static str, bounds: Bounds, set: fn(&mut Options, u64), help: &'static str) -> Row {
-    number(Kind::Count, name, default, bounds, set, help)
-}
-
-const fn word(
-    name: &'static str,
-    default: &'static str,
-    choices: &'static str,
-    set: fn(&mut Options, &str) -> Result<(), String>,
-    help: &'static str,
-) -> Row {
-    Row { name, kind: Kind::Choice, default, flags: 0, choices, help, store: Store::Text(set) }
-}
-
-const fn text(
-    name: &'static str,
-    default: &'static str,
-    choices: &'static str,
-    set: fn(&mut Options, &str) -> Result<(), String>,
-    help: &'static str,
-) -> Row {
-    Row { kind: Kind::Text, ..word(name, default, choices, set, help) }
-}
-
-const fn unbuilt(kind: Kind, name: &'static str, default: &'static str, choices: &'static str, help: &'static str) -> Row {
-    Row { name, kind, default, flags: UNBUILT, choices, help, store: Store::Unbuilt }
-}
-
-const fn of_listener(mut row: Row) -> Row {
-    row.flags |= LISTENER;
-    row
-}
-
-const fn live(mut row: Row) -> Row {
-    row.flags |= LIVE;
-    row
-}
 
 /// Fits any number that a row bounds to 32 bits.
 fn narrow(number: u64) -> u32 {
@@ -132,6 +39,7 @@ const DELIVERIES: [(&str, Delivery); 4] =
     [("auto", Delivery::Auto), ("queue", Delivery::Queue), ("threads", Delivery::Threads), ("inline", Delivery::Inline)];
 const JOURNEYS: [(&str, JourneyMode); 4] =
     [("off", JourneyMode::Off), ("tick", JourneyMode::Tick), ("sample", JourneyMode::Sample), ("steps", JourneyMode::Steps)];
+const SWITCH: [(&str, bool); 2] = [("on", true), ("off", false)];
 const ORDERS: [(&str, PipelineUnsafe); 2] = [("serial", PipelineUnsafe::Serial), ("parallel", PipelineUnsafe::Parallel)];
 
 const DURATION: Bounds = (1, DAY_MS, None);
@@ -449,14 +357,31 @@ pub const TABLE: &[Row] = &[
         "whether pipelined requests other than GET, HEAD, OPTIONS and TRACE are delivered one at a time",
     ),
     // Decode.
-    unbuilt(Kind::Switch, "decode", "on", "on,off", "whether content-codings are undone"),
+    live(switch(
+        "decode",
+        "on",
+        |o, v| values::choose(v, &SWITCH).map(|choice| o.limits.decode = choice),
+        "whether content-codings are undone: gzip, deflate, br and zstd; off delivers bodies as sent",
+    )),
     unbuilt(Kind::Switch, "decode.json", "off", "on,off", "whether JSON bodies are checked and indexed for ingest_request_json"),
     unbuilt(Kind::Count, "decode_threads", "0", "", "threads for large bodies; 0 decodes on the I/O threads"),
     unbuilt(Kind::Size, "decode_offload_bytes", "256KiB", "", "encoded bodies from this size on go to the decode threads"),
-    unbuilt(Kind::Count, "decode_states_max", "16", "", "most suspended decodings per thread; more wait"),
-    unbuilt(Kind::Size, "decoded_max", "64MiB", "", "largest decoded body; over it 413"),
-    unbuilt(Kind::Count, "decode_ratio", "100", "", "most decoded octets per encoded one, once the output is over 1MiB; over it 413"),
-    unbuilt(Kind::Count, "decode_layers", "1", "1,2", "most content-codings on one body; over it 415"),
+    live(count(
+        "decode_states_max",
+        "16",
+        (1, 4096, None),
+        |o, n| o.limits.decode_states_max = n,
+        "most long decodings that a thread goes on with in turns; more wait until one of them is done",
+    )),
+    live(size("decoded_max", "64MiB", (1, TIB, None), |o, n| o.limits.decoded_max = n, "largest decoded body; over it 413")),
+    live(count(
+        "decode_ratio",
+        "100",
+        (1, 1 << 20, NO_LIMIT),
+        |o, n| o.limits.decode_ratio = n,
+        "most decoded octets per encoded one, once the output is over 1MiB; over it 413",
+    )),
+    live(count("decode_layers", "1", (1, 2, None), |o, n| o.limits.decode_layers = n, "most content-codings on one body; over it 415")),
     unbuilt(Kind::Count, "form_fields", "1000", "", "most fields of a form; over it 413"),
     unbuilt(Kind::Count, "parts_max", "256", "", "most parts of a multipart body; over it 413"),
     unbuilt(Kind::Choice, "body", "buffer", "buffer,stream,file", "how a body reaches the host: whole, in events, or as a descriptor"),

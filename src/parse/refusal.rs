@@ -8,16 +8,10 @@ pub struct Refusal {
     pub status: u16,
     /// One line for people: lower case, no full stop, what and what to do.
     pub text: &'static str,
-    /// A field line that goes with it, line end included; mostly none.
-    pub field: &'static str,
 }
 
 impl Refusal {
     pub const fn new(status: u16, text: &'static str) -> Self {
-        Refusal { status, text, field: "" }
-    }
-
-    pub const fn with_field(status: u16, text: &'static str, field: &'static str) -> Self {
-        Refusal { status, text, field }
+        Refusal { status, text }
     }
 }

@@ -11,6 +11,9 @@ use std::fmt;
 /// What a decoder holds beside what it allocates.
 const STATE_BYTES: usize = size_of::<State>();
 
+/// Tables are had whatever room there is for windows; they are few.
+const SMALL_CELLS: usize = 32 * 1024;
+
 type State = BrotliState<Counted, Counted, Counted>;
 
 /// Memory that a decoder asked for; empty when there was none.
@@ -21,6 +24,8 @@ pub struct Cells<T>(Vec<T>);
 #[derive(Debug, Default)]
 pub struct Counted {
     held: usize,
+    /// The most that may be out, in one piece or in many.
+    most: usize,
 }
 
 impl<T> Default for Cells<T> {
@@ -46,7 +51,8 @@ impl<T: Clone + Default> Allocator<T> for Counted {
 
     fn alloc_cell(&mut self, count: usize) -> Cells<T> {
         let mut cells = Vec::new();
-        if cells.try_reserve_exact(count).is_ok() {
+        let is_allowed = count <= SMALL_CELLS || self.held.saturating_add(count * size_of::<T>()) <= self.most;
+        if is_allowed && cells.try_reserve_exact(count).is_ok() {
             cells.resize(count, T::default());
             self.held += count * size_of::<T>();
         }
@@ -97,23 +103,21 @@ impl Brotli {
         STATE_BYTES + self.state.alloc_u8.held + self.state.alloc_u32.held + self.state.alloc_hc.held
     }
 
-    /// The most that the window may still come to need.
-    pub fn coming(&self) -> usize {
-        let window = if self.window_bits == 0 { 0 } else { 1usize << self.window_bits };
-        window.saturating_sub(self.state.alloc_u8.held)
-    }
-
     pub fn is_at_end(&self) -> bool {
         self.is_over
     }
 
     /// Takes octets, and appends at most `most` to what is decoded.
-    pub fn push(&mut self, input: &[u8], output: &mut Vec<u8>, most: usize) -> Result<Pushed, Refusal> {
+    pub fn push(&mut self, input: &[u8], output: &mut Vec<u8>, most: usize, windows: usize) -> Result<Pushed, Refusal> {
         if self.is_over {
             return if input.is_empty() { Ok(Pushed::default()) } else { Err(TRAILING) };
         }
         if let (0, Some(first)) = (self.window_bits, input.first()) {
             self.window_bits = window_bits(*first).ok_or(WINDOW)?;
+        }
+        let state = &mut *self.state;
+        for counted in [&mut state.alloc_u8, &mut state.alloc_u32, &mut state.alloc_hc] {
+            counted.most = counted.held.saturating_add(windows);
         }
         let before = output.len();
         output.resize(before + most, 0);

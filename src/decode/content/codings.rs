@@ -6,10 +6,8 @@ use crate::parse::octets::{is_token, trim};
 use crate::parse::refusal::Refusal;
 use crate::parse::sketch::{Framing, Sketch};
 
-/// What a client may send instead (RFC 9110 section 12.5.3).
-const ACCEPTED: &str = "Accept-Encoding: gzip, deflate, br, zstd\r\n";
-const UNKNOWN: Refusal = Refusal::with_field(415, "unknown content coding: send gzip, deflate, br, zstd or none", ACCEPTED);
-const LAYERS: Refusal = Refusal::with_field(415, "too many content codings on one body: send fewer", ACCEPTED);
+const UNKNOWN: Refusal = Refusal::new(415, "unknown content coding: send gzip, deflate, br, zstd or none");
+const LAYERS: Refusal = Refusal::new(415, "too many content codings on one body: send fewer");
 const MALFORMED: Refusal = Refusal::new(400, "malformed content-encoding: send the names of codings with commas between");
 
 /// A coding that can be undone. `x-gzip` is `gzip` (RFC 9110 section 8.4.1.3).
@@ -91,7 +89,7 @@ impl Codings {
 /// here: before a client that waits for `100 Continue` sends its body. Without a body there is nothing that could be coded.
 pub fn read(sketch: &Sketch, head: &[u8], limits: &Limits) -> Result<Codings, Refusal> {
     let mut codings = Codings::default();
-    if limits.decode_layers == 0 || sketch.framing == Framing::None {
+    if !limits.decode || sketch.framing == Framing::None {
         return Ok(codings);
     }
     for index in &sketch.coding_lines {

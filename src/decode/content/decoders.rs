@@ -27,6 +27,8 @@ pub struct Decoders {
 #[derive(Debug)]
 pub struct Share {
     left: usize,
+    /// Octets of memory that its windows may come to need.
+    windows: usize,
 }
 
 /// A suspended decoding's place among those that are gone on with; it is free again when this is dropped, on whichever thread.
@@ -40,8 +42,12 @@ impl Drop for Place {
 }
 
 impl Share {
-    pub fn new(left: usize) -> Self {
-        Share { left }
+    pub fn new(left: usize, windows: usize) -> Self {
+        Share { left, windows }
+    }
+
+    pub(super) fn windows(&self) -> usize {
+        self.windows
     }
 
     #[inline]
@@ -62,8 +68,8 @@ impl Decoders {
     }
 
     /// What a body may decode now.
-    pub fn share(&self) -> Share {
-        Share { left: self.tick.min(DECODE_SHARE) }
+    pub fn share(&self, windows: usize) -> Share {
+        Share { left: self.tick.min(DECODE_SHARE), windows }
     }
 
     /// What a body was given and has not used stays with the others.

@@ -36,7 +36,7 @@ fn decode(codings: &[Coding], coded: &[u8], piece: usize, share: usize) -> Resul
     let mut output = Vec::new();
     for mut piece in coded.chunks(piece.max(1)) {
         loop {
-            let (used, progress) = chain.push(piece, &mut output, &mut Share::new(share))?;
+            let (used, progress) = chain.push(piece, &mut output, &mut Share::new(share, usize::MAX))?;
             piece = &piece[used..];
             if progress == Progress::Hungry {
                 assert!(piece.is_empty());

@@ -179,7 +179,7 @@ impl Zstd {
     }
 
     /// Takes octets, and appends at most `most` to what is decoded. One block a call.
-    pub fn push(&mut self, input: &[u8], output: &mut Vec<u8>, most: usize) -> Result<Pushed, Refusal> {
+    pub fn push(&mut self, input: &[u8], output: &mut Vec<u8>, most: usize, windows: usize) -> Result<Pushed, Refusal> {
         if self.drain(output, most)? {
             return Ok(Pushed { used: 0, has_more: true });
         }
@@ -202,7 +202,7 @@ impl Zstd {
             match self.gather(rest)? {
                 (count, Some(len)) => {
                     used += count;
-                    if self.take(len)? {
+                    if self.take(len, windows)? {
                         // What it gives is taken with the next call, which decodes the block after it, too.
                         return Ok(Pushed { used, has_more: self.decoder.can_collect() > 0 || self.at == At::Draining });
                     }
@@ -249,7 +249,7 @@ impl Zstd {
     }
 
     /// A header or a block is whole. True when it was a block.
-    fn take(&mut self, len: usize) -> Result<bool, Refusal> {
+    fn take(&mut self, len: usize, windows: usize) -> Result<bool, Refusal> {
         let whole = &self.gathered[..len];
         let is_block = self.at == At::Block;
         if is_block {
@@ -259,6 +259,9 @@ impl Zstd {
             }
         } else if whole.starts_with(&MAGIC.to_le_bytes()) {
             self.frame = Frame::read(whole)?;
+            if self.frame.window as usize > self.ring.saturating_add(windows) {
+                return Err(NO_MEMORY);
+            }
             self.decoder.reset(whole).map_err(|_| CORRUPT)?;
             self.ring = self.ring.max(self.frame.window as usize);
             (self.made, self.at) = (0, At::Block);

@@ -1,0 +1,122 @@
+//! What a row of the table of options is, and how each kind of row is written down.
+#![forbid(unsafe_code)]
+
+use super::Options;
+use super::values::Kind;
+
+/// May be changed while the server runs.
+pub const LIVE: u32 = 1;
+/// May be overridden for one listener.
+pub const LISTENER: u32 = 2;
+/// Known, but nothing reads it yet: only its default is taken.
+pub const UNBUILT: u32 = 4;
+
+/// Where the parsed value of a row goes.
+#[derive(Clone, Copy)]
+pub enum Store {
+    Number { least: u64, most: u64, word: Option<(&'static str, u64)>, set: fn(&mut Options, u64) },
+    Text(fn(&mut Options, &str) -> Result<(), String>),
+    Unbuilt,
+}
+
+/// One option.
+#[derive(Clone, Copy)]
+pub struct Row {
+    pub name: &'static str,
+    pub kind: Kind,
+    /// The default as a host would write it.
+    pub default: &'static str,
+    /// `LIVE`, `LISTENER`, `UNBUILT`.
+    pub flags: u32,
+    /// The words of a choice, or the word that a number may be replaced by; commas between.
+    pub choices: &'static str,
+    /// One line for people.
+    pub help: &'static str,
+    pub store: Store,
+}
+
+pub type Bounds = (u64, u64, Option<(&'static str, u64)>);
+
+pub(super) const fn number(
+    kind: Kind,
+    name: &'static str,
+    default: &'static str,
+    bounds: Bounds,
+    set: fn(&mut Options, u64),
+    help: &'static str,
+) -> Row {
+    let (least, most, word) = bounds;
+    let choices = match word {
+        Some((text, _)) => text,
+        None => "",
+    };
+    Row { name, kind, default, flags: 0, choices, help, store: Store::Number { least, most, word, set } }
+}
+
+pub(super) const fn duration(
+    name: &'static str,
+    default: &'static str,
+    bounds: Bounds,
+    set: fn(&mut Options, u64),
+    help: &'static str,
+) -> Row {
+    number(Kind::Duration, name, default, bounds, set, help)
+}
+
+pub(super) const fn size(name: &'static str, default: &'static str, bounds: Bounds, set: fn(&mut Options, u64), help: &'static str) -> Row {
+    number(Kind::Size, name, default, bounds, set, help)
+}
+
+pub(super) const fn count(
+    name: &'static str,
+    default: &'static str,
+    bounds: Bounds,
+    set: fn(&mut Options, u64),
+    help: &'static str,
+) -> Row {
+    number(Kind::Count, name, default, bounds, set, help)
+}
+
+pub(super) const fn word(
+    name: &'static str,
+    default: &'static str,
+    choices: &'static str,
+    set: fn(&mut Options, &str) -> Result<(), String>,
+    help: &'static str,
+) -> Row {
+    Row { name, kind: Kind::Choice, default, flags: 0, choices, help, store: Store::Text(set) }
+}
+
+pub(super) const fn text(
+    name: &'static str,
+    default: &'static str,
+    choices: &'static str,
+    set: fn(&mut Options, &str) -> Result<(), String>,
+    help: &'static str,
+) -> Row {
+    Row { kind: Kind::Text, ..word(name, default, choices, set, help) }
+}
+
+/// On or off.
+pub(super) const fn switch(
+    name: &'static str,
+    default: &'static str,
+    set: fn(&mut Options, &str) -> Result<(), String>,
+    help: &'static str,
+) -> Row {
+    Row { kind: Kind::Switch, ..word(name, default, "on,off", set, help) }
+}
+
+pub(super) const fn unbuilt(kind: Kind, name: &'static str, default: &'static str, choices: &'static str, help: &'static str) -> Row {
+    Row { name, kind, default, flags: UNBUILT, choices, help, store: Store::Unbuilt }
+}
+
+pub(super) const fn of_listener(mut row: Row) -> Row {
+    row.flags |= LISTENER;
+    row
+}
+
+pub(super) const fn live(mut row: Row) -> Row {
+    row.flags |= LIVE;
+    row
+}
