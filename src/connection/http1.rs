@@ -185,7 +185,7 @@ impl Http1 {
         tools.memory.charge_body(charged);
         let coded = is_coded.then(|| Box::new(Coded::begin(codings, tools)));
         self.open = Some(Box::new(Open { letter, terms, body, rest, coded, head_at_ns: tools.now_ns, charged }));
-        if is_coded && !nothing_yet {
+        if is_coded && (!nothing_yet || framing == Framing::Length(0)) {
             return self.coded(bytes, at, tools);
         }
         if matches!(&self.open, Some(open) if open.is_complete()) {
