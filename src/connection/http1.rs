@@ -1,8 +1,10 @@
 //! HTTP/1 on one connection: head, body, next head; which requests may go to the host at once, and which answers are owed.
 #![forbid(unsafe_code)]
 
+mod body;
 pub mod coded;
 
+use self::body::{append, opening, there};
 use self::coded::Coded;
 use super::exchange::{Exchange, Open, Pending, Rest, Terms, UNPLACED};
 use super::{Memory, Tools};
@@ -14,8 +16,6 @@ use crate::journey::Steps;
 use crate::limits::{Limits, READ_PER_TICK_BYTES};
 use crate::memory::budget::body_share;
 use crate::memory::letter::{Letter, Parts};
-use crate::memory::pool::Pool;
-use crate::parse::chunked::Chunked;
 use crate::parse::head::HeadScan;
 use crate::parse::refusal::Refusal;
 use crate::parse::sketch::Framing;
@@ -135,23 +135,8 @@ impl Http1 {
             return Ok(Step::Wait);
         }
         let framing = tools.sketch.framing;
-        let (body, rest, used) = match framing {
-            _ if !codings.is_empty() => (&behind[..0], Some(Rest::of(framing)), 0),
-            Framing::None => (&behind[..0], None, 0),
-            Framing::Length(length) => {
-                let length = usize::try_from(length).map_err(|_| NEVER_ROOM)?;
-                let there = length.min(behind.len());
-                (&behind[..there], (there < length).then_some(Rest::Length(length - there)), there)
-            }
-            Framing::Chunked => {
-                let mut chunked = Chunked::default();
-                let compacted = chunked.compact(behind, tools.limits)?;
-                // A trailer section has its own memory, so a body with one goes the long way.
-                let whole = compacted.complete && !chunked.has_trailers();
-                let rest = if whole { None } else { Some(Rest::Chunked(chunked)) };
-                (&behind[..compacted.kept], rest, compacted.consumed)
-            }
-        };
+        let (body, rest, used) =
+            if codings.is_empty() { there(framing, behind, tools.limits)? } else { (&[][..], Some(Rest::of(framing)), 0) };
         let first = self.served == 0;
         let began = (origin.accept_ns, origin.session.handshake_ns());
         let journey = tools.timing.journey(&steps, tools.now_ns, self.head_began_ns, first.then_some(began));
@@ -479,21 +464,4 @@ impl Http1 {
     pub fn served(&self) -> u64 {
         self.served
     }
-}
-
-/// The buffer of a body that is not complete: reserved once for an announced length, and begun with what is there.
-fn opening(there: &[u8], rest: &Rest, pool: &mut Pool) -> Result<Vec<u8>, Refusal> {
-    let wanted = match rest {
-        Rest::Length(left) => there.len() + left,
-        Rest::Chunked(_) => there.len(),
-    };
-    let mut body = pool.lend_body(wanted).ok_or(NO_MEMORY)?;
-    body.extend_from_slice(there);
-    Ok(body)
-}
-
-fn append(body: &mut Vec<u8>, octets: &[u8]) -> Result<(), Refusal> {
-    body.try_reserve(octets.len()).map_err(|_| NO_MEMORY)?;
-    body.extend_from_slice(octets);
-    Ok(())
 }

@@ -2,8 +2,8 @@
 #![forbid(unsafe_code)]
 
 use super::{Http1, NO_MEMORY, Step};
-use crate::connection::exchange::{Open, Rest};
-use crate::connection::{Memory, Tools};
+use crate::connection::Tools;
+use crate::connection::exchange::Rest;
 use crate::decode::content::{Caps, Chain, Codings, Place, Progress, Share};
 use crate::limits::Limits;
 use crate::memory::pool::Pool;
@@ -59,7 +59,7 @@ impl Coded {
     }
 
     /// Octets of memory beside the body.
-    fn held(&self) -> usize {
+    pub(super) fn held(&self) -> usize {
         self.held.capacity() + self.chain.held()
     }
 
@@ -167,29 +167,5 @@ impl Http1 {
             }
         }
         Ok(self.finish(tools))
-    }
-}
-
-impl Open {
-    /// Octets of memory that the body holds now: it itself, and what decodes it.
-    pub(super) fn holds(&self) -> usize {
-        self.body.len() + self.coded.as_ref().map_or(0, |coded| coded.held())
-    }
-
-    /// Charges what has been added since the last time; a length that was only announced costs nothing.
-    pub(super) fn recharge(&mut self, memory: &mut Memory) -> Result<(), Refusal> {
-        let holds = self.holds();
-        if holds >= self.charged {
-            memory.charge_body(holds - self.charged);
-        } else {
-            memory.release_body(self.charged - holds);
-        }
-        self.charged = holds;
-        // What has arrived is here, whether there was room or not: reading stops then, and this body is refused if that lasts.
-        if memory.shedding && memory.is_short() { Err(NO_MEMORY) } else { Ok(()) }
-    }
-
-    pub(super) fn is_complete(&self) -> bool {
-        self.rest.is_complete() && !self.coded.as_ref().is_some_and(|coded| coded.is_suspended)
     }
 }

@@ -15,7 +15,10 @@ const KEPT: usize = 4;
 /// See the file's first line.
 #[derive(Debug, Default)]
 pub struct Decoders {
+    // They are lent in their boxes.
+    #[allow(clippy::vec_box)]
     inflaters: Vec<Box<Inflater>>,
+    #[allow(clippy::vec_box)]
     zstds: Vec<Box<Zstd>>,
     /// What this tick may still decode.
     tick: usize,

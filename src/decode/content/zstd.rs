@@ -5,8 +5,8 @@ use super::{CORRUPT, DICTIONARY, NO_MEMORY, Pushed, WINDOW};
 use crate::limits::ZSTD_WINDOW_BYTES;
 use crate::parse::refusal::Refusal;
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
+use ruzstd::io;
 use std::fmt;
-use std::io::{self, Write};
 
 const MAGIC: u32 = 0xFD2F_B528;
 /// The last of the sixteen that begin a frame which is to be skipped.
@@ -66,15 +66,15 @@ struct Room<'a> {
     left: usize,
 }
 
-impl Write for Room<'_> {
-    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+impl io::Write for Room<'_> {
+    fn write(&mut self, octets: &[u8]) -> Result<usize, io::Error> {
         let count = octets.len().min(self.left);
         self.output.extend_from_slice(&octets[..count]);
         self.left -= count;
         Ok(count)
     }
 
-    fn flush(&mut self) -> io::Result<()> {
+    fn flush(&mut self) -> Result<(), io::Error> {
         Ok(())
     }
 }
