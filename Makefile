@@ -3,7 +3,7 @@
 #   make                           every example
 #   make run ARGS='…'              builds hello and serves; ARGS='--help' says what it takes
 #   make test                      every test
-#   make library                   the release build of libingest.so and libingest.a
+#   make library                   the release build of libingest.so, and of libingest.a with no global name but ingest_*
 #   make install PREFIX=/usr/local DESTDIR=
 #                                  header, both libraries, ingest.pc and the CMake package; LIBDIR and INCLUDEDIR move their parts,
 #                                  DESTDIR stands before every path and is written into no file. Builds what is older than its sources,
@@ -38,6 +38,8 @@ PRIVATE_LIBRARIES := -lutil -lrt -lpthread -lm -ldl
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 RELEASE := $(TARGET)/$(if $(CARGO_BUILD_TARGET),$(CARGO_BUILD_TARGET)/)release
+# Cargo's static library with no global name but ingest_*.
+STATIC := $(RELEASE)/own/libingest.a
 SOURCES := $(shell find src -name '*.rs') build.rs Cargo.toml Cargo.lock
 
 PACKAGE = $(LIBDIR)/cmake/ingest
@@ -56,7 +58,7 @@ test:
 clean:
 	@$(MAKE) --no-print-directory -C examples-c clean
 
-library: $(RELEASE)/libingest.so $(RELEASE)/libingest.a
+library: $(RELEASE)/libingest.so $(STATIC)
 
 # One kind at a time, as examples-c/Makefile does it, so that neither build undoes the other's.
 $(RELEASE)/libingest.so: KIND := cdylib
@@ -66,13 +68,17 @@ $(RELEASE)/libingest.so $(RELEASE)/libingest.a: $(SOURCES)
 	$(CARGO) rustc --quiet --release --lib --crate-type $(KIND) --target-dir '$(TARGET)'
 	@touch $@
 
+$(STATIC): $(RELEASE)/libingest.a packaging/own_symbols.sh
+	@mkdir -p '$(@D)'
+	LD='$(LD)' NM='$(NM)' OBJCOPY='$(OBJCOPY)' AR='$(AR)' packaging/own_symbols.sh '$<' '$@'
+
 install: places library
 	@$(INSTALL) -d '$(DESTDIR)$(INCLUDEDIR)' '$(DESTDIR)$(LIBDIR)/pkgconfig' '$(DESTDIR)$(PACKAGE)'
 	$(INSTALL) -m 644 include/ingest.h '$(DESTDIR)$(INCLUDEDIR)/ingest.h'
 	$(INSTALL) -m 755 '$(RELEASE)/libingest.so' '$(DESTDIR)$(LIBDIR)/$(LIBRARY)'
 	@ln -sf $(LIBRARY) '$(DESTDIR)$(LIBDIR)/$(SONAME)'
 	@ln -sf $(SONAME) '$(DESTDIR)$(LIBDIR)/libingest.so'
-	$(INSTALL) -m 644 '$(RELEASE)/libingest.a' '$(DESTDIR)$(LIBDIR)/libingest.a'
+	$(INSTALL) -m 644 '$(STATIC)' '$(DESTDIR)$(LIBDIR)/libingest.a'
 	@$(call written,ingest.pc,$(LIBDIR)/pkgconfig)
 	@$(call written,ingestConfig.cmake,$(PACKAGE))
 	@$(call written,ingestConfigVersion.cmake,$(PACKAGE))

@@ -1,4 +1,5 @@
-/* inspect: answers every request with all that libingest knows about it, as JSON. One octet is one latin-1 character. */
+/* inspect: answers every request with all that libingest knows about it, as JSON. One octet is one latin-1 character; what a client's
+   certificate says is always UTF-8 and stands as such. */
 #include "common/program.h"
 
 #include <stdbool.h>
@@ -40,10 +41,11 @@ static void put(text *out, const char *plain)
     }
 }
 
-/* A JSON string. Octets above 0x7F are written as the latin-1 characters that they are (RFC 8259 section 7). */
-static void put_string(text *out, ingest_slice value)
+static const char hexadecimal[] = "0123456789abcdef";
+
+/* A JSON string (RFC 8259 section 7). Octets above 0x7F are written as the latin-1 characters that they are, or stay UTF-8. */
+static void put_quoted(text *out, ingest_slice value, bool utf8)
 {
-    static const char hexadecimal[] = "0123456789abcdef";
     char *to = reserve(out, 6 * value.len + 2); /* an octet takes six characters at most */
     if (!to)
         return;
@@ -54,7 +56,7 @@ static void put_string(text *out, ingest_slice value)
         if (octet == '"' || octet == '\\') {
             *to++ = '\\';
             *to++ = (char)octet;
-        } else if (octet < 0x20 || octet > 0x7E) {
+        } else if (octet < 0x20 || octet == 0x7F || (octet > 0x7F && !utf8)) {
             memcpy(to, "\\u00", 4);
             to[4] = hexadecimal[octet >> 4];
             to[5] = hexadecimal[octet & 15];
@@ -65,6 +67,11 @@ static void put_string(text *out, ingest_slice value)
     }
     *to++ = '"';
     out->length += (size_t)(to - start);
+}
+
+static void put_string(text *out, ingest_slice value)
+{
+    put_quoted(out, value, false);
 }
 
 static ingest_slice slice_of(const char *plain)
@@ -117,6 +124,103 @@ static void put_base64(text *out, ingest_slice value)
     out->length += (size_t)(to - start);
 }
 
+/* A number that TLS gives names to, and the usual ones (the registry is IANA's "Transport Layer Security Parameters"). */
+typedef struct tls_name {
+    uint16_t number;
+    const char *name;
+} tls_name;
+
+static const tls_name versions[] = {{0x0303, "TLS 1.2"}, {0x0304, "TLS 1.3"}, {0, NULL}};
+
+static const tls_name cipher_suites[] = {
+    {0x1301, "TLS_AES_128_GCM_SHA256"},
+    {0x1302, "TLS_AES_256_GCM_SHA384"},
+    {0x1303, "TLS_CHACHA20_POLY1305_SHA256"},
+    {0xC02B, "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256"},
+    {0xC02C, "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384"},
+    {0xC02F, "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"},
+    {0xC030, "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384"},
+    {0xCCA8, "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256"},
+    {0xCCA9, "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256"},
+    {0, NULL},
+};
+
+static const tls_name groups[] = {
+    {0x0017, "secp256r1"}, {0x0018, "secp384r1"},         {0x0019, "secp521r1"},
+    {0x001D, "x25519"},    {0x11EB, "SecP256r1MLKEM768"}, {0x11EC, "X25519MLKEM768"}, {0, NULL},
+};
+
+/* The name of a number, the number itself if it has none here, null for 0. */
+static void put_named(text *out, const char *field, const tls_name *names, uint16_t number)
+{
+    put_string(out, slice_of(field));
+    while (names->name && names->number != number)
+        names++;
+    char value[80] = ":null,";
+    if (names->name)
+        snprintf(value, sizeof value, ":\"%s\",", names->name);
+    else if (number)
+        snprintf(value, sizeof value, ":\"0x%04X\",", (unsigned)number);
+    put(out, value);
+}
+
+/* A field that may be absent, which is not the same as empty. */
+static void put_optional(text *out, const char *name, ingest_slice value, bool utf8)
+{
+    put_string(out, slice_of(name));
+    put(out, ":");
+    if (value.ptr)
+        put_quoted(out, value, utf8);
+    else
+        put(out, "null");
+    put(out, ",");
+}
+
+/* Two digits for each octet. */
+static void put_hexadecimal(text *out, const char *name, ingest_slice value)
+{
+    put_string(out, slice_of(name));
+    put(out, ":\"");
+    char *to = reserve(out, 2 * value.len);
+    for (size_t i = 0; to && i < value.len; i++) {
+        *to++ = hexadecimal[value.ptr[i] >> 4];
+        *to++ = hexadecimal[value.ptr[i] & 15];
+        out->length += 2;
+    }
+    put(out, "\",");
+}
+
+static void put_certificate(text *out, const ingest_tls *tls)
+{
+    put(out, "\"client_certificate\":");
+    if (!tls->client_certificate.ptr) {
+        put(out, "null");
+        return;
+    }
+    put(out, "{");
+    put_optional(out, "subject", tls->client_subject, true);
+    put_optional(out, "issuer", tls->client_issuer, true);
+    put_hexadecimal(out, "serial", tls->client_serial);
+    put(out, "\"names\":");
+    put(out, tls->flags & INGEST_TLS_CLIENT_NAMES_UNREAD ? "null" : "[");
+    for (size_t i = 0; i < tls->client_name_count; i++) {
+        put(out, i ? ",[" : "[");
+        put_string(out, tls->client_names[i].name);
+        put(out, ",");
+        put_quoted(out, tls->client_names[i].value, true);
+        put(out, "]");
+    }
+    put(out, tls->flags & INGEST_TLS_CLIENT_NAMES_UNREAD ? "," : "],");
+    put_hexadecimal(out, "sha256", tls->client_fingerprint);
+    char numbers[128];
+    if (tls->flags & INGEST_TLS_CLIENT_READ)
+        snprintf(numbers, sizeof numbers, "\"not_before\":%lld,\"not_after\":%lld,\"size\":%zu}", (long long)tls->client_not_before,
+                 (long long)tls->client_not_after, tls->client_certificate.len);
+    else
+        snprintf(numbers, sizeof numbers, "\"not_before\":null,\"not_after\":null,\"size\":%zu}", tls->client_certificate.len);
+    put(out, numbers);
+}
+
 static void put_tls(text *out, const ingest_tls *tls)
 {
     put(out, "\"tls\":");
@@ -124,13 +228,14 @@ static void put_tls(text *out, const ingest_tls *tls)
         put(out, "null,");
         return;
     }
-    char numbers[128];
-    snprintf(numbers, sizeof numbers, "{\"version\":%u,\"cipher_suite\":%u,\"group\":%u,\"resumed\":%s,", (unsigned)tls->version,
-             (unsigned)tls->cipher_suite, (unsigned)tls->group, tls->flags & INGEST_TLS_RESUMED ? "true" : "false");
-    put(out, numbers);
-    put_field(out, "server_name", tls->server_name);
-    put(out, "\"alpn\":");
-    put_string(out, tls->alpn);
+    put(out, "{");
+    put_named(out, "version", versions, tls->version);
+    put_named(out, "cipher_suite", cipher_suites, tls->cipher_suite);
+    put_named(out, "group", groups, tls->group);
+    put(out, tls->flags & INGEST_TLS_RESUMED ? "\"resumed\":true," : "\"resumed\":false,");
+    put_optional(out, "server_name", tls->server_name, false);
+    put_optional(out, "alpn", tls->alpn, false);
+    put_certificate(out, tls);
     put(out, "},");
 }
 

@@ -67,6 +67,14 @@
 // The session was resumed, with a ticket of an earlier one.
 #define INGEST_TLS_RESUMED 1
 
+// The client's certificate could be read: serial, `client_not_before` and `client_not_after` are there, and subject and issuer unless they
+// are malformed or make more than 16 KiB of text.
+#define INGEST_TLS_CLIENT_READ 2
+
+// The client's certificate has alternative names, and `client_names` has none of them: they are malformed, more than 256, or make more than
+// 16 KiB of text.
+#define INGEST_TLS_CLIENT_NAMES_UNREAD 4
+
 // The times of this request were read at every step (`journey=steps`, or this one was drawn by `journey=sample`).
 #define INGEST_JOURNEY_EXACT 1
 
@@ -278,8 +286,30 @@ typedef struct ingest_tls {
   struct ingest_slice server_name;
   // The application protocol that was agreed on (ALPN), absent if none.
   struct ingest_slice alpn;
-  // The client's certificate in DER, absent if it sent none.
+  // The client's certificate in DER, absent if it sent none. It was verified against `tls.client_ca`. In a session that was resumed it is
+  // the one of the first session.
   struct ingest_slice client_certificate;
+  // Its subject as text (RFC 4514): UTF-8, the last part first, `CN=client,O=Example`. Nothing is cut off: commas and the like have a
+  // backslash in front, control characters are a backslash and two hexadecimal digits for each octet (NUL is `\00`). Attributes without a
+  // registered name, and values that are no text, are `1.2.3.4=#04024869`. Present and empty if the certificate has an empty one.
+  struct ingest_slice client_subject;
+  // Its issuer, in the same form.
+  struct ingest_slice client_issuer;
+  // Its serial number, the octets as they stand in the certificate: the most significant first, 0 in front of one above 127.
+  struct ingest_slice client_serial;
+  // SHA-256 of `client_certificate`, 32 octets (not text). There whenever that is.
+  struct ingest_slice client_fingerprint;
+  // Its subject's alternative names in the order of the certificate, NULL if none is shown. The name of a pair is `DNS`, `IP Address`,
+  // `email`, `URI`, `DirName` or `Registered ID`, the value is text: an address as `192.0.2.1` or `2001:db8::1`, a DirName as the subject,
+  // anything else as it stands in the certificate, but a backslash is two, and a control character a backslash and two hexadecimal
+  // digits. Other kinds are left out.
+  const struct ingest_header *client_names;
+  // How many of them.
+  size_t client_name_count;
+  // From when it is valid, in seconds since 1970, without leap seconds.
+  int64_t client_not_before;
+  // Until when, the last second included.
+  int64_t client_not_after;
 } ingest_tls;
 
 // Decoded names and values, in the order received.
@@ -800,7 +830,7 @@ ingest_status ingest_server_on_log(struct ingest_server *server, ingest_on_log c
 // Sets a function that is called on each library thread, after it started (1) and before it ends (0).
 // Threads that take part in I/O are named ingest-io-0, ingest-io-1 and so on, the one that only accepts
 // with topology=acceptor ingest-accept-0, those that run the callback of delivery=threads ingest-run-0
-// and so on. Whatever started also ends, before
+// and so on, the one that looks at files with tls.watch=on ingest-watch. Whatever started also ends, before
 // ingest_server_join returns. The function must return normally, and may call any function but
 // ingest_server_free and ingest_server_join. NULL takes it away again.
 //
@@ -933,16 +963,18 @@ int32_t ingest_server_fd(struct ingest_server *server);
 // Runs one turn of a server without threads on the calling thread: accepts, reads, parses, delivers
 // and sends what is there. With a callback the events of the turn are delivered by it, within the
 // turn; else they wait in the queue for ingest_queue_poll. Needs topology=inline (or auto with one
-// I/O thread), and takes the place of ingest_server_start.
+// I/O thread), and takes the place of ingest_server_start. With tls.watch=on the turn looks at the files
+// when it is time to, and ends by then.
 //
 // Ownership: none.
 // Thread: any, one at a time per server; a turn within a turn is INGEST_E_STATE.
-// Blocks: at most timeout_ms, never with 0, without limit with -1.
+// Blocks: at most timeout_ms, never with 0, without limit with -1; with tls.watch=on also while files are read.
 // Returns: how many requests wait in the queue; INGEST_E_INTERRUPTED if a signal ended the wait;
 // INGEST_E_STOPPED once the server has stopped; INGEST_E_ARGUMENT for NULL or a timeout below -1;
 // else as ingest_server_fd.
 // Since: 0.1
-int32_t ingest_server_turn(struct ingest_server *server, int32_t timeout_ms);
+int32_t ingest_server_turn(struct ingest_server *server,
+                           int32_t timeout_ms);
 
 // Changes an option of a server, running or not, if it is flagged INGEST_OPTION_LIVE. Every thread goes
 // by the new value from its next round on, also for what it waits for already; what is there stays,
@@ -960,10 +992,11 @@ ingest_status ingest_server_set(struct ingest_server *server,
                                 const char *value,
                                 struct ingest_error *error);
 
-// Reads the certificates and keys of every https listener again, from the files that the options named
-// when it was made. All of them are checked first. Handshakes that begin after the call have the new
-// ones, each of them a certificate and its own key; connections keep what they began with. On a failure
-// nothing has changed.
+// Reads the certificates and keys of every https listener again, and whatever else of TLS the options
+// name files for (docs/tls.md). All of it is checked first, also whether the certificates are valid now.
+// Handshakes that begin after the call have the new ones, each of them a certificate and its own key;
+// connections keep what they began with. On a failure nothing has changed. With tls.watch=on the same
+// happens when a file changes.
 //
 // Ownership: error, if given, is the caller's.
 // Thread: any, also from a callback.

@@ -79,6 +79,8 @@ pub struct Connection {
     /// When the kernel was last asked how much of it the peer has not acknowledged, and what it said.
     pub looked_ms: u64,
     pub unacknowledged: u64,
+    /// How much the peer was seen to acknowledge since the engine began to send; the kernel may take nothing meanwhile.
+    pub acknowledged: u64,
     /// Octets thrown away while lingering.
     pub lingered: u64,
     /// What accepting it cost, for the journey of its first request.
@@ -133,6 +135,7 @@ impl Connection {
             sent: 0,
             looked_ms: 0,
             unacknowledged: 0,
+            acknowledged: 0,
             lingered: 0,
             accept_ns: 0,
             read_ahead: 0,

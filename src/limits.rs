@@ -131,8 +131,20 @@ pub const FLUSH_BYTES: usize = 64 * 1024;
 /// Ciphertext of one connection that is no whole record, or no whole handshake message, yet: the largest message that TLS has here, the
 /// headers of the records that it may be cut into, and a record more.
 pub const TLS_CARRIED_BYTES: usize = 96 * 1024;
+/// How long a client may come back with a session ticket.
+pub const TICKET_LIFETIME_S: u32 = 12 * 60 * 60;
+/// Keys of tickets that a file may hold.
+pub const TICKET_KEYS_MAX: usize = 64;
+/// How often files are looked at with `tls.watch=on`, unless `tls.watch_every` says otherwise.
+pub const WATCH_EVERY_MS: u64 = 5_000;
+/// So many looks at files that cannot be used, and it is said in the log.
+pub const WATCH_TRIES: u32 = 3;
 /// Plain octets that are sealed before they are sent: what a peer that reads nothing costs.
 pub const SEAL_BYTES: usize = 64 * 1024;
+/// Text that a client's certificate may make: its subject, its issuer and all its alternative names, each. What is longer is not shown.
+pub const CERTIFICATE_TEXT_BYTES: usize = 16 * 1024;
+/// Alternative names of a client's certificate; of one that has more, none is shown.
+pub const CERTIFICATE_NAMES_MAX: usize = 256;
 /// Octets of one streamed answer that wait to be sent.
 pub const STREAM_BUFFER_BYTES: usize = 64 * 1024;
 /// Octets of interim answers to one request that wait to be sent.

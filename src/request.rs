@@ -52,6 +52,13 @@ pub struct ingest_peer {
 /// The session was resumed, with a ticket of an earlier one.
 pub const INGEST_TLS_RESUMED: u32 = 1;
 
+/// The client's certificate could be read: serial, `client_not_before` and `client_not_after` are there, and subject and issuer unless they
+/// are malformed or make more than 16 KiB of text.
+pub const INGEST_TLS_CLIENT_READ: u32 = 2;
+/// The client's certificate has alternative names, and `client_names` has none of them: they are malformed, more than 256, or make more than
+/// 16 KiB of text.
+pub const INGEST_TLS_CLIENT_NAMES_UNREAD: u32 = 4;
+
 /// What TLS negotiated; a request that came in plain has none.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
@@ -72,8 +79,30 @@ pub struct ingest_tls {
     pub server_name: ingest_slice,
     /// The application protocol that was agreed on (ALPN), absent if none.
     pub alpn: ingest_slice,
-    /// The client's certificate in DER, absent if it sent none.
+    /// The client's certificate in DER, absent if it sent none. It was verified against `tls.client_ca`. In a session that was resumed it is
+    /// the one of the first session.
     pub client_certificate: ingest_slice,
+    /// Its subject as text (RFC 4514): UTF-8, the last part first, `CN=client,O=Example`. Nothing is cut off: commas and the like have a
+    /// backslash in front, control characters are a backslash and two hexadecimal digits for each octet (NUL is `\00`). Attributes without a
+    /// registered name, and values that are no text, are `1.2.3.4=#04024869`. Present and empty if the certificate has an empty one.
+    pub client_subject: ingest_slice,
+    /// Its issuer, in the same form.
+    pub client_issuer: ingest_slice,
+    /// Its serial number, the octets as they stand in the certificate: the most significant first, 0 in front of one above 127.
+    pub client_serial: ingest_slice,
+    /// SHA-256 of `client_certificate`, 32 octets (not text). There whenever that is.
+    pub client_fingerprint: ingest_slice,
+    /// Its subject's alternative names in the order of the certificate, NULL if none is shown. The name of a pair is `DNS`, `IP Address`,
+    /// `email`, `URI`, `DirName` or `Registered ID`, the value is text: an address as `192.0.2.1` or `2001:db8::1`, a DirName as the subject,
+    /// anything else as it stands in the certificate, but a backslash is two, and a control character a backslash and two hexadecimal
+    /// digits. Other kinds are left out.
+    pub client_names: *const ingest_header,
+    /// How many of them.
+    pub client_name_count: usize,
+    /// From when it is valid, in seconds since 1970, without leap seconds.
+    pub client_not_before: i64,
+    /// Until when, the last second included.
+    pub client_not_after: i64,
 }
 
 /// Decoded names and values, in the order received.

@@ -5,13 +5,15 @@ mod ahead;
 mod answers;
 mod driven;
 mod far;
+mod files;
 mod live;
 mod secure;
+mod watch;
 
 pub use self::answers::Head;
 
 use self::driven::Driven;
-use self::secure::Secured;
+use self::secure::{Secured, Vault};
 use crate::accept::address::Place;
 use crate::accept::{Address, Listener, PerAddress};
 use crate::connection::{Connection, Memory};
@@ -69,8 +71,7 @@ pub struct Server {
     /// How often `stop` was called.
     stops: AtomicU32,
     life: Mutex<Life>,
-    /// Held while certificates are read again.
-    reloading: Mutex<()>,
+    vault: Arc<Vault>,
     /// Held through a turn, so that a nested one is noticed.
     driven: Mutex<Driven>,
 }
@@ -78,8 +79,6 @@ pub struct Server {
 struct Life {
     started: bool,
     listeners: Vec<Listener>,
-    /// What each of them has for TLS, if that is what it speaks.
-    secured: Vec<Option<Secured>>,
     sink: Option<Arc<dyn EventSink>>,
     threads: Threads,
 }
@@ -133,11 +132,11 @@ impl Server {
             carried: AtomicU64::new(0),
             options,
             door,
+            vault: Arc::new(Vault::new(Arc::clone(&orders))),
             orders,
             roll: Arc::new(Roll::default()),
             stops: AtomicU32::new(0),
-            life: Mutex::new(Life { started: false, listeners: Vec::new(), secured: Vec::new(), sink: None, threads }),
-            reloading: Mutex::new(()),
+            life: Mutex::new(Life { started: false, listeners: Vec::new(), sink: None, threads }),
             driven: Mutex::new(Driven::Not),
         })
     }
@@ -220,7 +219,7 @@ impl Server {
         let listener = make()?;
         listener.set_write_timeout(self.options.limits.write_timeout_ms);
         life.listeners.push(listener);
-        life.secured.push(secured);
+        self.vault.add(secured);
         Ok(index)
     }
 
@@ -282,7 +281,7 @@ impl Server {
     ) -> Result<(), Failure> {
         let failed =
             |error: std::io::Error| Failure::system(&error, format!("cannot start: {error} (check the limits on descriptors and threads)"));
-        self.orders.keys.fill(life.keys());
+        self.vault.hand_out();
         let pass = self.start_far(life, chosen)?;
         let mut sockets = sockets.into_iter();
         let acceptor = self.acceptor(chosen, &mut sockets)?;
@@ -307,7 +306,7 @@ impl Server {
                 self.start_handler(life, number, Arc::clone(&sink)).map_err(failed)?;
             }
         }
-        Ok(())
+        self.start_watch(life).map_err(failed)
     }
 
     /// Handler threads: as many as there are processors unless set.

@@ -56,7 +56,27 @@ fn expected() -> Vec<String> {
     describe!(lines, ingest_header, name, value);
     describe!(lines, ingest_error, status, os_errno, text);
     describe!(lines, ingest_peer, size, family, port, address, text);
-    describe!(lines, ingest_tls, size, flags, version, cipher_suite, group, reserved, server_name, alpn, client_certificate);
+    describe!(
+        lines,
+        ingest_tls,
+        size,
+        flags,
+        version,
+        cipher_suite,
+        group,
+        reserved,
+        server_name,
+        alpn,
+        client_certificate,
+        client_subject,
+        client_issuer,
+        client_serial,
+        client_fingerprint,
+        client_names,
+        client_name_count,
+        client_not_before,
+        client_not_after
+    );
     describe!(lines, ingest_pairs, size, count, items);
     describe!(
         lines,
@@ -178,6 +198,8 @@ fn expected() -> Vec<String> {
         INGEST_JOURNEY_FIRST,
         INGEST_REQUEST_TLS,
         INGEST_TLS_RESUMED,
+        INGEST_TLS_CLIENT_READ,
+        INGEST_TLS_CLIENT_NAMES_UNREAD,
         INGEST_REQUEST_KEEP_ALIVE,
         INGEST_REQUEST_HEAD,
         INGEST_REQUEST_PATH_HAS_ENCODED_SLASH,

@@ -2,10 +2,15 @@
 
 #[path = "cases/compare.rs"]
 mod compare;
+#[path = "cases/secure.rs"]
+mod secure;
 mod support;
 
 use compare::{Seen, check};
+use secure::Wire;
+use std::cell::Cell;
 use std::collections::{BTreeSet, HashMap};
+use std::io::Write;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -55,19 +60,19 @@ fn every_rule_has_a_case() {
 
 #[test]
 fn every_case_holds_for_every_split() {
-    run("every split, inline", &[("topology", "inline")], Delivery::Inline, 3, cuts);
+    run("every split, inline", Wire::Plain, &[("topology", "inline")], Delivery::Inline, 3, cuts);
 }
 
 #[test]
 fn every_case_holds_on_shards_with_a_queue() {
     let halves = |length: usize| vec![vec![], vec![length / 2]];
-    run("whole and halves, shards", &[("topology", "shards"), ("io_threads", "2")], Delivery::Queue(1), 1, halves);
+    run("whole and halves, shards", Wire::Plain, &[("topology", "shards"), ("io_threads", "2")], Delivery::Queue(1), 1, halves);
 }
 
 #[test]
 fn every_case_holds_however_connections_come_to_threads() {
     for topology in ["shared", "acceptor"] {
-        run(&format!("halves, {topology}"), &[("topology", topology), ("io_threads", "2")], Delivery::Inline, 1, |length| {
+        run(&format!("halves, {topology}"), Wire::Plain, &[("topology", topology), ("io_threads", "2")], Delivery::Inline, 1, |length| {
             vec![vec![length / 2]]
         });
     }
@@ -76,7 +81,7 @@ fn every_case_holds_however_connections_come_to_threads() {
 #[test]
 fn every_case_holds_where_parse_is_on_another_thread() {
     let some = |length: usize| vec![vec![], (1..length.min(EVERY_POSITION_UP_TO)).collect(), vec![length / 2]];
-    run("whole, octet by octet and halves, cut before parse", &[("topology", "cut")], Delivery::Inline, 2, some);
+    run("whole, octet by octet and halves, cut before parse", Wire::Plain, &[("topology", "cut")], Delivery::Inline, 2, some);
 }
 
 fn files() -> Vec<(String, Vec<Case>)> {
@@ -116,10 +121,13 @@ type Record = Arc<Mutex<HashMap<String, Vec<Delivered>>>>;
 struct Bench {
     server: Server,
     record: Record,
+    wire: Wire,
+    /// With TLS, how many there were.
+    connections: Cell<u64>,
 }
 
 impl Bench {
-    fn new(options: &[(&str, &str)], delivery: Delivery) -> Bench {
+    fn new(wire: Wire, options: &[(&'static str, &str)], delivery: Delivery) -> Bench {
         let record = Record::default();
         let writer = Arc::clone(&record);
         let handler = on_requests(move |host, request| {
@@ -129,7 +137,9 @@ impl Bench {
             writer.lock().expect("no panic while held").entry(delivered.peer.clone()).or_default().push(delivered);
             host.text(token, &body);
         });
-        Bench { server: Server::serve(options, delivery, handler), record }
+        let mut options = options.to_vec();
+        options.extend(wire.options());
+        Bench { server: Server::serve(&options, delivery, handler), record, wire, connections: Cell::new(0) }
     }
 
     /// Sends the octets, cut at these positions, and gathers everything that can be seen of it.
@@ -138,17 +148,17 @@ impl Bench {
         let peer = client.local().to_string();
         self.record.lock().expect("no panic while held").remove(&peer);
         let mut seen = Seen { each_part_was_read: true, ..Seen::default() };
-        let mut start = 0;
-        let mut target = self.server.stats().bytes_received;
-        for end in cuts.iter().copied().chain([case.octets.len()]) {
+        let pieces = self.wire.pieces(&client, &case.octets, cuts);
+        let mut stream = client.writer().stream;
+        let mut target = self.received_before(&client);
+        for (index, piece) in pieces.iter().enumerate() {
             // A refusal may come before the last octet was sent, so a failing send is no failure of the case.
-            if client.try_send(&case.octets[start..end]).is_err() {
+            if stream.write_all(piece).is_err() {
                 seen.each_part_was_read = false;
                 break;
             }
-            target += (end - start) as u64;
-            start = end;
-            if seen.each_part_was_read && end < case.octets.len() {
+            target += piece.len() as u64;
+            if seen.each_part_was_read && index + 1 < pieces.len() {
                 seen.each_part_was_read = self.has_read(target);
             }
         }
@@ -161,6 +171,15 @@ impl Bench {
         self.gather(case, &mut client, &mut seen)?;
         seen.delivered = self.record.lock().expect("no panic while held").remove(&peer).unwrap_or_default();
         Ok(seen)
+    }
+
+    /// How many octets the server has read so far. A handshake has to be over, since its last octets are read after the client is done with it.
+    fn received_before(&self, client: &Client) -> u64 {
+        if client.tls().is_some() {
+            self.connections.set(self.connections.get() + 1);
+            assert!(support::eventually(|| self.server.stats().handshakes == self.connections.get()), "a handshake is not completed");
+        }
+        self.server.stats().bytes_received
     }
 
     fn gather(&self, case: &Case, client: &mut Client, seen: &mut Seen) -> std::io::Result<()> {
@@ -192,9 +211,16 @@ impl Bench {
     }
 }
 
-fn run(what: &str, options: &[(&str, &str)], delivery: Delivery, threads: usize, plan: impl Fn(usize) -> Vec<Vec<usize>> + Sync) {
+fn run(
+    what: &str,
+    wire: Wire,
+    options: &[(&'static str, &str)],
+    delivery: Delivery,
+    threads: usize,
+    plan: impl Fn(usize) -> Vec<Vec<usize>> + Sync,
+) {
     let wanted = std::env::var("INGEST_CASE").unwrap_or_default();
-    let cases: Vec<Case> = all_cases().into_iter().filter(|case| case.name.contains(&wanted)).collect();
+    let cases: Vec<Case> = all_cases().into_iter().filter(|case| case.name.contains(&wanted)).filter_map(|case| wire.case(case)).collect();
     let next = AtomicUsize::new(0);
     let (connections, unseen) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let failures = Mutex::new(Vec::new());
@@ -203,14 +229,14 @@ fn run(what: &str, options: &[(&str, &str)], delivery: Delivery, threads: usize,
         for _ in 0..threads {
             scope.spawn(|| {
                 // Each thread has a server of its own, so that its count of octets read is about its own connection.
-                let bench = Bench::new(options, delivery);
+                let bench = Bench::new(wire, options, delivery);
                 while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    for cuts in plan(case.octets.len()) {
+                    for cuts in plan(wire.length(case.octets.len())) {
                         connections.fetch_add(1, Ordering::Relaxed);
                         let result = bench.play(case, &cuts).map_err(|error| format!("the connection broke: {error}"));
                         let result = result.and_then(|seen| {
                             unseen.fetch_add(usize::from(!seen.each_part_was_read), Ordering::Relaxed);
-                            check(case, &cuts, &seen)
+                            check(case, wire.visible(&cuts), &seen)
                         });
                         if let Err(error) = result {
                             let how = describe(&cuts);

@@ -1,5 +1,8 @@
 //! Proves that every program in `examples-c` builds without a warning, serves, drains and says clearly what is wrong.
 
+#[path = "examples/tls.rs"]
+mod tls;
+
 mod runner;
 
 use runner::client::{self, Asked, Client, Response};
@@ -325,21 +328,6 @@ fn sigint_drains_too() {
         let ended = server.finish();
         assert_eq!((ended.status.code(), ended.stderr.as_str()), (Some(0), ""), "{name}");
     }
-}
-
-#[test]
-fn tls_makes_a_certificate_and_takes_it_away_again() {
-    let server = Server::start(example("tls").args(["--listen", "https://127.0.0.1:0"]), 1);
-    let url = format!("{}/plaintext", server.urls[0]);
-    let asked = Command::new("curl").args(["-sSk", "--max-time", "20", &url]).output();
-    let asked = asked.expect("curl can be run (apt-get install curl)");
-    assert_eq!(String::from_utf8_lossy(&asked.stdout), "Hello, World!", "{}", String::from_utf8_lossy(&asked.stderr));
-    server.signal(libc::SIGTERM);
-    let ended = server.finish();
-    assert_eq!((ended.status.code(), ended.stderr.as_str()), (Some(0), ""));
-    let line = ended.stdout.iter().find(|line| line.starts_with("try: curl --cacert ")).expect("it says how to ask");
-    let path = line.split(' ').nth(3).expect("a path");
-    assert!(path.ends_with("/cert.pem") && !std::path::Path::new(path).exists(), "{line}");
 }
 
 #[test]

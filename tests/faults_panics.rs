@@ -12,6 +12,7 @@ use support::client::Client;
 use support::eventually;
 use support::host::{Delivery, Handler, Server};
 use support::request_view::RequestView;
+use support::secured;
 
 /// What the client of the request that met the panic sees.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -34,9 +35,10 @@ enum Sent {
     Half,
 }
 
-const STEPS: [(&str, Sent, Cost); 14] = [
+const STEPS: [(&str, Sent, Cost); 16] = [
     ("accept", Sent::Get, Cost::Connection),
     ("read", Sent::Get, Cost::Connection),
+    ("handshake", Sent::Get, Cost::Connection),
     ("decrypt", Sent::Get, Cost::Connection),
     ("parse", Sent::Get, Cost::Connection),
     ("decode", Sent::Get, Cost::Connection),
@@ -46,6 +48,7 @@ const STEPS: [(&str, Sent, Cost); 14] = [
     ("handler", Sent::Get, Cost::Answer),
     ("respond", Sent::Get, Cost::Connection),
     ("encode", Sent::Get, Cost::Connection),
+    ("seal", Sent::Get, Cost::Connection),
     ("send", Sent::Get, Cost::Connection),
     ("expire", Sent::Half, Cost::Connection),
     ("far", Sent::Get, Cost::Connection),
@@ -79,14 +82,18 @@ fn host(faults: &Arc<AtomicU64>) -> Handler {
     })
 }
 
-fn serve(delivery: Delivery, topology: &str, faults: &Arc<AtomicU64>) -> Server {
-    let options = [("topology", topology), ("events", "fault"), ("header_timeout", "300ms"), ("handler_threads", "2")];
+fn serve(delivery: Delivery, topology: &str, secure: bool, faults: &Arc<AtomicU64>) -> Server {
+    let mut options = vec![("topology", topology), ("events", "fault"), ("header_timeout", "300ms"), ("handler_threads", "2")];
+    if secure {
+        options.extend(secured::options());
+    }
     Server::serve(&options, delivery, host(faults))
 }
 
 /// What comes of one client that runs into the step.
 fn meet(port: u16, sent: Sent) -> Option<u16> {
-    let mut client = Client::connect(port);
+    // With TLS a handshake comes first, which may be what meets it.
+    let mut client = Client::connect_to(([127, 0, 0, 1], port).into()).ok()?;
     let parts: &[&str] = match sent {
         Sent::Get => &["GET / HTTP/1.1\r\nHost: x\r\n\r\n"],
         Sent::Late => &["POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n", "body"],
@@ -111,8 +118,12 @@ fn is_back(server: &Server, base: usize, what: &str) {
 }
 
 /// Which steps a shape has.
-fn has(step: &str, delivery: Delivery, topology: &str) -> bool {
+fn has(step: &str, delivery: Delivery, topology: &str, secure: bool) -> bool {
     match step {
+        "handshake" | "seal" => secure,
+        // A body has no place of its own to be received into: it comes as records do.
+        "body" if secure => false,
+        "decrypt" if secure => true,
         "handler" => delivery == Delivery::Threads,
         "far" => topology == "cut",
         // Octets that cross a cut are decrypted beyond it, or here before it: one of the two has the point.
@@ -121,12 +132,12 @@ fn has(step: &str, delivery: Delivery, topology: &str) -> bool {
     }
 }
 
-fn panic_at_each_step(delivery: Delivery, topology: &str) {
+fn panic_at_each_step(delivery: Delivery, topology: &str, secure: bool) {
     let _alone = alone();
-    for (step, sent, cost) in STEPS.into_iter().filter(|(step, _, _)| has(step, delivery, topology)) {
-        let what = format!("{step}, {delivery:?}, {topology}");
+    for (step, sent, cost) in STEPS.into_iter().filter(|(step, _, _)| has(step, delivery, topology, secure)) {
+        let what = format!("{step}, {delivery:?}, {topology}, tls {secure}");
         let faults = Arc::new(AtomicU64::new(0));
-        let server = serve(delivery, topology, &faults);
+        let server = serve(delivery, topology, secure, &faults);
         for round in 1..=3 {
             // Not kept over the rounds: half a second without a request is too long for it here.
             let mut witness = server.connect();
@@ -160,27 +171,34 @@ fn panic_at_each_step(delivery: Delivery, topology: &str) {
 
 #[test]
 fn h22_a_panic_at_each_step_costs_one_connection_with_delivery_inline() {
-    panic_at_each_step(Delivery::Inline, "inline");
+    panic_at_each_step(Delivery::Inline, "inline", false);
 }
 
 #[test]
 fn h22_a_panic_at_each_step_costs_one_connection_with_delivery_threads() {
-    panic_at_each_step(Delivery::Threads, "inline");
+    panic_at_each_step(Delivery::Threads, "inline", false);
 }
 
 #[test]
 fn h22_a_panic_at_each_step_costs_one_connection_with_delivery_queue() {
-    panic_at_each_step(Delivery::Queue(2), "inline");
+    panic_at_each_step(Delivery::Queue(2), "inline", false);
 }
 
 #[test]
 fn h22_a_panic_at_each_step_costs_one_connection_beyond_a_cut() {
-    panic_at_each_step(Delivery::Threads, "cut");
+    panic_at_each_step(Delivery::Threads, "cut", false);
+}
+
+#[test]
+fn h22_a_panic_at_each_step_costs_one_connection_with_tls() {
+    for (delivery, topology) in [(Delivery::Inline, "inline"), (Delivery::Threads, "inline"), (Delivery::Queue(2), "cut")] {
+        panic_at_each_step(delivery, topology, true);
+    }
 }
 
 #[test]
 fn h22_a_panic_at_each_step_costs_one_connection_behind_an_acceptor() {
-    panic_at_each_step(Delivery::Threads, "acceptor");
+    panic_at_each_step(Delivery::Threads, "acceptor", false);
 }
 
 /// Answers that come home in one batch, of which the first meets a panic: the others are sent.
@@ -207,7 +225,7 @@ fn h22_a_panic_over_one_answer_spares_those_that_came_with_it() {
 fn h22_after_a_hundred_panics_the_server_says_that_it_is_unhealthy() {
     let _alone = alone();
     let faults = Arc::new(AtomicU64::new(0));
-    let server = serve(Delivery::Inline, "inline", &faults);
+    let server = serve(Delivery::Inline, "inline", false, &faults);
     for count in 1..=100 {
         assert_eq!(server.stats().flags & INGEST_STATS_UNHEALTHY, 0, "after {} panics", count - 1);
         arm("parse", "1*panic");

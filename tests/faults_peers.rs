@@ -1,4 +1,4 @@
-//! The rows N of the fault matrix that concern HTTP/1 without TLS, and every limit that a peer can cross; `docs/faults/peers.md` lists them.
+//! The rows N of the fault matrix that concern HTTP/1, plain and with TLS, and every limit that a peer can cross; `docs/faults/peers.md` lists them.
 //! `cargo test` leaves it out, since it needs slowhttptest, nft and root; `tests/run faults` runs it.
 
 mod support;

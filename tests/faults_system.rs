@@ -25,6 +25,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use support::guest_process::{self, Guest};
+use support::secured;
 
 /// Refuses memory for S09, and is the system's allocator otherwise.
 #[global_allocator]
@@ -48,6 +49,17 @@ pub fn serve(wrapper: &[String], options: &[&str]) -> Guest {
     let mut arguments = vec!["http://127.0.0.1:0"];
     arguments.extend_from_slice(options);
     Guest::serving(wrapper, &program("serve", &[]), &arguments, &[])
+}
+
+/// The same with a second port, for TLS. What is no option is one more address.
+pub fn serve_both(wrapper: &[String], options: &[&str], environment: &[(&str, &str)]) -> Guest {
+    let pair = secured::options().map(|(name, text)| format!("{name}={text}"));
+    let (options, more): (Vec<&str>, Vec<&str>) = options.iter().partition(|option| option.contains('='));
+    let addresses = [&["http://127.0.0.1:0", "https://127.0.0.1:0"][..], &more].concat().join(",");
+    let arguments = [&[addresses.as_str(), &pair[0], &pair[1]][..], &options].concat();
+    let guest = Guest::serving(wrapper, &program("serve", &[]), &arguments, environment);
+    secured::note(guest.port(1), true);
+    guest
 }
 
 /// Words as a wrapper.

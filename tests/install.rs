@@ -340,6 +340,68 @@ fn question(wanted: &str, below: &Path) -> String {
     script + "if(PACKAGE_VERSION_EXACT)\n  set(exact \" EXACT\")\nendif()\nmessage(\"${PACKAGE_VERSION_COMPATIBLE}${exact}\")\n"
 }
 
+/// The global names that a static library defines.
+fn global_names(library: &Path) -> Vec<String> {
+    let listed = tool(Command::new("nm").args(["--defined-only", "--extern-only", "--format=posix"]).arg(library));
+    let lines = listed.lines().filter(|line| line.contains(' '));
+    lines.filter_map(|line| line.split(' ').next()).map(str::to_string).collect()
+}
+
+#[test]
+fn the_static_library_has_no_global_name_of_another() {
+    let (_, below) = staged("names", "/opt/libingest", &[]);
+    let mut names = global_names(&below.join("lib/libingest.a"));
+    names.sort();
+    let ledger = read(&root().join("tests/symbols.txt"));
+    let lines = ledger.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let mut expected: Vec<String> = lines.filter_map(|line| line.split(' ').next()).map(str::to_string).collect();
+    expected.sort();
+    assert_eq!(names, expected, "left is libingest.a, right is tests/symbols.txt");
+}
+
+/// Starts a server that has a certificate, and ends it; linked twice, with a libingest of its own each time.
+const TWICE: &str = r#"
+#include <ingest.h>
+#include <stdio.h>
+#include <stdlib.h>
+int PLACE(ingest_server **server) {
+    ingest_error error = {0};
+    ingest_options *options = ingest_options_new();
+    ingest_options_set(options, "tls.cert", getenv("CERT"), &error);
+    ingest_options_set(options, "tls.key", getenv("KEY"), &error);
+    *server = ingest_server_new(options);
+    ingest_options_free(options);
+    if (ingest_server_listen(*server, "https://127.0.0.1:0", NULL, &error) < 0 || ingest_server_start(*server, &error) != INGEST_OK)
+        return fprintf(stderr, "%s\n", error.text);
+    return ingest_server_port(*server, 0) > 0 ? 0 : 1;
+}
+void END(ingest_server *server) { ingest_server_free(server); }
+"#;
+
+const BOTH: &str = "typedef struct ingest_server server;\nint first(server **), second(server **);\nvoid first_end(server *), second_end(server *);\n\
+    int main(void) {\n    server *one, *two;\n    if (first(&one) || second(&two))\n        return 1;\n    first_end(one);\n    second_end(two);\n    \
+    return 0;\n}\n";
+
+#[test]
+fn two_copies_of_the_library_live_in_one_program() {
+    let prefix = installed("twice");
+    let folder = prefix.parent().expect("it has a parent");
+    let library = prefix.join("lib/libingest.a");
+    // The second copy answers to other names, as if it were of another version.
+    let map: String = global_names(&library).iter().map(|name| format!("{name} other_{name}\n")).collect();
+    for (name, text) in [("map", map.as_str()), ("twice.c", TWICE), ("both.c", BOTH)] {
+        std::fs::write(folder.join(name), text).expect("the temporary folder can be written");
+    }
+    let script = "cc -Iprefix/include -DPLACE=first -DEND=first_end -c twice.c -o first.o
+        cc -Iprefix/include -DPLACE=second -DEND=second_end -c twice.c -o second.o
+        objcopy --redefine-syms=map second.o
+        objcopy --redefine-syms=map prefix/lib/libingest.a other.a
+        cc both.c first.o second.o prefix/lib/libingest.a other.a -lpthread -ldl -lm -o both
+        openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 1 -subj /CN=localhost -keyout key.pem -out cert.pem
+        CERT=cert.pem KEY=key.pem ./both";
+    tool(Command::new("sh").args(["-e", "-c", script]).current_dir(folder));
+}
+
 #[test]
 fn the_static_library_names_what_rust_needs() {
     let folder = folder("private");

@@ -53,7 +53,9 @@ fn asan_finds_nothing_with_a_random_host() {
 #[test]
 fn asan_finds_nothing_with_a_random_host_of_each_delivery() {
     for delivery in ["inline", "queue", "threads", "turn"] {
-        play(seed_of_today(), seconds(30, 4), &["--delivery", delivery]);
+        for tls in ["0", "1"] {
+            play(seed_of_today(), seconds(30, 4), &["--delivery", delivery, "--tls", tls]);
+        }
     }
 }
 

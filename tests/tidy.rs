@@ -110,8 +110,8 @@ const IMPORT_RULES: [ImportRule; 7] = [
     ImportRule {
         rooms: &[""],
         except: &["decrypt/"],
-        never: &["rustls"],
-        why: "rustls appears in decrypt/ only (design section 3): hide it behind decrypt/session.rs",
+        never: &["rustls", "aws_lc_rs", "x509_parser"],
+        why: "rustls and what it stands on appear in decrypt/ only (design section 3): hide it behind decrypt/session.rs",
     },
     ImportRule {
         rooms: &[""],

@@ -1,4 +1,4 @@
-//! Proves what TLS adds: who is let in with which certificate, what a request shows of it, and how a session ends, fails, or is reloaded.
+//! Proves what TLS adds: who is let in with which certificate, what a request shows of it, and how a session ends, fails, is resumed, or is reloaded.
 
 mod support;
 
@@ -6,12 +6,22 @@ mod support;
 mod clients;
 #[path = "tls/ends.rs"]
 mod ends;
+#[path = "tls/facts.rs"]
+mod facts;
+#[path = "tls/hostile.rs"]
+mod hostile;
 #[path = "tls/keys.rs"]
 mod keys;
+#[path = "tls/ocsp.rs"]
+mod ocsp;
 #[path = "tls/reload.rs"]
 mod reload;
+#[path = "tls/tickets.rs"]
+mod tickets;
+#[path = "tls/watch.rs"]
+mod watch;
 
-use ingest::request::ingest_tls;
+use ingest::request::{INGEST_TLS_RESUMED, ingest_tls};
 use std::path::PathBuf;
 use support::host::{Delivery, Handler, Server, on_requests};
 use support::request_view::octets;
@@ -53,6 +63,7 @@ pub fn telling() -> Handler {
         let facts = unsafe { request.0.tls.as_ref() }.map(Facts::of).unwrap_or_default();
         let scheme = String::from_utf8_lossy(octets(&request.0.scheme)).into_owned();
         let Facts { version, server_name, alpn, flags, certificate, .. } = facts;
+        let flags = flags & INGEST_TLS_RESUMED;
         let (name, alpn) = (server_name.unwrap_or_default(), alpn.unwrap_or_default());
         let text = format!("{scheme} {version:x} [{name}] [{alpn}] {flags} {} {}", certificate.len(), request.body().len());
         host.text(request.0.token, text.as_bytes());

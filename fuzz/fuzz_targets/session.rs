@@ -1,7 +1,8 @@
 //! Any octets for a session of TLS, as a hello or in the place of a real client's records: nothing opens but what that client sealed.
 #![no_main]
 
-use ingest::decrypt::keys::{ClientAuth, Material, Pem, Tickets};
+use ingest::decrypt::keys::{ClientAuth, Material, Named};
+use ingest::decrypt::tickets::Tickets;
 use ingest::decrypt::{Keys, Opened, Secure, Session};
 use libfuzzer_sys::fuzz_target;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -13,9 +14,10 @@ const REQUEST: &[u8] = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\n
 
 static MADE: LazyLock<(Keys, Arc<ClientConfig>)> = LazyLock::new(|| {
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).expect("a certificate");
-    let pem = |text: String| Pem { name: "made".to_owned(), octets: text.into_bytes() };
+    let pem = |text: String| Named { name: "made".to_owned(), octets: text.into_bytes() };
     let keys = Keys::new(Material {
         pairs: vec![(pem(made.cert.pem()), pem(made.signing_key.serialize_pem()))],
+        staples: Vec::new(),
         client_ca: None,
         client_auth: ClientAuth::None,
         only_13: false,
@@ -23,6 +25,7 @@ static MADE: LazyLock<(Keys, Arc<ClientConfig>)> = LazyLock::new(|| {
         tickets: Some((1, Tickets::of_our_own().expect("keys"))),
         keylog: None,
         handshake_timeout_ms: 10_000,
+        now_s: 1_800_000_000,
     });
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from(made.cert.der().to_vec())).expect("a certificate");

@@ -39,10 +39,15 @@ impl Connection {
             return Some((until_ms, Overdue::Handshake));
         }
         if self.sending {
-            let slow = at_least(limits.write_rate_min, self.sending_since_ms, self.sent);
+            let slow = at_least(limits.write_rate_min, self.sending_since_ms, self.sent.max(self.acknowledged));
             let end_ms = after(self.since_ms, limits.write_timeout_ms).min(slow);
             let look_ms = after(self.since_ms.max(self.looked_ms), (limits.write_timeout_ms / LOOKS).max(1));
-            return Some(if look_ms < end_ms { (look_ms, Overdue::Look) } else { (end_ms, Overdue::Write) });
+            // Nobody is called slow before the kernel was asked what they have taken until then.
+            let unasked = end_ms == slow && self.looked_ms < slow;
+            if look_ms < end_ms {
+                return Some((look_ms, Overdue::Look));
+            }
+            return Some(if unasked { (slow, Overdue::Look) } else { (end_ms, Overdue::Write) });
         }
         if self.ending == Ending::Lingering {
             return Some((after(self.since_ms, limits.linger_timeout_ms), Overdue::Linger));
@@ -85,6 +90,7 @@ impl Connection {
     pub fn looked(&mut self, unacknowledged: u64, now_ms: u64) {
         if unacknowledged < self.unacknowledged {
             self.since_ms = now_ms;
+            self.acknowledged += self.unacknowledged - unacknowledged;
         }
         self.unacknowledged = unacknowledged;
         self.looked_ms = now_ms;

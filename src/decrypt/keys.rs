@@ -1,8 +1,9 @@
 //! Certificates and keys: PEM becomes a configuration that sessions begin with, and is validated before anybody uses it.
 #![forbid(unsafe_code)]
 
-use super::Session;
 use super::session::Secure;
+use super::tickets::{Tickets, policy};
+use super::{Session, dates, staple};
 use crate::status::{Failure, INGEST_E_TLS};
 use rustls::client::verify_server_name;
 use rustls::crypto::aws_lc_rs;
@@ -10,7 +11,7 @@ use rustls::crypto::aws_lc_rs::sign::any_supported_type;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::danger::ClientCertVerifier;
-use rustls::server::{ClientHello, NoServerSessionStorage, ParsedCertificate, ProducesTickets, ResolvesServerCert, WebPkiClientVerifier};
+use rustls::server::{ClientHello, NoServerSessionStorage, ParsedCertificate, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
 use rustls::{KeyLog, RootCertStore, ServerConfig};
@@ -25,12 +26,8 @@ pub struct Keys {
     handshake_timeout_ms: u64,
 }
 
-/// What tickets are made with. It outlives a change of certificates, so that clients may still resume.
-#[derive(Clone)]
-pub struct Tickets(Arc<dyn ProducesTickets>);
-
-/// Octets in PEM, and what to call them in an error.
-pub struct Pem {
+/// What was read, and what to call it in an error.
+pub struct Named {
     pub name: String,
     pub octets: Vec<u8>,
 }
@@ -50,9 +47,12 @@ pub type KeySink = Arc<dyn Fn(&str) + Send + Sync>;
 
 /// Everything that a configuration is made of.
 pub struct Material {
-    /// Chain and key; the first is for clients that ask for no name, or for one that nobody has.
-    pub pairs: Vec<(Pem, Pem)>,
-    pub client_ca: Option<Pem>,
+    /// Chain and key in PEM; the first is for clients that ask for no name, or for one that nobody has.
+    pub pairs: Vec<(Named, Named)>,
+    /// An answer of OCSP in DER for each pair that has one; empty when none has.
+    pub staples: Vec<Option<Named>>,
+    /// In PEM.
+    pub client_ca: Option<Named>,
     pub client_auth: ClientAuth,
     /// TLS 1.2 is refused.
     pub only_13: bool,
@@ -62,17 +62,12 @@ pub struct Material {
     pub tickets: Option<(usize, Tickets)>,
     pub keylog: Option<KeySink>,
     pub handshake_timeout_ms: u64,
+    /// Seconds since 1970, for what expires.
+    pub now_s: u64,
 }
 
-fn failure(text: String) -> Failure {
+pub(super) fn failure(text: String) -> Failure {
     Failure::new(INGEST_E_TLS, text)
-}
-
-impl Tickets {
-    /// With keys that nobody else knows, changed from time to time.
-    pub fn of_our_own() -> Result<Tickets, Failure> {
-        aws_lc_rs::Ticketer::new().map(Tickets).map_err(|error| failure(format!("cannot make keys for tickets: {error} (try again)")))
-    }
 }
 
 impl Keys {
@@ -83,22 +78,19 @@ impl Keys {
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(versions)
             .map_err(|error| failure(format!("cannot set tls up: {error} (check tls.min_version)")))?;
-        let builder = match verifier(&material)? {
-            Some(verifier) => builder.with_client_cert_verifier(verifier),
-            None => builder.with_no_client_auth(),
+        let (builder, policy) = match verifier(&material)? {
+            Some((verifier, policy)) => (builder.with_client_cert_verifier(verifier), policy),
+            None => (builder.with_no_client_auth(), policy(&[])),
         };
-        let pairs = material.pairs.iter().map(|(chain, key)| certified(chain, key)).collect::<Result<Vec<_>, _>>()?;
-        if pairs.is_empty() {
-            return Err(failure("no certificate (set tls.cert and tls.key)".to_owned()));
-        }
+        let pairs = pairs(material.pairs, material.staples, material.now_s)?;
         let mut config = builder.with_cert_resolver(Arc::new(Chooser { pairs }));
         config.alpn_protocols = material.alpn;
         // Nothing is kept for sessions: what a client needs to come back is in its ticket.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
-        if let Some((count, Tickets(ticketer))) = material.tickets {
+        if let Some((count, tickets)) = material.tickets {
             config.send_tls13_tickets = count;
-            config.ticketer = ticketer;
+            config.ticketer = tickets.bound(policy);
         }
         if let Some(sink) = material.keylog {
             config.key_log = Arc::new(Logged(sink));
@@ -118,14 +110,8 @@ impl fmt::Debug for Keys {
     }
 }
 
-impl fmt::Debug for Tickets {
-    fn fmt(&self, out: &mut fmt::Formatter) -> fmt::Result {
-        out.write_str("Tickets")
-    }
-}
-
 /// All certificates of a text in PEM; there has to be one.
-fn certificates(source: &Pem) -> Result<Vec<CertificateDer<'static>>, Failure> {
+fn certificates(source: &Named) -> Result<Vec<CertificateDer<'static>>, Failure> {
     let name = &source.name;
     let chain = CertificateDer::pem_slice_iter(&source.octets).collect::<Result<Vec<_>, pem::Error>>();
     let chain = chain.map_err(|error| failure(format!("{name} is not PEM: {error} (convert it with openssl x509)")))?;
@@ -139,7 +125,24 @@ fn certificates(source: &Pem) -> Result<Vec<CertificateDer<'static>>, Failure> {
     Ok(chain)
 }
 
-fn certified(chain: &Pem, key: &Pem) -> Result<Arc<CertifiedKey>, Failure> {
+fn pairs(pairs: Vec<(Named, Named)>, staples: Vec<Option<Named>>, now_s: u64) -> Result<Vec<Arc<CertifiedKey>>, Failure> {
+    if pairs.is_empty() {
+        return Err(failure("no certificate (set tls.cert and tls.key)".to_owned()));
+    }
+    if !staples.is_empty() && staples.len() != pairs.len() {
+        let text = format!("tls.ocsp has {} entries and tls.cert {} (name as many; one may be empty)", staples.len(), pairs.len());
+        return Err(failure(text));
+    }
+    let staples = staples.into_iter().chain(std::iter::repeat_with(|| None));
+    let certified = |((chain, key), staple): ((Named, Named), Option<Named>)| {
+        let mut pair = certified(&chain, &key, now_s)?;
+        pair.ocsp = staple.map(staple::checked).transpose()?;
+        Ok(Arc::new(pair))
+    };
+    pairs.into_iter().zip(staples).map(certified).collect()
+}
+
+fn certified(chain: &Named, key: &Named, now_s: u64) -> Result<CertifiedKey, Failure> {
     let certificates = certificates(chain)?;
     let name = &key.name;
     let private = match PrivateKeyDer::from_pem_slice(&key.octets) {
@@ -153,10 +156,15 @@ fn certified(chain: &Pem, key: &Pem) -> Result<Arc<CertifiedKey>, Failure> {
         .map_err(|error| failure(format!("{name} has a key that cannot be used: {error} (use ECDSA P-256 or RSA of 2048 bits)")))?;
     let pair = CertifiedKey::new(certificates, signing);
     pair.keys_match().map_err(|_| failure(format!("{name} does not belong to the certificate of {} (pair them)", chain.name)))?;
-    Ok(Arc::new(pair))
+    dates::check(pair.end_entity_cert().map_err(|error| failure(format!("{}: {error} (check it)", chain.name)))?, &chain.name, now_s)?;
+    Ok(pair)
 }
 
-fn verifier(material: &Material) -> Result<Option<Arc<dyn ClientCertVerifier>>, Failure> {
+/// Who verifies clients, and what tickets are bound to: whoever resumes is not verified again, so a ticket is good only where clients are
+/// verified in the same way against the same authorities.
+type Verifier = (Arc<dyn ClientCertVerifier>, Vec<u8>);
+
+fn verifier(material: &Material) -> Result<Option<Verifier>, Failure> {
     let ca = match (&material.client_ca, material.client_auth) {
         (None, ClientAuth::None) => return Ok(None),
         (Some(_), ClientAuth::None) => {
@@ -166,12 +174,17 @@ fn verifier(material: &Material) -> Result<Option<Arc<dyn ClientCertVerifier>>, 
         (Some(ca), _) => ca,
     };
     let mut roots = RootCertStore::empty();
-    for certificate in certificates(ca)? {
+    let certificates = certificates(ca)?;
+    let mut parts: Vec<&[u8]> = certificates.iter().map(AsRef::as_ref).collect();
+    parts.push(if material.client_auth == ClientAuth::Optional { b"optional" } else { b"required" });
+    let policy = policy(&parts);
+    for certificate in certificates {
         roots.add(certificate).map_err(|error| failure(format!("{} cannot sign: {error} (name a certificate authority)", ca.name)))?;
     }
     let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::new(aws_lc_rs::default_provider()));
     let builder = if material.client_auth == ClientAuth::Optional { builder.allow_unauthenticated() } else { builder };
-    builder.build().map(Some).map_err(|error| failure(format!("{}: {error} (check tls.client_ca)", ca.name)))
+    let verifier = builder.build().map_err(|error| failure(format!("{}: {error} (check tls.client_ca)", ca.name)))?;
+    Ok(Some((verifier, policy)))
 }
 
 thread_local! {

@@ -1,13 +1,17 @@
 //! Step three, decrypt: `open` makes plain octets of what was read. A plain session is the identity; TLS is behind `Secure`.
 #![forbid(unsafe_code)]
 
+pub mod certificate;
+mod dates;
 pub mod keys;
 pub mod session;
+mod staple;
+pub mod tickets;
 
 pub use keys::Keys;
 pub use session::{Opened, Secure};
 
-use crate::memory::letter::TlsView;
+use crate::memory::secured::TlsView;
 
 /// How the octets of a connection are protected.
 #[derive(Debug)]

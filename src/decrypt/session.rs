@@ -1,9 +1,9 @@
 //! One TLS session, sans-io: ciphertext in, plain octets out, and octets of its own to be sent. An idle one owns no buffer.
 #![forbid(unsafe_code)]
 
-use super::keys;
+use super::{certificate, keys};
 use crate::limits::TLS_CARRIED_BYTES;
-use crate::memory::letter::TlsView;
+use crate::memory::secured::{Certificate, TlsView};
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, EncryptError, InsufficientSizeError, UnbufferedStatus};
 use rustls::{Error, HandshakeKind, ProtocolVersion, ServerConfig};
@@ -56,6 +56,8 @@ pub struct Secure {
     stage: Stage,
     /// What the client asked for (RFC 6066 section 3).
     server_name: Option<Box<str>>,
+    /// What the client's certificate says, if it has one.
+    certificate: Option<Box<Certificate>>,
     /// What is pending is nothing that the peer waits for.
     unhurried: bool,
     /// Something was sent, so the peer knows the version and may expect all that follows to be sealed.
@@ -86,6 +88,7 @@ impl Secure {
             pending,
             stage,
             server_name: None,
+            certificate: None,
             unhurried: false,
             spoke: false,
             finished: false,
@@ -121,6 +124,8 @@ impl Secure {
             // With TLS 1.3 all that is left to say is a ticket, and that can wait for the first answer: one send less.
             self.unhurried = self.tls.protocol_version() == Some(ProtocolVersion::TLSv1_3);
             self.handshake_ns = now_ns.saturating_sub(self.began_ns).max(1);
+            // A ticket keeps the certificate, so a session that is resumed has it too.
+            self.certificate = self.client_certificate().map(|der| Box::new(certificate::read(der)));
         }
         if self.finished { Opened::Finished } else { Opened::Going }
     }
@@ -333,6 +338,11 @@ impl Secure {
         self.handshake_ns
     }
 
+    /// The client's own certificate, without those that vouch for it.
+    fn client_certificate(&self) -> Option<&[u8]> {
+        self.tls.peer_certificates().and_then(<[_]>::first).map(|certificate| certificate.as_ref())
+    }
+
     /// What was negotiated.
     pub fn view(&self) -> TlsView<'_> {
         let tls = &self.tls;
@@ -343,7 +353,8 @@ impl Secure {
             resumed: tls.handshake_kind() == Some(HandshakeKind::Resumed),
             server_name: self.server_name.as_ref().map(|name| name.as_bytes()),
             alpn: tls.alpn_protocol(),
-            client_certificate: tls.peer_certificates().and_then(<[_]>::first).map(|certificate| certificate.as_ref()),
+            client_certificate: self.client_certificate(),
+            certificate: self.certificate.as_deref(),
         }
     }
 }

@@ -75,11 +75,12 @@ pub unsafe extern "C" fn ingest_server_fd(server: *mut ingest_server) -> i32 {
 /// Runs one turn of a server without threads on the calling thread: accepts, reads, parses, delivers
 /// and sends what is there. With a callback the events of the turn are delivered by it, within the
 /// turn; else they wait in the queue for ingest_queue_poll. Needs topology=inline (or auto with one
-/// I/O thread), and takes the place of ingest_server_start.
+/// I/O thread), and takes the place of ingest_server_start. With tls.watch=on the turn looks at the files
+/// when it is time to, and ends by then.
 ///
 /// Ownership: none.
 /// Thread: any, one at a time per server; a turn within a turn is INGEST_E_STATE.
-/// Blocks: at most timeout_ms, never with 0, without limit with -1.
+/// Blocks: at most timeout_ms, never with 0, without limit with -1; with tls.watch=on also while files are read.
 /// Returns: how many requests wait in the queue; INGEST_E_INTERRUPTED if a signal ended the wait;
 /// INGEST_E_STOPPED once the server has stopped; INGEST_E_ARGUMENT for NULL or a timeout below -1;
 /// else as ingest_server_fd.
@@ -124,10 +125,11 @@ pub unsafe extern "C" fn ingest_server_set(
     unsafe { fence_explained(error, body) }
 }
 
-/// Reads the certificates and keys of every https listener again, from the files that the options named
-/// when it was made. All of them are checked first. Handshakes that begin after the call have the new
-/// ones, each of them a certificate and its own key; connections keep what they began with. On a failure
-/// nothing has changed.
+/// Reads the certificates and keys of every https listener again, and whatever else of TLS the options
+/// name files for (docs/tls.md). All of it is checked first, also whether the certificates are valid now.
+/// Handshakes that begin after the call have the new ones, each of them a certificate and its own key;
+/// connections keep what they began with. On a failure nothing has changed. With tls.watch=on the same
+/// happens when a file changes.
 ///
 /// Ownership: error, if given, is the caller's.
 /// Thread: any, also from a callback.

@@ -1,9 +1,11 @@
 //! The sealed letter: one request's struct, tables and octets in one exact-size block, with pointers into itself.
 
 use super::pool::{Block, Pool};
+use super::secured::{Certificate, TlsView};
 use crate::parse::sketch::{Pair, Sketch, Span};
 use crate::request::{
-    INGEST_TLS_RESUMED, ingest_header, ingest_journey, ingest_pairs, ingest_peer, ingest_request, ingest_slice, ingest_tls, ingest_token,
+    INGEST_TLS_CLIENT_NAMES_UNREAD, INGEST_TLS_CLIENT_READ, INGEST_TLS_RESUMED, ingest_header, ingest_journey, ingest_pairs, ingest_peer,
+    ingest_request, ingest_slice, ingest_tls, ingest_token,
 };
 use std::mem::{MaybeUninit, size_of};
 use std::ptr;
@@ -29,29 +31,6 @@ pub struct PeerView<'a> {
     pub address: (usize, usize),
     pub family: u16,
     pub port: u16,
-}
-
-/// What TLS negotiated, as the session knows it.
-#[derive(Clone, Copy, Debug)]
-pub struct TlsView<'a> {
-    pub version: u16,
-    pub cipher_suite: u16,
-    pub group: u16,
-    pub resumed: bool,
-    pub server_name: Option<&'a [u8]>,
-    pub alpn: Option<&'a [u8]>,
-    /// In DER.
-    pub client_certificate: Option<&'a [u8]>,
-}
-
-impl<'a> TlsView<'a> {
-    fn pieces(&self) -> [Option<&'a [u8]>; 3] {
-        [self.server_name, self.alpn, self.client_certificate]
-    }
-
-    fn octets(&self) -> usize {
-        self.pieces().iter().flatten().map(|piece| piece.len()).sum()
-    }
 }
 
 /// Everything that is copied into a letter when it is sealed.
@@ -97,7 +76,8 @@ impl Letter {
     /// Copies the parts into one block. `None` when memory cannot be had.
     pub fn seal(pool: &mut Pool, parts: &Parts<'_>) -> Option<Letter> {
         let sketch = parts.sketch;
-        let tables = sketch.headers.len() + sketch.query_pairs.len() + sketch.cookies.len();
+        let names = parts.tls.as_ref().map_or(0, |tls| tls.names().len());
+        let tables = sketch.headers.len() + sketch.query_pairs.len() + sketch.cookies.len() + names;
         let octets = parts.head.len() + sketch.extra.len() + parts.peer.text.len() + parts.body.len();
         let (tls, tls_octets) = parts.tls.as_ref().map_or((0, 0), |tls| (size_of::<ingest_tls>(), tls.octets()));
         let table_at = size_of::<Fixed>() + tls;
@@ -240,7 +220,7 @@ impl Writer {
     /// What TLS negotiated, between the fixed part and the tables; its octets lie behind all others.
     fn tls(&mut self, tls: &TlsView<'_>, octets_at: usize) -> *const ingest_tls {
         let mut at = octets_at;
-        let [server_name, alpn, client_certificate] = tls.pieces().map(|piece| match piece {
+        let [server_name, alpn, client_certificate, said] = tls.pieces().map(|piece| match piece {
             None => ingest_slice::NONE,
             Some(piece) => {
                 let slice = ingest_slice { ptr: self.at(at), len: piece.len() };
@@ -248,9 +228,19 @@ impl Writer {
                 slice
             }
         });
+        let none = Certificate::default();
+        let certificate = tls.certificate.unwrap_or(&none);
+        let said_at = at - said.len;
+        let piece = |writer: &Writer, span: Option<Span>| {
+            span.map_or(ingest_slice::NONE, |span| ingest_slice { ptr: writer.at(said_at + span.start as usize), len: span.len as usize })
+        };
+        let client_names = self.names(&certificate.names, said_at);
+        let flag = |is_set: bool, flag: u32| if is_set { flag } else { 0 };
         let facts = ingest_tls {
             size: size_of::<ingest_tls>() as u32,
-            flags: if tls.resumed { INGEST_TLS_RESUMED } else { 0 },
+            flags: flag(tls.resumed, INGEST_TLS_RESUMED)
+                | flag(certificate.is_read, INGEST_TLS_CLIENT_READ)
+                | flag(certificate.names_unread, INGEST_TLS_CLIENT_NAMES_UNREAD),
             version: tls.version,
             cipher_suite: tls.cipher_suite,
             group: tls.group,
@@ -258,6 +248,14 @@ impl Writer {
             server_name,
             alpn,
             client_certificate,
+            client_subject: piece(self, certificate.subject),
+            client_issuer: piece(self, certificate.issuer),
+            client_serial: piece(self, certificate.serial),
+            client_fingerprint: piece(self, certificate.fingerprint),
+            client_names,
+            client_name_count: certificate.names.len(),
+            client_not_before: certificate.not_before,
+            client_not_after: certificate.not_after,
         };
         // SAFETY: `seal` has asked for room for it behind the fixed part, which keeps the alignment of 8; nobody else knows the block.
         unsafe {
@@ -265,6 +263,22 @@ impl Writer {
             place.write(facts);
             place
         }
+    }
+
+    /// The alternative names of a client's certificate, whose octets lie at `said_at`.
+    fn names(&mut self, names: &[(&'static str, Span)], said_at: usize) -> *const ingest_header {
+        if names.is_empty() {
+            return ptr::null();
+        }
+        // SAFETY: `seal` has counted the names among the table entries; the alignment is 8, as for every table.
+        let first = unsafe { self.start.add(self.table_at) }.cast::<ingest_header>();
+        for (index, (kind, name)) in names.iter().enumerate() {
+            let value = ingest_slice { ptr: self.at(said_at + name.start as usize), len: name.len as usize };
+            // SAFETY: as above, `index` is below the length that was counted in.
+            unsafe { first.add(index).write(ingest_header { name: ingest_slice::of(kind.as_bytes()), value }) };
+        }
+        self.table_at += names.len() * size_of::<ingest_header>();
+        first
     }
 
     fn slice(&self, span: Span) -> ingest_slice {

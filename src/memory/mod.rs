@@ -8,6 +8,7 @@ pub mod notices;
 pub mod pool;
 pub mod queue;
 pub mod reply;
+pub mod secured;
 pub mod slots;
 pub mod sync;
 pub mod tail;

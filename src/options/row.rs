@@ -1,8 +1,9 @@
-//! What a row of the table of options is, and how each kind of row is written down.
+//! One row of the table of options: what is known of an option, and the few ways in which a row is written.
 #![forbid(unsafe_code)]
 
 use super::Options;
 use super::values::Kind;
+use crate::limits::UNLIMITED;
 
 /// May be changed while the server runs.
 pub const LIVE: u32 = 1;
@@ -35,7 +36,17 @@ pub struct Row {
     pub store: Store,
 }
 
-pub type Bounds = (u64, u64, Option<(&'static str, u64)>);
+pub(super) const MIB: u64 = 1 << 20;
+pub(super) const TIB: u64 = 1 << 40;
+/// The longest timeout that can be set; what should never end says `unlimited`.
+pub(super) const DAY_MS: u64 = 86_400_000;
+pub(super) const NO_LIMIT: Option<(&str, u64)> = Some(("unlimited", UNLIMITED));
+/// A least rate is lifted by a rate of nothing.
+pub(super) const NO_RATE: Option<(&str, u64)> = Some(("unlimited", 0));
+/// The library works the value out; in the struct that is zero.
+pub(super) const AUTO: Option<(&str, u64)> = Some(("auto", 0));
+
+pub(super) type Bounds = (u64, u64, Option<(&'static str, u64)>);
 
 pub(super) const fn number(
     kind: Kind,
@@ -97,7 +108,6 @@ pub(super) const fn text(
     Row { kind: Kind::Text, ..word(name, default, choices, set, help) }
 }
 
-/// On or off.
 pub(super) const fn switch(
     name: &'static str,
     default: &'static str,

@@ -1,22 +1,13 @@
 //! The one table of options: name, kind, default, flags, help, and where the value goes. Names are ABI.
 #![forbid(unsafe_code)]
 
-use super::row::{Bounds, count, duration, live, of_listener, size, switch, text, unbuilt, word};
 pub use super::row::{LISTENER, LIVE, Row, Store, UNBUILT};
+
+use super::row::*;
 use super::tls;
 use super::values::{self, Kind};
 use super::{Delivery, EngineChoice, Events, JourneyMode, PipelineUnsafe, Topology};
 use crate::limits::{self, UNLIMITED};
-
-const MIB: u64 = 1 << 20;
-const TIB: u64 = 1 << 40;
-/// The longest timeout that can be set; what should never end says `unlimited`.
-const DAY_MS: u64 = 86_400_000;
-const NO_LIMIT: Option<(&str, u64)> = Some(("unlimited", UNLIMITED));
-/// A least rate is lifted by a rate of nothing.
-const NO_RATE: Option<(&str, u64)> = Some(("unlimited", 0));
-/// The library works the value out; in the struct that is zero.
-const AUTO: Option<(&str, u64)> = Some(("auto", 0));
 
 /// Fits any number that a row bounds to 32 bits.
 fn narrow(number: u64) -> u32 {
@@ -39,7 +30,6 @@ const DELIVERIES: [(&str, Delivery); 4] =
     [("auto", Delivery::Auto), ("queue", Delivery::Queue), ("threads", Delivery::Threads), ("inline", Delivery::Inline)];
 const JOURNEYS: [(&str, JourneyMode); 4] =
     [("off", JourneyMode::Off), ("tick", JourneyMode::Tick), ("sample", JourneyMode::Sample), ("steps", JourneyMode::Steps)];
-const SWITCH: [(&str, bool); 2] = [("on", true), ("off", false)];
 const ORDERS: [(&str, PipelineUnsafe); 2] = [("serial", PipelineUnsafe::Serial), ("parallel", PipelineUnsafe::Parallel)];
 
 const DURATION: Bounds = (1, DAY_MS, None);
@@ -271,9 +261,22 @@ pub const TABLE: &[Row] = &[
         |o, v| tls::alpn(v).map(|text| o.tls.alpn = text),
         "the protocol to agree on; a client that offers others alone is refused; empty agrees on none",
     )),
-    of_listener(unbuilt(Kind::Text, "tls.ticket_keys", "", "", "file with the keys of session tickets; empty makes its own")),
+    of_listener(text(
+        "tls.ticket_keys",
+        "",
+        "",
+        |o, v| values::kept(v).map(|text| o.tls.ticket_keys = text),
+        "file with the keys of session tickets, 64 random octets each, for servers that share them: the first makes tickets, all open them; \
+         it is as secret as a private key; empty makes keys of its own",
+    )),
     of_listener(count("tls.tickets", "1", (0, 8, None), |o, n| o.tls.tickets = narrow(n), "session tickets per handshake; 0 sends none")),
-    of_listener(unbuilt(Kind::Text, "tls.ocsp", "", "", "file with an OCSP answer to staple; empty staples none")),
+    of_listener(text(
+        "tls.ocsp",
+        "",
+        "",
+        |o, v| values::kept(v).map(|text| o.tls.ocsp = text),
+        "file with the OCSP answer to staple, in DER; as many as tls.cert has with commas between, where an entry may be empty; empty staples none",
+    )),
     of_listener(text(
         "tls.keylog",
         "",
@@ -281,7 +284,19 @@ pub const TABLE: &[Row] = &[
         |o, v| values::kept(v).map(|text| o.tls.keylog = text),
         "file to which session secrets are added, for debugging: whoever reads it can read all traffic; empty writes none",
     )),
-    of_listener(unbuilt(Kind::Switch, "tls.watch", "off", "on,off", "whether certificate files are loaded again when they change")),
+    of_listener(switch(
+        "tls.watch",
+        "off",
+        |o, v| values::choose(v, &tls::SWITCH).map(|choice| o.tls.watch = choice),
+        "whether all files that the options of tls name are read again when they change, as ingest_server_reload_tls does",
+    )),
+    duration(
+        "tls.watch_every",
+        "5s",
+        (100, 3_600_000, None),
+        |o, n| o.tls.watch_every_ms = n,
+        "how often files are looked at with tls.watch=on",
+    ),
     of_listener(duration(
         "tls.handshake_timeout",
         "10s",
@@ -360,7 +375,7 @@ pub const TABLE: &[Row] = &[
     live(switch(
         "decode",
         "on",
-        |o, v| values::choose(v, &SWITCH).map(|choice| o.limits.decode = choice),
+        |o, v| values::choose(v, &tls::SWITCH).map(|choice| o.limits.decode = choice),
         "whether content-codings are undone: gzip, deflate, br and zstd; off delivers bodies as sent",
     )),
     unbuilt(Kind::Switch, "decode.json", "off", "on,off", "whether JSON bodies are checked and indexed for ingest_request_json"),

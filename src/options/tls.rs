@@ -3,6 +3,7 @@
 
 use super::{Options, values};
 use crate::decrypt::keys::ClientAuth;
+use crate::limits::WATCH_EVERY_MS;
 
 /// Lists in the text that a host has given have commas between.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +18,14 @@ pub struct Tls {
     pub alpn: String,
     /// Session tickets of each handshake.
     pub tickets: u32,
+    /// A file of keys to make tickets with; empty for our own.
+    pub ticket_keys: String,
+    /// A file in DER for each certificate, or nothing.
+    pub ocsp: String,
+    /// Files are read again when they change.
+    pub watch: bool,
+    /// How often they are looked at: for all listeners, since one thread does it.
+    pub watch_every_ms: u64,
     /// A file that session secrets are added to; empty for none.
     pub keylog: String,
     pub handshake_timeout_ms: u64,
@@ -32,6 +41,10 @@ impl Default for Tls {
             only_13: false,
             alpn: "http/1.1".to_owned(),
             tickets: 1,
+            ticket_keys: String::new(),
+            ocsp: String::new(),
+            watch: false,
+            watch_every_ms: WATCH_EVERY_MS,
             keylog: String::new(),
             handshake_timeout_ms: 10_000,
         }
@@ -40,6 +53,7 @@ impl Default for Tls {
 
 pub(super) const CLIENT_AUTHS: [(&str, ClientAuth); 3] =
     [("none", ClientAuth::None), ("optional", ClientAuth::Optional), ("required", ClientAuth::Required)];
+pub(super) const SWITCH: [(&str, bool); 2] = [("on", true), ("off", false)];
 const VERSIONS: [(&str, bool); 2] = [("1.2", false), ("1.3", true)];
 
 pub(super) fn set_min_version(options: &mut Options, value: &str) -> Result<(), String> {
@@ -51,6 +65,23 @@ pub(super) fn alpn(value: &str) -> Result<String, String> {
     match value {
         "" | "http/1.1" => Ok(value.to_owned()),
         _ => Err("it is http/1.1, or empty to agree on none".to_owned()),
+    }
+}
+
+impl Tls {
+    /// Every file that is read, by the entries of the options; a text in PEM is none.
+    pub fn files(&self) -> Vec<String> {
+        let lists = [&self.cert, &self.key, &self.client_ca, &self.ocsp].into_iter().flat_map(|list| list.split(','));
+        let entries = lists.map(str::trim).chain([self.ticket_keys.as_str()]);
+        entries.filter(|entry| !entry.is_empty() && !entry.starts_with("-----BEGIN")).map(str::to_owned).collect()
+    }
+
+    /// Has each file be called as `name` says.
+    pub fn name_files(&mut self, name: fn(&str) -> String) {
+        for list in [&mut self.cert, &mut self.key, &mut self.client_ca, &mut self.ocsp] {
+            *list = list.split(',').map(|entry| name(entry.trim())).collect::<Vec<_>>().join(",");
+        }
+        self.ticket_keys = name(self.ticket_keys.trim());
     }
 }
 
@@ -81,6 +112,15 @@ impl Options {
         }
         if named("tls.tickets") {
             tls.tickets = theirs.tickets;
+        }
+        if named("tls.ticket_keys") {
+            tls.ticket_keys.clone_from(&theirs.ticket_keys);
+        }
+        if named("tls.ocsp") {
+            tls.ocsp.clone_from(&theirs.ocsp);
+        }
+        if named("tls.watch") {
+            tls.watch = theirs.watch;
         }
         if named("tls.keylog") {
             tls.keylog.clone_from(&theirs.keylog);

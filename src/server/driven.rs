@@ -1,6 +1,7 @@
 //! A server without threads: the host runs it, turn by turn, on a thread of its own.
 #![forbid(unsafe_code)]
 
+use super::watch::Watch;
 use super::{Post, Server};
 use crate::connection::Connection;
 use crate::engine::epoll::EpollEngine;
@@ -23,8 +24,8 @@ pub(super) enum Driven {
     /// Threads of its own, or nobody yet.
     #[default]
     Not,
-    /// The host; a segment never leaves this place.
-    Running(Box<Segment<EpollEngine<Connection>>>),
+    /// The host; a segment never leaves this place. Without a thread the turns watch the files of TLS.
+    Running(Box<Segment<EpollEngine<Connection>>>, Option<Watch>),
     /// It was the host, and there is nothing left to run.
     Over,
 }
@@ -35,7 +36,7 @@ impl Server {
         // Busy means that a turn is running, so this is a call from its callback.
         let mut driven = self.driven.try_lock().ok_or(INGEST_E_STATE)?;
         match self.driven_by_host(&mut driven)? {
-            Driven::Running(segment) => segment.outside().map_err(|error| Failure::system(&error, "no timer").status),
+            Driven::Running(segment, _) => segment.outside().map_err(|error| Failure::system(&error, "no timer").status),
             _ => Err(INGEST_E_STOPPED),
         }
     }
@@ -45,7 +46,13 @@ impl Server {
         let Some(mut driven) = self.driven.try_lock() else { return INGEST_E_STATE };
         let turned = match self.driven_by_host(&mut driven) {
             Err(status) => return status,
-            Ok(Driven::Running(segment)) => segment.turn(timeout_ms),
+            Ok(Driven::Running(segment, None)) => segment.turn(timeout_ms),
+            Ok(Driven::Running(segment, Some(watch))) => {
+                let now_ms = self.now_ms();
+                watch.look_if_due(now_ms);
+                segment.alarm_ms = Some(watch.due_ms);
+                segment.turn(watch.patience_ms(timeout_ms, now_ms))
+            }
             Ok(_) => return INGEST_E_STOPPED,
         };
         match turned {
@@ -61,7 +68,7 @@ impl Server {
 
     /// The host still has turns to take; nobody else could end it.
     pub(super) fn has_turns_left(&self) -> bool {
-        self.driven.try_lock().is_none_or(|driven| matches!(*driven, Driven::Running(_)))
+        self.driven.try_lock().is_none_or(|driven| matches!(*driven, Driven::Running(..)))
     }
 
     /// Ends a server that the host drives. `INGEST_E_STATE` from within one of its turns.
@@ -72,7 +79,7 @@ impl Server {
     }
 
     fn end(&self, driven: &mut Driven) {
-        if let Driven::Running(segment) = std::mem::replace(driven, Driven::Over) {
+        if let Driven::Running(segment, _) = std::mem::replace(driven, Driven::Over) {
             let says = self.last_words(segment.way());
             segment.end();
             says();
@@ -83,7 +90,10 @@ impl Server {
     fn driven_by_host<'a>(&self, driven: &'a mut Driven) -> Result<&'a mut Driven, ingest_status> {
         if matches!(driven, Driven::Not) {
             let segment = self.first_turn(|sockets| self.engine(0, sockets)).map_err(|failure| failure.status)?;
-            *driven = Driven::Running(Box::new(segment));
+            let mut segment = Box::new(segment);
+            let watch = Watch::new(self, self.now_ms());
+            segment.alarm_ms = watch.as_ref().map(|watch| watch.due_ms);
+            *driven = Driven::Running(segment, watch);
         }
         Ok(driven)
     }
@@ -116,7 +126,7 @@ impl Server {
             (None, Delivery::Inline) => return Err(wrong("delivery=inline needs a callback (call ingest_server_on_events before)")),
             _ => Way::Queues(0),
         };
-        self.orders.keys.fill(life.keys());
+        self.vault.hand_out();
         let mut sockets = super::hand_out(&life.listeners, 1)?;
         let mut engine = make(sockets.pop().unwrap_or_default())?;
         engine.avoid_sendfile();
@@ -138,13 +148,17 @@ impl Server {
         ))
     }
 
+    fn now_ms(&self) -> u64 {
+        self.door.clock()() / 1_000_000
+    }
+
     /// The engine of one I/O thread, with its listeners.
     pub(super) fn engine(&self, number: usize, sockets: Vec<(u16, Listening)>) -> Result<EpollEngine<Connection>, Failure> {
         let failed =
             |error: std::io::Error| Failure::system(&error, format!("cannot start: {error} (check the limits on descriptors and threads)"));
         let waker = Arc::clone(&self.door.homes()[number].waker);
         let accepts = usize::try_from(self.options.limits.accepts_per_wake).unwrap_or(usize::MAX);
-        let now_ms = self.door.clock()() / 1_000_000;
+        let now_ms = self.now_ms();
         let mut engine = EpollEngine::new(waker, accepts, self.options.descriptor_floor(), now_ms).map_err(failed)?;
         for (listener, socket) in sockets {
             engine.listen(listener, socket).map_err(failed)?;

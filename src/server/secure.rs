@@ -1,22 +1,21 @@
-//! The certificates of the listeners: read when a server listens, and again when the host says that they have changed.
+//! The certificates of the listeners: read when a server listens, and again when the host says, or the watch sees, that they have changed.
 #![forbid(unsafe_code)]
 
-use super::{Life, Server};
+use super::Server;
+use super::files::{self, Marks};
 use crate::decrypt::Keys;
-use crate::decrypt::keys::{KeySink, Material, Pem, Tickets};
+use crate::decrypt::keys::{KeySink, Material};
+use crate::decrypt::tickets::Tickets;
 use crate::options::Options;
 use crate::options::tls::Tls;
 use crate::status::{Failure, INGEST_E_STATE, INGEST_E_TLS};
+use crate::topology::orders::Orders;
 use parking_lot::Mutex;
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::sync::Arc;
-
-/// No file of certificates is larger; whoever names another one by mistake hears of it.
-const PEM_BYTES_MAX: u64 = 1 << 20;
-/// A text in PEM, as opposed to the name of a file.
-const PEM_BEGIN: &str = "-----BEGIN";
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// What a listener for TLS was given, and what came of it.
 #[derive(Clone)]
@@ -25,29 +24,88 @@ pub(super) struct Secured {
     /// What outlives a change of certificates.
     tickets: Option<Tickets>,
     keylog: Option<KeySink>,
-    pub keys: Keys,
+    keys: Keys,
+    /// What the files looked like just before they were read.
+    pub marks: Marks,
 }
 
 impl Secured {
     /// Reads and checks all that is named.
-    pub fn new(given: Tls) -> Result<Secured, Failure> {
-        let tickets = if given.tickets > 0 { Some(Tickets::of_our_own()?) } else { None };
+    pub fn new(mut given: Tls) -> Result<Secured, Failure> {
+        // The host may change its folder while the server runs.
+        given.name_files(files::absolute);
+        let own = given.tickets > 0 && given.ticket_keys.is_empty();
+        let tickets = if own { Some(Tickets::of_our_own()?) } else { None };
         let keylog = if given.keylog.is_empty() { None } else { Some(open_keylog(&given.keylog)?) };
+        let marks = files::look(&given.files());
         let keys = load(&given, tickets.as_ref(), keylog.as_ref())?;
-        Ok(Secured { given, tickets, keylog, keys })
+        Ok(Secured { given, tickets, keylog, keys, marks })
     }
 
     /// The same with what the files hold now.
     fn again(&self) -> Result<Secured, Failure> {
+        // Before they are read: what changes meanwhile is seen to have changed.
+        let marks = files::look(&self.given.files());
         let keys = load(&self.given, self.tickets.as_ref(), self.keylog.as_ref())?;
-        Ok(Secured { keys, ..self.clone() })
+        Ok(Secured { keys, marks, ..self.clone() })
+    }
+
+    /// The files that are watched for it; `None` if there are none.
+    pub fn watched(&self) -> Option<Vec<String>> {
+        self.given.watch.then(|| self.given.files()).filter(|files| !files.is_empty())
     }
 }
 
-impl Life {
-    /// What the sessions of each listener begin with.
-    pub(super) fn keys(&self) -> impl Iterator<Item = Option<Keys>> {
-        self.secured.iter().map(|secured| secured.as_ref().map(|secured| secured.keys.clone()))
+/// What all listeners have for TLS, shared with the thread that watches.
+pub(super) struct Vault {
+    /// By the number of the listener; `None` for plain ones.
+    listeners: Mutex<Vec<Option<Secured>>>,
+    /// Held while certificates are read again.
+    reloading: Mutex<()>,
+    orders: Arc<Orders>,
+}
+
+impl Vault {
+    pub fn new(orders: Arc<Orders>) -> Vault {
+        Vault { listeners: Mutex::new(Vec::new()), reloading: Mutex::new(()), orders }
+    }
+
+    /// The next listener.
+    pub fn add(&self, secured: Option<Secured>) {
+        self.listeners.lock().push(secured);
+    }
+
+    /// Gives the threads what the sessions of each listener begin with; from now on changes reach them, too.
+    pub fn hand_out(&self) {
+        let listeners = self.listeners.lock();
+        self.orders.keys.fill(listeners.iter().map(|secured| secured.as_ref().map(|secured| secured.keys.clone())));
+    }
+
+    /// What `look` says of each listener that has TLS.
+    pub fn each<T>(&self, mut look: impl FnMut(&Secured) -> Option<T>) -> Vec<(usize, T)> {
+        let listeners = self.listeners.lock();
+        let found = listeners.iter().enumerate().map(|(number, secured)| Some((number, look(secured.as_ref()?)?)));
+        found.flatten().collect()
+    }
+
+    /// Reads the certificates of these listeners again. On a failure all of them are as they were.
+    pub fn reload(&self, which: impl Fn(usize) -> bool) -> Result<(), Failure> {
+        // One at a time, so that the files which were read last are those that are served.
+        let _one = self.reloading.lock();
+        // Files are read without the lock of the list, which others wait for.
+        let mut chosen = self.each(|secured| Some(secured.clone()));
+        chosen.retain(|(number, _)| which(*number));
+        if chosen.is_empty() {
+            return Err(Failure::new(INGEST_E_STATE, "no listener has tls (listen on an https:// address)"));
+        }
+        let again = chosen.into_iter().map(|(number, secured)| Ok((number, secured.again()?)));
+        let again = again.collect::<Result<Vec<_>, Failure>>()?;
+        let mut listeners = self.listeners.lock();
+        for (number, secured) in again {
+            self.orders.keys.change(number as u16, secured.keys.clone());
+            listeners[number] = Some(secured);
+        }
+        Ok(())
     }
 }
 
@@ -59,72 +117,42 @@ impl Server {
 
     /// Reads the certificates of every listener again. On a failure all of them are as they were.
     pub fn reload_tls(&self) -> Result<(), Failure> {
-        // One at a time, so that the files which were read last are those that are served.
-        let _one = self.reloading.lock();
-        let secured = self.life.lock().secured.clone();
-        if secured.iter().all(Option::is_none) {
-            return Err(Failure::new(INGEST_E_STATE, "no listener has tls (listen on an https:// address)"));
-        }
-        // Files are read without the lock, which others wait for.
-        let again = secured.iter().map(|secured| secured.as_ref().map(Secured::again).transpose());
-        let again = again.collect::<Result<Vec<_>, _>>()?;
-        let mut life = self.life.lock();
-        for (number, secured) in again.into_iter().enumerate() {
-            if let Some(secured) = secured {
-                self.orders.keys.change(number as u16, secured.keys.clone());
-                life.secured[number] = Some(secured);
-            }
-        }
-        Ok(())
+        self.vault.reload(|_| true)
     }
 }
 
+/// Seconds since 1970, by the clock on the wall: certificates and tickets end by it.
+fn wall_s() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
 fn load(given: &Tls, tickets: Option<&Tickets>, keylog: Option<&KeySink>) -> Result<Keys, Failure> {
-    let (chains, keys) = (listed("tls.cert", &given.cert)?, listed("tls.key", &given.key)?);
+    let (chains, keys) = (files::listed("tls.cert", &given.cert)?, files::listed("tls.key", &given.key)?);
     if chains.len() != keys.len() {
         let text = format!("tls.cert names {} files and tls.key {} (name as many, in the same order)", chains.len(), keys.len());
         return Err(Failure::new(INGEST_E_TLS, text));
     }
-    let mut client_ca = listed("tls.client_ca", &given.client_ca)?;
+    let mut client_ca = files::listed("tls.client_ca", &given.client_ca)?;
     if client_ca.len() > 1 {
         return Err(Failure::new(INGEST_E_TLS, "tls.client_ca is one file (put all certificates into it)"));
     }
+    let tickets = match (given.tickets, given.ticket_keys.as_str()) {
+        (0, _) => None,
+        (_, "") => tickets.cloned(),
+        (_, path) => Some(Tickets::shared(&files::read("tls.ticket_keys", path)?, wall_s)?),
+    };
     Keys::new(Material {
         pairs: chains.into_iter().zip(keys).collect(),
+        staples: files::staples(&given.ocsp)?,
         client_ca: client_ca.pop(),
         client_auth: given.client_auth,
         only_13: given.only_13,
         alpn: given.alpn.split(',').filter(|name| !name.is_empty()).map(|name| name.as_bytes().to_vec()).collect(),
-        tickets: tickets.map(|tickets| (given.tickets as usize, tickets.clone())),
+        tickets: tickets.map(|tickets| (given.tickets as usize, tickets)),
         keylog: keylog.cloned(),
         handshake_timeout_ms: given.handshake_timeout_ms,
+        now_s: wall_s(),
     })
-}
-
-/// What an option names: files with commas between, or texts in PEM, which have none in them.
-fn listed(option: &str, value: &str) -> Result<Vec<Pem>, Failure> {
-    let entries = value.split(',').map(str::trim).filter(|entry| !entry.is_empty());
-    entries.map(|entry| if entry.starts_with(PEM_BEGIN) { Ok(pem(option, entry)) } else { read(option, entry) }).collect()
-}
-
-fn pem(option: &str, text: &str) -> Pem {
-    Pem { name: option.to_owned(), octets: text.as_bytes().to_vec() }
-}
-
-fn read(option: &str, path: &str) -> Result<Pem, Failure> {
-    use std::io::Read;
-    let shown: String = path.chars().filter(|character| !character.is_control()).take(80).collect();
-    let failed = |error: std::io::Error| {
-        let status = INGEST_E_TLS;
-        Failure { status, ..Failure::system(&error, format!("cannot read {option} {shown}: {error} (name a file in pem)")) }
-    };
-    let mut octets = Vec::new();
-    let file = File::open(path).map_err(failed)?;
-    file.take(PEM_BYTES_MAX + 1).read_to_end(&mut octets).map_err(failed)?;
-    if octets.len() as u64 > PEM_BYTES_MAX {
-        return Err(Failure::new(INGEST_E_TLS, format!("{option} {shown} is larger than 1 MiB (name a file in pem)")));
-    }
-    Ok(Pem { name: format!("{option} {shown}"), octets })
 }
 
 /// The secrets that go there open everything, so nobody else may read them.

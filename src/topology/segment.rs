@@ -59,6 +59,8 @@ pub struct Segment<E> {
     scratch: Vec<SeatId>,
     /// How long a tick may wait; -1 on a thread of our own.
     patience_ms: i32,
+    /// When a turn of the host's is due though nothing comes; `None` on a thread of our own.
+    pub alarm_ms: Option<u64>,
     interrupted: bool,
     shortage: shortage::Shortage,
     /// How often the limits had changed when they were taken on.
@@ -122,6 +124,7 @@ impl<E: Engine<Connection>> Segment<E> {
             paused: false,
             scratch: Vec::new(),
             patience_ms: -1,
+            alarm_ms: None,
             interrupted: false,
             shortage: shortage::Shortage::default(),
             limits_known: 0,
@@ -131,9 +134,19 @@ impl<E: Engine<Connection>> Segment<E> {
         }
     }
 
-    /// The descriptor that a host polls between turns.
+    /// The descriptor that a host polls between turns. Turns may have been taken before, so what is due is told now.
     pub fn outside(&mut self) -> io::Result<RawFd> {
-        self.engine.outside()
+        let descriptor = self.engine.outside()?;
+        self.rest();
+        Ok(descriptor)
+    }
+
+    /// Has the descriptor become readable when the next turn is due.
+    fn rest(&mut self) {
+        // The end of a drain is no seat's deadline.
+        let drained_ms = self.draining.then(|| self.orders.drain_until_ms.load(Ordering::Relaxed));
+        let alarm_ms = self.shed_at_ms().into_iter().chain(drained_ms).chain(self.alarm_ms).min();
+        self.engine.rest(self.clock.now_ms(), alarm_ms);
     }
 
     /// Who takes the requests.
@@ -159,10 +172,7 @@ impl<E: Engine<Connection>> Segment<E> {
             Ok(false) => return Turned::Over,
             Err(payload) => self.recover(&*payload),
         }
-        // The end of a drain is no seat's deadline.
-        let drained_ms = self.draining.then(|| self.orders.drain_until_ms.load(Ordering::Relaxed));
-        let alarm_ms = self.shed_at_ms().into_iter().chain(drained_ms).min();
-        self.engine.rest(self.clock.now_ms(), alarm_ms);
+        self.rest();
         self.home().waker.announce_sleep();
         // Room that an answer of this very turn made was told to nobody.
         let has_room = self.serving.outlet.waits_for_host() && self.door.in_flight_room() > 0;

@@ -309,7 +309,7 @@ impl Serving {
                         break;
                     }
                 }
-                Sending::Pending => self.waits_to_send(connection),
+                Sending::Pending => self.waits_to_send(connection, engine.unacknowledged(id)),
                 Sending::Failed(outgoing) => {
                     self.recycle(outgoing);
                     connection.truncated = true;
@@ -324,12 +324,13 @@ impl Serving {
         }
     }
 
-    /// The kernel took a part.
-    fn waits_to_send(&mut self, connection: &mut Connection) {
+    /// The kernel took a part, and holds so much now that the peer has not acknowledged.
+    fn waits_to_send(&mut self, connection: &mut Connection, unacknowledged: u64) {
         connection.sending = true;
         connection.sending_since_ms = self.now_ms();
         connection.sent = 0;
-        connection.unacknowledged = 0;
+        connection.unacknowledged = unacknowledged;
+        connection.acknowledged = 0;
         connection.since_ms = self.now_ms();
     }
 

@@ -78,6 +78,12 @@ pub fn listener_failed(log: &Log, listener: u16, error: &io::Error) {
     }
 }
 
+/// The files of a listener have changed, and what they hold now cannot be used.
+pub fn not_reloaded(log: &Log, listener: usize, why: &str) {
+    // The reason comes last, since it may be long.
+    log.say(Level::Warn, &format!("listener {listener} keeps its old certificates until the files change again: {why}"));
+}
+
 /// An I/O thread cannot go on.
 pub fn engine_failed(log: &Log, error: &io::Error) {
     log.say_seldom(Kind::Broken, Level::Error, || {

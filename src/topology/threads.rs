@@ -49,6 +49,14 @@ impl Roll {
         running.io == 0
     }
 
+    /// Waits until no I/O thread runs any more, which each says when it leaves; false when the time is over before.
+    pub fn wait_for_io_end(&self, limit: Duration) -> bool {
+        let deadline = Instant::now() + limit;
+        let mut running = self.running.lock();
+        while running.io > 0 && !self.changed.wait_until(&mut running, deadline).timed_out() {}
+        running.io == 0
+    }
+
     fn leave(&self) {
         self.running.lock().all -= 1;
         self.changed.notify_all();

@@ -28,7 +28,7 @@ static void options_are_checked(void) {
   EXPECT(ingest_options_set(options, "keepalive_timout", "30s", &error), INGEST_E_OPTION);
   EXPECT(error.status, INGEST_E_OPTION);
   EXPECT(strstr(error.text, "keepalive_timeout") != NULL, 1);
-  EXPECT(ingest_options_set(options, "tls.ocsp", "answer.der", NULL), INGEST_E_OPTION);
+  EXPECT(ingest_options_set(options, "admin", "http://127.0.0.1:0", NULL), INGEST_E_OPTION);
   char text[1000];
   memset(text, 'x', sizeof text - 1);
   text[sizeof text - 1] = 0;

@@ -43,6 +43,14 @@ static void types(void) {
   FIELD(ingest_tls, server_name);
   FIELD(ingest_tls, alpn);
   FIELD(ingest_tls, client_certificate);
+  FIELD(ingest_tls, client_subject);
+  FIELD(ingest_tls, client_issuer);
+  FIELD(ingest_tls, client_serial);
+  FIELD(ingest_tls, client_fingerprint);
+  FIELD(ingest_tls, client_names);
+  FIELD(ingest_tls, client_name_count);
+  FIELD(ingest_tls, client_not_before);
+  FIELD(ingest_tls, client_not_after);
 
   TYPE(ingest_pairs);
   FIELD(ingest_pairs, size);
@@ -205,6 +213,8 @@ static void constants(void) {
   CONSTANT(INGEST_JOURNEY_FIRST);
   CONSTANT(INGEST_REQUEST_TLS);
   CONSTANT(INGEST_TLS_RESUMED);
+  CONSTANT(INGEST_TLS_CLIENT_READ);
+  CONSTANT(INGEST_TLS_CLIENT_NAMES_UNREAD);
   CONSTANT(INGEST_REQUEST_KEEP_ALIVE);
   CONSTANT(INGEST_REQUEST_HEAD);
   CONSTANT(INGEST_REQUEST_PATH_HAS_ENCODED_SLASH);

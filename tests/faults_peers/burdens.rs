@@ -5,24 +5,35 @@ use crate::far::FarServer;
 use crate::many;
 use crate::support::client::Client;
 use crate::support::eventually;
+use crate::support::secured::{Handle, Secured};
 use crate::survival::{Stall, Survival};
 use std::io::Write;
 use std::time::{Duration, Instant};
 
 /// What an idle connection may cost (limits, section 2).
 const IDLE_BYTES: i64 = 1024;
+const IDLE_SECURE_BYTES: i64 = 8 * 1024;
 
 #[test]
 fn n10_idle_connections_cost_little() {
+    idle_costs(false, IDLE_BYTES);
+}
+
+#[test]
+fn n10_idle_sessions_cost_little() {
+    idle_costs(true, IDLE_SECURE_BYTES);
+}
+
+fn idle_costs(secure: bool, most: i64) {
     let count = many(1_000, 10_000);
     raise_descriptors(count as u64 + 200);
-    let server = FarServer::start(&[("keepalive_timeout", "1h"), ("max_connections", "16384")]);
+    let server = FarServer::of(secure, &[("keepalive_timeout", "1h"), ("max_connections", "16384")]);
     let before = server.report();
     let idle = idle(&server, count);
     let with = server.report();
     let each = (with.heap - before.heap) / count as i64;
     println!("{count} idle connections: {each} octets each; the process grew by {} each", (with.resident - before.resident) / count as i64);
-    assert!(each <= IDLE_BYTES, "an idle connection costs {each} octets");
+    assert!(each <= most, "an idle connection costs {each} octets");
     assert_eq!(with.charged, before.charged, "an idle connection owns no buffer");
     drop(idle);
     server.settles_at(0);
@@ -83,17 +94,30 @@ fn p99(client: &mut Client) -> Duration {
 
 #[test]
 fn n11_an_answer_that_is_never_read_is_bounded_and_ends() {
-    let server = FarServer::start(&[("write_timeout", "1s")]);
+    // A thread of the host's for each with its piece, the library's buffer, and what was framed for the wire.
+    unread(false, 3 * 64 * 1024);
+}
+
+#[test]
+fn n11_a_sealed_answer_that_is_never_read_is_bounded_and_ends() {
+    // And a portion that is sealed, in a buffer that may have grown to twice as much.
+    unread(true, 5 * 64 * 1024);
+}
+
+fn unread(secure: bool, most: i64) {
+    let server = FarServer::of(secure, &[("write_timeout", "1s")]);
     let survival = Survival::begin(&server, 8);
     let stall = Stall::watch();
     let count = many(4, 40);
     let start = Instant::now();
     let streams: Vec<_> = (0..count)
         .map(|_| {
-            let mut stream = connect(server.port(), 4096);
+            let stream = connect(server.port(), 4096);
             will_reset(&stream);
-            stream.write_all(b"GET /stream/104857600 HTTP/1.1\r\nHost: x\r\n\r\n").expect("the server reads");
-            stream
+            let tls = secure.then(|| Secured::connect(&stream).expect("a session"));
+            let mut handle = Handle { tls, stream };
+            handle.write_all(b"GET /stream/104857600 HTTP/1.1\r\nHost: x\r\n\r\n").expect("the server reads");
+            handle
         })
         .collect();
     // The host hears that there is no room, again and again, and then that it is over.
@@ -107,10 +131,9 @@ fn n11_an_answer_that_is_never_read_is_bounded_and_ends() {
     assert!(ended, "the host was to hear INGEST_E_GONE {count} times: {:?}", server.report());
     let report = server.report();
     assert!(report.busy >= count as i64, "the host was to hear INGEST_E_BUSY: {report:?}");
-    // A thread of the host's for each with its piece, the library's buffer, and what was framed for the wire.
     let each = (heap - survival.base().heap) / count as i64;
     println!("each unread answer held {each} octets, the kernel took {}, it ended after {took:?}", report.streamed / count as i64);
-    assert!(each <= 3 * 64 * 1024 + 16 * 1024, "an unread answer of 100 MiB held {each} octets");
+    assert!(each <= most + 16 * 1024, "an unread answer of 100 MiB held {each} octets");
     assert!(report.streamed / (count as i64) < 16 << 20, "the kernel alone took {}", report.streamed);
     assert!(took >= Duration::from_secs(1), "ended after {took:?}, the deadline is a second");
     assert!(took < Duration::from_secs(3) + stall.longest(), "ended after {took:?}, the deadline is a second");

@@ -61,7 +61,16 @@ fn is_unheard(server: &FarServer, survival: &Survival) {
 
 #[test]
 fn n02_a_half_close_after_the_request_gets_its_answer() {
-    let server = FarServer::start(&PATIENT);
+    half_closes(false);
+}
+
+#[test]
+fn n02_close_notify_and_a_half_close_get_their_answer() {
+    half_closes(true);
+}
+
+fn half_closes(secure: bool) {
+    let server = FarServer::of(secure, &PATIENT);
     let survival = Survival::begin(&server, 50);
     for round in 0..many(3, 30) {
         let mut clients: Vec<Client> = (0..50).map(|_| server.connect()).collect();
@@ -84,7 +93,45 @@ fn n02_a_half_close_after_the_request_gets_its_answer() {
 
 #[test]
 fn n03_what_a_fin_cuts_short_is_not_delivered() {
-    let server = FarServer::start(&PATIENT);
+    fins(false);
+}
+
+#[test]
+fn n03_what_close_notify_cuts_short_is_not_delivered() {
+    fins(true);
+}
+
+/// A record is nothing until it is whole, whatever it holds: cut by FIN or by RST, in its header, its octets, or before the last of them.
+#[test]
+fn n03_a_record_that_is_cut_short_is_not_delivered() {
+    let server = FarServer::of(true, &PATIENT);
+    let cuts = [1, 4, 5, 30, usize::MAX];
+    let survival = Survival::begin(&server, cuts.len());
+    for round in 0..many(30, 300) {
+        let mut clients: Vec<Client> = cuts.iter().map(|_| server.connect()).collect();
+        for (client, cut) in clients.iter_mut().zip(cuts) {
+            assert_eq!(client.get("/witness/before").status, 200);
+            let mut sealed = Vec::new();
+            let tls = client.tls().expect("its port has TLS");
+            tls.write_all(&mut sealed, b"GET /cut HTTP/1.1\r\nHost: x\r\n\r\n").expect("a vector takes everything");
+            client.send_raw(&sealed[..cut.min(sealed.len() - 1)]);
+            if round % 2 == 0 {
+                client.writer().stream.shutdown(std::net::Shutdown::Write).expect("it is open");
+            }
+        }
+        if round % 2 == 0 {
+            assert!(clients.iter_mut().all(Client::is_closed), "something was answered to a part of a record");
+        }
+        // The others are reset.
+    }
+    server.settles_at(survival.base().open);
+    assert_eq!(server.report().strangers, survival.base().strangers, "a part of a record was delivered");
+    survival.end();
+    server.finish();
+}
+
+fn fins(secure: bool) {
+    let server = FarServer::of(secure, &PATIENT);
     let whole = ["", "GET /witness/before HTTP/1.1\r\nHost: x\r\n\r\n"];
     let cut = [
         "G",

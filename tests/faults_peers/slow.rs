@@ -1,10 +1,12 @@
 //! Peers that take their time: N07, with slowhttptest and with clients of our own whose end is timed one by one, and N08.
 
-use crate::crowd::{Crowd, Habit, raise_descriptors};
+use crate::crowd::{Crowd, Habit, connect, raise_descriptors, will_reset};
 use crate::far::FarServer;
 use crate::many;
 use crate::support::PATIENCE;
+use crate::support::secured::{Handle, Secured};
 use crate::survival::{Stall, Survival};
+use std::io::{Read, Write};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -18,6 +20,7 @@ const SILENCE: Habit = Habit { drip: b"", read: 0, every: Duration::from_secs(36
 
 /// A crowd with this greeting and habit is cut between these two times, each with this status, while the witness is served.
 struct Cut<'a> {
+    secure: bool,
     options: &'a [(&'a str, &'a str)],
     greeting: &'a [u8],
     habit: Habit,
@@ -30,7 +33,7 @@ struct Cut<'a> {
 impl Cut<'_> {
     fn check(&self, count: usize) {
         raise_descriptors(count as u64 + 200);
-        let server = FarServer::start(self.options);
+        let server = FarServer::of(self.secure, self.options);
         let survival = Survival::begin(&server, count);
         let stall = Stall::watch();
         let mut crowd = Crowd::gather(server.port(), count, self.receive_buffer, self.greeting);
@@ -54,8 +57,18 @@ impl Cut<'_> {
 
 #[test]
 fn n07_heads_that_drip_are_cut_one_by_one() {
+    slow_heads(false);
+}
+
+#[test]
+fn n07_heads_that_drip_in_records_are_cut_one_by_one() {
+    slow_heads(true);
+}
+
+fn slow_heads(secure: bool) {
     let limit = Duration::from_secs(2);
     Cut {
+        secure,
         options: &[("header_timeout", "2s")],
         greeting: b"GET /slow HTTP/1.1\r\nHost: x\r\nX-Slow: ",
         habit: DRIP,
@@ -69,8 +82,18 @@ fn n07_heads_that_drip_are_cut_one_by_one() {
 
 #[test]
 fn n07_bodies_that_drip_are_cut_one_by_one() {
+    slow_bodies(false);
+}
+
+#[test]
+fn n07_bodies_that_drip_in_records_are_cut_one_by_one() {
+    slow_bodies(true);
+}
+
+fn slow_bodies(secure: bool) {
     // 10 octets a second are worth 20 ms a second at the least rate of 500.
     Cut {
+        secure,
         options: &[("body_timeout", "30s"), ("body_rate_min", "500")],
         greeting: b"POST /slow HTTP/1.1\r\nHost: x\r\nContent-Length: 4096\r\n\r\n",
         habit: DRIP,
@@ -84,8 +107,18 @@ fn n07_bodies_that_drip_are_cut_one_by_one() {
 
 #[test]
 fn n07_readers_that_drip_are_cut_one_by_one() {
+    slow_readers(false);
+}
+
+#[test]
+fn n07_readers_of_records_that_drip_are_cut_one_by_one() {
+    slow_readers(true);
+}
+
+fn slow_readers(secure: bool) {
     // What the kernel takes at once, three megabytes, is worth three seconds at the least rate of 1 MiB; and many answers take their time.
     Cut {
+        secure,
         options: &[("write_timeout", "30s"), ("write_rate_min", "1MiB")],
         greeting: b"GET /big/4000000 HTTP/1.1\r\nHost: x\r\n\r\n",
         habit: Habit { drip: b"", read: 100, every: Duration::from_millis(100) },
@@ -155,6 +188,27 @@ fn n07_slowhttptest_with_slow_readers() {
     slowhttptest(&options, GRACE + Duration::from_secs(4), &["-X", "-n", "1", "-z", "16", "-w", "512", "-y", "1024"], "/big/1000000");
 }
 
+/// With TLS it is the handshake that has its deadline, begun or not.
+#[test]
+fn n08_a_flood_of_handshakes_that_are_not_gone_on_with() {
+    let limit = Duration::from_secs(2);
+    let count = many(500, 5_000);
+    raise_descriptors(count as u64 + 200);
+    let options = [("tls.handshake_timeout", "2s"), ("header_timeout", "1h"), ("max_connections", "16384")];
+    let server = FarServer::of(true, &options);
+    let survival = Survival::begin(&server, count);
+    for greeting in [&b""[..], b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"] {
+        let stall = Stall::watch();
+        let mut crowd = Crowd::gather_raw(server.port(), count, greeting);
+        crowd.live(SILENCE, limit + PATIENCE);
+        // As below, a time may begin early.
+        crowd.was_cut(limit / 2, limit + LATE + stall.longest());
+    }
+    assert_eq!(server.report().strangers, survival.base().strangers);
+    survival.end();
+    server.finish();
+}
+
 #[test]
 fn n08_a_flood_of_connections_that_never_send() {
     let limit = Duration::from_secs(2);
@@ -167,11 +221,42 @@ fn n08_a_flood_of_connections_that_never_send() {
     let mut crowd = Crowd::gather(server.port(), count, 0, b"");
     println!("{count} connections came in {:?}", start.elapsed());
     crowd.live(SILENCE, limit + PATIENCE);
-    // The last ones may stand in the backlog while the first are served.
-    crowd.was_cut(limit, limit + LATE + stall.longest());
+    // The last ones may stand in the backlog while the first are served. A time begins with the tick that accepts: before the connect, when the
+    // thread had to wait for a processor in between.
+    crowd.was_cut(limit / 2, limit + LATE + stall.longest());
     assert!(crowd.members.iter().all(|member| member.status() == Some(408)), "each is told why");
     drop(crowd);
     assert_eq!(server.report().strangers, survival.base().strangers);
     survival.end();
     server.finish();
+}
+
+/// Whoever reads faster than the least rate is served, although the kernel wants a megabyte to be free before it takes more: what is
+/// streamed or sealed is with it in small portions, of which it takes nothing meanwhile.
+#[test]
+fn n07_readers_above_the_least_rate_are_not_cut() {
+    let targets = [(false, "/big/8000000"), (false, "/stream/8000000"), (true, "/big/8000000"), (true, "/stream/8000000")];
+    let threads = targets.map(|(secure, target)| {
+        std::thread::spawn(move || {
+            let server = FarServer::of(secure, &[]);
+            let stream = connect(server.port(), 4096);
+            stream.set_read_timeout(Some(PATIENCE)).expect("a socket");
+            will_reset(&stream);
+            let tls = secure.then(|| Secured::connect(&stream).expect("a session"));
+            let mut handle = Handle { tls, stream };
+            handle.write_all(format!("GET {target} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).expect("the server reads");
+            let (start, mut room, mut total) = (Instant::now(), [0; 2000], 0);
+            // Twice the grace at 50 KB a second, which is 200 times the least rate.
+            while start.elapsed() < 2 * GRACE {
+                match handle.read(&mut room) {
+                    Ok(count) if count > 0 => total += count,
+                    other => panic!("tls {secure}, {target}: {other:?} after {:?} and {total} octets", start.elapsed()),
+                }
+                std::thread::sleep(Duration::from_millis(40));
+            }
+            drop(handle);
+            server.finish();
+        })
+    });
+    threads.into_iter().for_each(|thread| thread.join().expect("nobody is cut"));
 }

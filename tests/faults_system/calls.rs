@@ -3,7 +3,7 @@
 use crate::support::client::Client;
 use crate::support::eventually;
 use crate::support::guest_process::{Guest, injecting};
-use crate::{program, serve, strings};
+use crate::{program, serve, serve_both, strings};
 use std::io::{Read, Write};
 use std::os::unix::net::{SocketAddr, UnixStream};
 
@@ -42,8 +42,8 @@ fn s05_an_interrupted_call_is_invisible() {
         "write:error=EINTR:when=50+50",
     ]);
     for options in [&[][..], &["topology=shards", "io_threads=2"], &["delivery=threads", "handler_threads=2"]] {
-        let guest = serve(&wrapper, options);
-        let mut clients: Vec<Client> = (0..3).map(|_| Client::connect(guest.port(0))).collect();
+        let guest = serve_both(&wrapper, options, &[]);
+        let mut clients: Vec<Client> = (0..4).map(|index| Client::connect(guest.port(index % 2))).collect();
         clients.iter_mut().for_each(conversation);
         guest.finish();
     }
@@ -53,9 +53,9 @@ fn s05_an_interrupted_call_is_invisible() {
 fn s06_short_reads_and_writes_change_nothing() {
     let shim = strings(&program("short", &["-shared", "-fPIC"]));
     let name = format!("ingest-s06-{}", std::process::id());
-    let local = format!("http+unix:@{name}");
-    let guest = Guest::serving(&[], &program("serve", &[]), &[&format!("http://127.0.0.1:0,{local}")], &[("LD_PRELOAD", &shim)]);
+    let guest = serve_both(&[], &[&format!("http+unix:@{name}")], &[("LD_PRELOAD", &shim)]);
     conversation(&mut Client::connect(guest.port(0)));
+    conversation(&mut Client::connect(guest.port(1)));
     let address = <SocketAddr as std::os::linux::net::SocketAddrExt>::from_abstract_name(name.as_bytes()).expect("a name");
     conversation(&mut Client::connect_local(&address).expect("it listens"));
     // The reads of TCP are short when the octets come one by one.
@@ -90,6 +90,17 @@ fn s07_a_failed_receive_or_send_closes_one_connection() {
         assert!(broken.is_closed(), "{error}");
         assert_eq!(Client::connect(guest.port(0)).get("/other").text(), "/other");
         guest.finish();
+        // With TLS the first is of the handshake, and the second of the answer.
+        for (when, at) in [(1, "the handshake"), (2, "the answer")] {
+            let guest = serve_both(&injecting(&[&format!("sendto:error={error}:when={when}")]), &["events=gone"], &[]);
+            let lost = Client::connect_to(([127, 0, 0, 1], guest.port(1)).into()).map(|mut broken| {
+                broken.send("GET /lost HTTP/1.1\r\nHost: x\r\n\r\n");
+                broken.is_closed()
+            });
+            assert!(if when == 1 { lost.is_err() } else { lost.is_ok_and(|closed| closed) }, "{error} in {at}");
+            assert_eq!(Client::connect(guest.port(1)).get("/other").text(), "/other");
+            guest.finish();
+        }
     }
     // Clients that reset in the middle of everything.
     let guest = serve(&[], &["events=gone"]);

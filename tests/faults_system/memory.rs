@@ -1,11 +1,11 @@
 //! S09 and S11: memory is refused at every place that a peer can size, and the stacks are small.
 
 use crate::support::client::Client;
-use crate::support::guest_process::Guest;
 use crate::support::host::abi::{ingest_server, ingest_server_on_thread};
 use crate::support::host::{Delivery, Handler, Server, on_requests};
+use crate::support::secured;
 use crate::support::{alone, eventually};
-use crate::{full, program};
+use crate::{full, serve_both};
 use ingest::status::{INGEST_E_GONE, INGEST_E_MEMORY, INGEST_OK};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -87,7 +87,8 @@ fn serve(options: &[(&str, &str)], delivery: Delivery) -> Server {
     if delivery == Delivery::Inline {
         server.call_back(handler.clone());
     }
-    server.listen("http://127.0.0.1:0").expect("loopback");
+    let secure = options.iter().any(|(name, _)| *name == "tls.cert");
+    server.listen(if secure { "https://127.0.0.1:0" } else { "http://127.0.0.1:0" }).expect("loopback");
     server.start().expect("the server starts");
     if delivery != Delivery::Inline {
         server.consume(handler);
@@ -139,19 +140,24 @@ fn everything_large(port: u16) {
 
 /// The smallest size that is refused. Below it are objects of fixed sizes and short lists, which are the documented limit.
 const SIZE: usize = 4096;
+/// With TLS: rustls copies each record that it opens or seals, and none is larger (RFC 8446 section 5.2). That is the documented limit, too.
+const SECURE_SIZE: usize = 16 * 1024 + 256 + 5 + 1;
 
 #[test]
 fn s09_memory_that_is_refused_costs_a_connection_at_most() {
     alone("memory::s09_memory_that_is_refused_costs_a_connection_at_most", || {
+        let [cert, key] = secured::options();
         let shapes = [
-            (Delivery::Inline, &[("topology", "inline")][..]),
+            (Delivery::Inline, &[("topology", "inline"), cert, key][..]),
+            (Delivery::Inline, &[("topology", "inline")]),
             (Delivery::Queue(1), &[("topology", "inline")]),
             (Delivery::Queue(1), &[("topology", "cut"), ("io_threads", "1")]),
         ];
         for (delivery, options) in shapes {
             let mut refused = 0;
             // For whoever looks for more: other sizes, one number, and where it is refused (WHERE=1).
-            let size = std::env::var("SIZE").map_or(SIZE, |text| text.parse().expect("a number"));
+            let size = if options.contains(&cert) { SECURE_SIZE } else { SIZE };
+            let size = std::env::var("SIZE").map_or(size, |text| text.parse().expect("a number"));
             let step = if full() { 1 } else { 5 };
             let only = std::env::var("ONLY").ok().map(|text| text.parse::<i64>().expect("a number"));
             for chosen in only.map_or((0..300).step_by(step), |only| (only..only + 1).step_by(1)) {
@@ -162,7 +168,7 @@ fn s09_memory_that_is_refused_costs_a_connection_at_most() {
                 LEFT.store(chosen, Ordering::Relaxed);
                 REFUSED.store(0, Ordering::Relaxed);
                 LEAST.store(size, Ordering::Relaxed);
-                eprintln!("refusing number {chosen} of {delivery:?} {options:?}");
+                eprintln!("refusing number {chosen} of {delivery:?} {:?}", &options[..1]);
                 everything_large(server.port());
                 LEAST.store(usize::MAX, Ordering::Relaxed);
                 // Whoever comes next is served, and everything is given back.
@@ -187,15 +193,11 @@ fn s11_small_stacks_are_enough() {
     for options in
         [&["topology=inline", "delivery=inline"][..], &["topology=cut-each", "io_threads=2", "delivery=threads", "handler_threads=2"]]
     {
-        let mut arguments = vec!["http://127.0.0.1:0"];
-        arguments.extend_from_slice(options);
-        let guest = Guest::serving(
-            &["sh".to_owned(), "-c".to_owned(), "ulimit -s 64 && exec \"$0\" \"$@\"".to_owned()],
-            &program("serve", &[]),
-            &arguments,
-            &[("RUST_MIN_STACK", "65536")],
-        );
+        let wrapper = ["sh", "-c", "ulimit -s 64 && exec \"$0\" \"$@\""].map(str::to_owned);
+        let guest = serve_both(&wrapper, options, &[("RUST_MIN_STACK", "65536")]);
         everything_large(guest.port(0));
+        // With handshakes, and records that are opened and sealed.
+        everything_large(guest.port(1));
         let nested = format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", "a/../".repeat(1_500));
         let mut client = Client::connect(guest.port(0));
         client.send(nested.repeat(10));

@@ -1,11 +1,13 @@
 /* Clients of the random host: pipelined, split anywhere, slow, cut short, reset, idle, or sending what is no request. */
 #include "reader.h"
+#include "secured.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +20,7 @@ typedef struct {
   world *world;
   generator random;
   int socket;
+  secured tls;
   behaviour behaviour;
   reader reader;
   uint8_t *out;
@@ -155,13 +158,19 @@ static bool fill(client *self) {
 static bool join(client *self) {
   world *world = self->world;
   struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
-  address.sin_port = htons((uint16_t)world->ports[draw_below(&self->random, world->plan.listeners)]);
+  unsigned listener = (unsigned)draw_below(&self->random, world->plan.listeners);
+  address.sin_port = htons((uint16_t)world->ports[listener]);
   self->socket = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
   if (self->socket < 0) fail("the test itself has no descriptor left");
   int small = 4096;
   if (self->behaviour == SLOW) setsockopt(self->socket, SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
-  if (connect(self->socket, (struct sockaddr *)&address, sizeof address) == 0 && fcntl(self->socket, F_SETFL, O_NONBLOCK) == 0)
-    return true;
+  if (connect(self->socket, (struct sockaddr *)&address, sizeof address) == 0) {
+    /* A handshake may fail: the server drops connections when it ends, and may be busy until its deadline. */
+    bool talks = !(world->plan.secure & 1u << listener) || secured_connect(&self->tls, self->socket, &self->random);
+    if (talks && fcntl(self->socket, F_SETFL, O_NONBLOCK) == 0) return true;
+    close(self->socket);
+    return false;
+  }
   if (atomic_load(&world->phase) == PHASE_SERVING && world->plan.ending == END_GENTLE)
     fail("the server takes no connection: %s", strerror(errno));
   close(self->socket);
@@ -172,13 +181,14 @@ static bool join(client *self) {
 static bool send_some(client *self) {
   size_t left = self->out_length - self->out_at;
   size_t part = chance(&self->random, 60) ? left : draw_between(&self->random, 1, left < 300 ? left : 300);
-  ssize_t sent = send(self->socket, self->out + self->out_at, part, MSG_NOSIGNAL);
+  ssize_t sent = secured_send(&self->tls, self->socket, self->out + self->out_at, part);
   if (sent >= 0)
     self->out_at += (size_t)sent;
   else if (errno != EAGAIN)
     return false;
   if (self->out_at < self->out_length || self->write_shut) return true;
   if ((self->behaviour == FIN || self->behaviour == CUT) && self->last_batch) {
+    secured_finish(&self->tls);
     shutdown(self->socket, SHUT_WR);
     self->write_shut = true;
   }
@@ -192,7 +202,7 @@ static bool receive_some(client *self) {
                 : chance(&self->random, 80) ? sizeof octets
                                             : draw_between(&self->random, 1, 200);
   if (self->behaviour == SLOW) sleep_us(draw_below(&self->random, 3000));
-  ssize_t got = recv(self->socket, octets, most, 0);
+  ssize_t got = secured_recv(&self->tls, self->socket, octets, most);
   if (got < 0 && errno == EAGAIN) return true;
   if (got <= 0) {
     reader_end(&self->reader, got == 0);
@@ -220,7 +230,12 @@ static bool exchange(client *self) {
   while (is_waiting(self) && patience--) {
     struct pollfd wish = {self->socket, POLLIN, 0};
     if (self->out_at < self->out_length) wish.events |= POLLOUT;
-    int ready = poll(&wish, 1, 50);
+    bool more = secured_has_more(&self->tls);
+    int ready = poll(&wish, 1, more ? 0 : 50);
+    if (more) {
+      wish.revents |= POLLIN;
+      ready = 1;
+    }
     if (ready > 0) moved_ns = now_ns();
     if (now_ns() - moved_ns > PATIENCE_NS)
       fail("nothing has come for a minute: %zu of %zu octets sent, %zu answers awaited, behaviour %d, first %llx", self->out_at,
@@ -260,6 +275,7 @@ static void converse(client *self) {
   else
     while (fill(self) && exchange(self)) continue;
   if (self->behaviour == IDLE && chance(&self->random, 30)) reset(self);
+  secured_close(&self->tls);
   close(self->socket);
 }
 
@@ -267,7 +283,13 @@ void *client_main(void *start) {
   const actor *given = start;
   world *world = given->world;
   client self = {.world = world, .random = given->random};
+  /* OpenSSL writes without MSG_NOSIGNAL; the library's threads and the host's have the signal as it is. */
+  sigset_t pipe;
+  sigemptyset(&pipe);
+  sigaddset(&pipe, SIGPIPE);
+  pthread_sigmask(SIG_BLOCK, &pipe, NULL);
   while (atomic_load(&world->phase) == PHASE_SERVING && atomic_load(&world->book.made) < RECORDS - 2048) converse(&self);
+  secured_forget(&self.tls);
   free(self.out);
   return NULL;
 }

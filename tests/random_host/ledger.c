@@ -14,7 +14,8 @@ atomic_ullong counters[COUNTERS];
 const char *const counter_names[COUNTERS] = {
     "respond",  "bytes", "many",       "all",        "packed",         "stream",         "file",      "lend",      "abandon",
     "return",   "gone",  "rivals",     "interim",    "misuse",         "stale",          "rounds",    "delivered", "answers",
-    "refusals", "ends",  "cut bodies", "event gone", "event writable", "event released", "event sent"};
+    "refusals", "ends",  "cut bodies", "event gone", "event writable", "event released", "event sent",
+    "over tls", "with a certificate"};
 
 uint64_t draw(generator *random) {
   uint64_t mixed = random->state += 0x9E3779B97F4A7C15ull;

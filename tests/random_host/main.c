@@ -1,5 +1,5 @@
 /* random_host: a host that plays every call of ingest.h against clients that misbehave, from a seed, and checks what must hold. */
-#include "world.h"
+#include "secured.h"
 
 #include <dirent.h>
 #include <signal.h>
@@ -35,7 +35,7 @@ static unsigned entries_of(const char *path) {
 static int usage(void) {
   fprintf(
       stderr,
-      "usage: random_host --seed N --seconds S [--delivery inline|queue|threads|turn] [--topology NAME] [--io-threads N] [--queues N]\n");
+      "usage: random_host --seed N --seconds S [--delivery inline|queue|threads|turn] [--topology NAME] [--io-threads N] [--queues N] [--tls 0|1]\n");
   return 2;
 }
 
@@ -47,9 +47,9 @@ static void tell_all_plans(void) {
     if (!plan->topology) continue;
     fprintf(
         stderr,
-        "  world %d, round %u, phase %d: delivery %s%s%s, topology %s, io_threads %u, queues %u, handler_threads %u, ending %s, in_flight_max %u, "
+        "  world %d, round %u, phase %d: tls %x, delivery %s%s%s, topology %s, io_threads %u, queues %u, handler_threads %u, ending %s, in_flight_max %u, "
         "queue_max %u, pipeline_max %u, batch_max %u, response_timeout %u ms, queue_age %u ms, events %x, pipeline_unsafe %s\n",
-        i, worlds[i].round, atomic_load(&worlds[i].phase), deliveries[plan->delivery], plan->callback ? " with callback" : "",
+        i, worlds[i].round, atomic_load(&worlds[i].phase), plan->secure, deliveries[plan->delivery], plan->callback ? " with callback" : "",
         plan->runs ? ", run" : "", plan->topology, plan->io_threads, plan->queues, plan->handler_threads, endings[plan->ending],
         plan->in_flight_max, plan->queue_max, plan->pipeline_max, plan->batch_max, plan->response_timeout_ms, plan->queue_age_ms,
         plan->events, plan->parallel ? "parallel" : "serial");
@@ -77,7 +77,7 @@ static int make_file(void) {
 }
 
 /* A run that did too little proves nothing, so it fails. */
-static void check_coverage(uint64_t seconds) {
+static void check_coverage(uint64_t seconds, bool secure) {
   static const counter always[] = {DID_RESPOND, DID_BYTES,  DID_MANY,    DID_ALL,     DID_PACKED,     DID_ABANDON,    DID_GONE,
                                    DID_RIVALS,  DID_MISUSE, DID_STALE,   SAW_ANSWERS, SAW_REFUSALS,   SAW_ENDS,       DID_STREAM,
                                    DID_FILE,    DID_LEND,   DID_INTERIM, EVENT_GONE,  EVENT_WRITABLE, EVENT_RELEASED, EVENT_SENT};
@@ -85,6 +85,8 @@ static void check_coverage(uint64_t seconds) {
   for (size_t i = 0; i < sizeof always / sizeof *always; i++)
     if (!atomic_load(&counters[always[i]]))
       fail("nothing was counted for `%s`: the run proves too little", counter_names[always[i]]);
+  if (secure && (!atomic_load(&counters[SAW_TLS]) || !atomic_load(&counters[SAW_CERTIFICATES])))
+    fail("no request came over TLS with a certificate: the run proves too little");
 }
 
 static bool parse(int count, char **arguments, pins *pins, uint64_t *seconds) {
@@ -99,6 +101,8 @@ static bool parse(int count, char **arguments, pins *pins, uint64_t *seconds) {
       pins->topology = value;
     else if (!strcmp(name, "--io-threads"))
       pins->io_threads = (unsigned)atoi(value);
+    else if (!strcmp(name, "--tls"))
+      pins->tls = atoi(value);
     else if (!strcmp(name, "--queues"))
       pins->queues = (unsigned)atoi(value);
     else if (!strcmp(name, "--delivery")) {
@@ -113,13 +117,14 @@ static bool parse(int count, char **arguments, pins *pins, uint64_t *seconds) {
 
 int main(int count, char **arguments) {
   pthread_t threads[WORLDS];
-  pins pins = {.delivery = -1};
+  pins pins = {.delivery = -1, .tls = -1};
   uint64_t seconds = 0, began = now_ns();
   if (!parse(count, arguments, &pins, &seconds)) return usage();
   signal(SIGPIPE, SIG_DFL); /* the library may not depend on the host ignoring it */
   generator random = {the_seed};
   tell_plans = tell_all_plans;
   int file = make_file();
+  secured_begin();
   over_at_ns = began + seconds * 1000000000ull;
   unsigned descriptors = entries_of("/proc/self/fd"), tasks = entries_of("/proc/self/task");
   printf("seed %llu, %llu s\n", (unsigned long long)the_seed, (unsigned long long)seconds);
@@ -147,7 +152,8 @@ int main(int count, char **arguments) {
   if (entries_of("/proc/self/task") != tasks) fail("threads are left over");
   tell(began);
   close(file);
-  check_coverage(seconds);
+  secured_end();
+  check_coverage(seconds, pins.tls != 0);
   printf("clean\n");
   return 0;
 }

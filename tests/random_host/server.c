@@ -1,5 +1,5 @@
 /* One round of the random host: a server with drawn options, its host threads and clients, its end, and what must hold then. */
-#include "world.h"
+#include "secured.h"
 
 #include <poll.h>
 #include <stdio.h>
@@ -37,6 +37,8 @@ static plan draw_plan(world *world) {
   made.workers = (unsigned)draw_between(random, 2, WORKERS_MAX);
   made.clients = (unsigned)draw_between(random, 3, CLIENTS_MAX);
   made.listeners = (unsigned)draw_between(random, 1, 2);
+  bool secure = world->pins.tls < 0 ? chance(random, 40) : world->pins.tls;
+  made.secure = !secure ? 0 : world->pins.tls > 0 ? ~0u : (unsigned)draw_between(random, 1, 3);
   /* BODY, BODY_END and MESSAGE belong to what this version does not do; all the others may be asked for. */
   unsigned all = ASKED(INGEST_EVENT_GONE) | ASKED(INGEST_EVENT_WRITABLE) | ASKED(INGEST_EVENT_RELEASED) | ASKED(INGEST_EVENT_SENT) |
                  ASKED(INGEST_EVENT_DRAINING) | ASKED(INGEST_EVENT_STOPPED) | ASKED(INGEST_EVENT_FAULT);
@@ -106,6 +108,12 @@ static ingest_options *options_of(world *world) {
   set_number(options, "packed_inline_max", plan->packed_inline_max, "");
   set_number(options, "body_max", plan->body_max, "");
   if (plan->requests_per_connection) set_number(options, "requests_per_connection", plan->requests_per_connection, "");
+  if (plan->secure) {
+    set(options, "tls.cert", secured_cert);
+    set(options, "tls.key", secured_key);
+    set(options, "tls.client_ca", secured_client_ca);
+    set(options, "tls.client_auth", "optional");
+  }
   set_events(world, options);
   return options;
 }
@@ -137,7 +145,8 @@ static void open_server(world *world) {
   for (unsigned i = 0; i < world->plan.queues; i++)
     if (!(world->queues[i] = ingest_server_queue(world->server, i))) fail("queue %u is missing", i);
   for (unsigned i = 0; i < world->plan.listeners; i++) {
-    int32_t listener = ingest_server_listen(world->server, "http://127.0.0.1:0", NULL, &error);
+    int32_t listener = ingest_server_listen(
+        world->server, world->plan.secure & 1u << i ? "https://127.0.0.1:0" : "http://127.0.0.1:0", NULL, &error);
     if (listener < 0) fail("cannot listen: %s", error.text);
     world->ports[i] = (unsigned)ingest_server_port(world->server, listener);
   }

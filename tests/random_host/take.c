@@ -1,5 +1,5 @@
 /* How the random host takes events: callback, poll, wait and packed poll; each request is read to its last octet and compared. */
-#include "world.h"
+#include "secured.h"
 
 #include <poll.h>
 #include <stdio.h>
@@ -29,6 +29,14 @@ static uint64_t mix_pairs(uint64_t digest, const ingest_pairs *pairs) {
   return mix_fields(digest, pairs->items, pairs->count);
 }
 
+static uint64_t mix_tls(uint64_t digest, const ingest_tls *tls) {
+  const ingest_slice slices[] = {tls->server_name,    tls->alpn,          tls->client_certificate, tls->client_subject,
+                                 tls->client_issuer,  tls->client_serial, tls->client_fingerprint};
+  digest = mix(digest, tls, sizeof *tls);
+  for (size_t i = 0; i < sizeof slices / sizeof *slices; i++) digest = mix_slice(digest, slices[i]);
+  return mix_fields(digest, tls->client_names, tls->client_name_count);
+}
+
 uint64_t digest_of(const ingest_request *request) {
   uint64_t digest = mix(0xcbf29ce484222325ull, request, sizeof *request);
   const ingest_slice slices[] = {request->method, request->target,    request->path, request->query,
@@ -39,6 +47,7 @@ uint64_t digest_of(const ingest_request *request) {
   digest = mix_pairs(mix_pairs(digest, request->query_pairs), request->cookies);
   digest = mix_pairs(mix_pairs(digest, request->form), request->trailers);
   if (request->journey) digest = mix(digest, request->journey, sizeof *request->journey);
+  if (request->tls) digest = mix_tls(digest, request->tls);
   return digest;
 }
 
@@ -58,6 +67,31 @@ static bool equals(ingest_slice slice, const char *text) {
   return slice.ptr && slice.len == strlen(text) && memcmp(slice.ptr, text, slice.len) == 0;
 }
 
+/* What a request tells of TLS: there when it came over TLS, and of a client with a certificate all that stands in it. */
+static void compare_tls(uint64_t id, const ingest_request *request) {
+  const ingest_tls *tls = request->tls;
+  bool secure = request->flags & INGEST_REQUEST_TLS;
+  if (secure != (tls != NULL) || !equals(request->scheme, secure ? "https" : "http"))
+    fail("request %llx does not know whether it came over TLS", (unsigned long long)id);
+  if (!secure) return;
+  count(SAW_TLS, 1);
+  if (tls->size != sizeof *tls || tls->version < 0x0303 || tls->version > 0x0304 || !tls->cipher_suite ||
+      !equals(tls->server_name, "localhost"))
+    fail("request %llx tells nothing of its session", (unsigned long long)id);
+  if (!tls->client_certificate.ptr) {
+    if (tls->flags & ~INGEST_TLS_RESUMED || tls->client_subject.ptr || tls->client_names || tls->client_name_count)
+      fail("request %llx tells of a certificate that is not there", (unsigned long long)id);
+    return;
+  }
+  count(SAW_CERTIFICATES, 1);
+  ingest_slice last = tls->client_name_count == SECURED_NAMES ? tls->client_names[SECURED_NAMES - 1].value : (ingest_slice){0};
+  if ((tls->flags & ~INGEST_TLS_RESUMED) != INGEST_TLS_CLIENT_READ || !equals(tls->client_subject, SECURED_SUBJECT) ||
+      !equals(tls->client_issuer, SECURED_SUBJECT) || !equals(tls->client_serial, "\2") || tls->client_fingerprint.len != 32 ||
+      !equals(last, "39.client.test"))
+    fail("request %llx tells something else of its client: %.*s", (unsigned long long)id, (int)tls->client_subject.len,
+         tls->client_subject.ptr);
+}
+
 static uint64_t compare(world *world, ingest_token token, const ingest_request *request) {
   uint64_t id = number(ingest_request_header(request, "x-id", 4), 16, "X-Id");
   uint64_t length = number(ingest_request_header(request, "X-LENGTH", 8), 10, "X-Length");
@@ -72,6 +106,7 @@ static uint64_t compare(world *world, ingest_token token, const ingest_request *
     fail("request %llx has a body of %zu octets, %zu were sent", (unsigned long long)id, request->body.len, (size_t)length);
   if (!pattern_holds(request->body.ptr, request->body.len, id, 0))
     fail("the body of request %llx has changed", (unsigned long long)id);
+  compare_tls(id, request);
   bool cookie = equals(ingest_request_cookie(request, "c", 1), "v");
   if (cookie != equals(ingest_request_header(request, "x-cookie", 8), "1"))
     fail("request %llx has other cookies", (unsigned long long)id);

@@ -62,13 +62,14 @@ typedef struct {
   unsigned events; /* ASKED(INGEST_EVENT_...) bits of the option `events` */
   unsigned in_flight_max, queue_max, pipeline_max, response_timeout_ms, queue_age_ms, batch_max, packed_inline_max;
   unsigned body_max, requests_per_connection;
+  unsigned secure; /* listeners of https, as bits */
   bool parallel, callback, runs; /* runs: ingest_server_run on a thread instead of ingest_server_start */
   const char *journey;
   unsigned run_ms;
 } plan;
 
 /* What the command line pins; NULL, 0 or -1 is drawn. */
-typedef struct { const char *topology; int delivery; unsigned io_threads, queues; } pins;
+typedef struct { const char *topology; int delivery, tls; unsigned io_threads, queues; } pins;
 
 /* ---- the ledger ---- */
 
@@ -176,7 +177,8 @@ typedef struct { world *world; generator random; uint64_t poll_began; bool in_ca
 typedef enum {
   DID_RESPOND, DID_BYTES, DID_MANY, DID_ALL, DID_PACKED, DID_STREAM, DID_FILE, DID_LEND, DID_ABANDON, DID_RETURN,
   DID_GONE, DID_RIVALS, DID_INTERIM, DID_MISUSE, DID_STALE, DID_ROUNDS, DID_DELIVERED,
-  SAW_ANSWERS, SAW_REFUSALS, SAW_ENDS, SAW_CUT_BODIES, EVENT_GONE, EVENT_WRITABLE, EVENT_RELEASED, EVENT_SENT, COUNTERS
+  SAW_ANSWERS, SAW_REFUSALS, SAW_ENDS, SAW_CUT_BODIES, EVENT_GONE, EVENT_WRITABLE, EVENT_RELEASED, EVENT_SENT, SAW_TLS, SAW_CERTIFICATES,
+  COUNTERS
 } counter;
 extern atomic_ullong counters[COUNTERS];
 extern const char *const counter_names[COUNTERS];

@@ -15,7 +15,7 @@ part_fmt() {
 }
 
 part_clippy() {
-  cargo clippy --quiet --all-targets -- -D warnings && cargo clippy --quiet --test sanitizers --test random_host --test faults_hosts --test faults_peers -- -D warnings &&
+  cargo clippy --quiet --all-targets -- -D warnings && cargo clippy --quiet --test sanitizers --test random_host --test faults_hosts --test faults_peers --test scanners -- -D warnings &&
     cargo clippy --quiet --features fail-points --test faults_panics -- -D warnings
 }
 
@@ -49,6 +49,11 @@ part_faults() {
   cargo test --features fail-points --target-dir "$target/fail-points" --test faults_panics || status=1
   tests/mutations $([ "$profile" = full ] && echo --full) || status=1
   return $status
+}
+
+# Those who look for weak TLS: sslyze with Mozilla's profiles, and testssl.sh, against us and against a server that is weak.
+part_tls() {
+  INGEST_PYTHON=$target/python/bin/python cargo test --no-fail-fast --test scanners -- --nocapture --test-threads=2
 }
 
 # The models run the shipped code on loom's own atomics, so everything is built anew, in a folder of its own.
@@ -87,37 +92,57 @@ seeds_of() { # TARGET
 
 # The corpus is not part of the project: its cases have licences of their own.
 part_corpus() {
-  local runner=../shared/corpus/run_corpus.py status=0 topology mode
-  if [ ! -f "$runner" ]; then
+  local folder=../shared/corpus status=0 topology mode
+  if [ ! -f "$folder/run_corpus.py" ]; then
     echo "remark: ../shared/corpus is not here, nothing was asked; tests/cases has our own cases"
     echo "0 passed, 0 failed"
     return 0
   fi
-  make -C examples-c || return 1
-  local topologies="inline shards"
-  [ "$profile" = full ] && topologies="$topologies shared acceptor"
+  make -C examples-c && corpus_certificate && corpus_for_tls "$folder" || return 1
+  local topologies="inline shards" secure="inline-whole"
+  [ "$profile" = full ] && topologies="$topologies shared acceptor" && secure=""
   for topology in $topologies; do
     for mode in whole bytes split; do
-      echo "corpus, topology $topology, mode $mode"
-      ask_corpus "$runner" $topology $mode || status=1
+      ask_corpus "$folder" http $topology $mode || status=1
+      case "${secure:-$topology-$mode}" in "$topology-$mode") ask_corpus "$folder" https $topology $mode || status=1 ;; esac
     done
   done
   return $status
 }
 
-ask_corpus() { # RUNNER TOPOLOGY MODE
-  local log=$logs/inspect.out server port="" status threads=1 tries=0
-  [ "$2" != inline ] && threads=2
+corpus_certificate() {
+  openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost \
+    -keyout "$logs/corpus-key.pem" -out "$logs/corpus-cert.pem" 2>"$logs/corpus-openssl.log" || { cat "$logs/corpus-openssl.log"; return 1; }
+}
+
+# An https target is misdirected on a plain connection, and is where it belongs on one with TLS: there it is asked for without --strict, which
+# would have it refused.
+corpus_for_tls() { # FOLDER
+  grep -v E-TARGET-HTTPS "$1/http1_requests.jsonl" >"$logs/corpus-tls.jsonl" && grep E-TARGET-HTTPS "$1/http1_requests.jsonl" >"$logs/corpus-https.jsonl"
+}
+
+ask_corpus() { # FOLDER SCHEME TOPOLOGY MODE
+  local log=$logs/inspect.out server port="" status threads=1 tries=0 settings=() runner=$1/run_corpus.py
+  echo "corpus, $2, topology $3, mode $4"
+  [ "$3" != inline ] && threads=2
+  [ "$2" = https ] && settings=(--set "tls.cert=$logs/corpus-cert.pem" --set "tls.key=$logs/corpus-key.pem")
   # The one before has written its port here, which must not be taken for that of the next.
   : >"$log"
-  examples-c/build/inspect --listen http://127.0.0.1:0 --set "topology=$2" --set "io_threads=$threads" >"$log" &
+  examples-c/build/inspect --listen "$2://127.0.0.1:0" --set "topology=$3" --set "io_threads=$threads" "${settings[@]}" >"$log" &
   server=$!
   while [ -z "$port" ] && [ $tries -lt 100 ] && kill -0 $server 2>/dev/null; do
     port=$(sed -n 's/^listening on .*:\([0-9]*\)$/\1/p' "$log")
     [ -n "$port" ] || sleep 0.1
     tries=$((tries + 1))
   done
-  [ -n "$port" ] && python3 "$1" 127.0.0.1 "$port" --mode "$3" --strict --jobs 16
+  if [ -z "$port" ]; then
+    false
+  elif [ "$2" = http ]; then
+    python3 "$runner" 127.0.0.1 "$port" --mode "$4" --strict --jobs 16
+  else
+    python3 "$runner" 127.0.0.1 "$port" --mode "$4" --strict --jobs 16 --tls --file "$logs/corpus-tls.jsonl" &&
+      python3 "$runner" 127.0.0.1 "$port" --mode "$4" --tls --file "$logs/corpus-https.jsonl"
+  fi
   status=$?
   kill -TERM $server
   wait $server || { echo "FAILED inspect ended with $?"; status=1; }

@@ -1,6 +1,12 @@
 # What the parts of tests/run need, and how it gets here. Sourced by tests/run.
 
-have() { command -v "$1" >/dev/null 2>&1; }
+# Whether a command is there; python3-venv is none, and is there when Python can make an environment with pip.
+have() {
+  case $1 in
+    python3-venv) python3 -c 'import ensurepip, venv' >/dev/null 2>&1 ;;
+    *) command -v "$1" >/dev/null 2>&1 ;;
+  esac
+}
 
 # The Debian package that brings a command.
 package_of() {
@@ -11,6 +17,8 @@ package_of() {
     nft) echo nftables ;;
     ip) echo iproute2 ;;
     setpriv | prlimit) echo util-linux ;;
+    hexdump) echo bsdextrautils ;;
+    testssl) echo testssl.sh ;;
     *) echo "$1" ;;
   esac
 }
@@ -22,7 +30,8 @@ commands_for() { # PART
     valgrind) echo valgrind ;;
     faults) echo python3 git strace faketime slowhttptest nft ip prlimit setpriv ;;
     fuzz) echo g++ ;;
-    corpus) echo python3 ;;
+    tls) echo python3 python3-venv openssl testssl hexdump ;;
+    corpus) echo python3 openssl ;;
   esac
 }
 
@@ -34,6 +43,8 @@ install_packages() { # PARTS
       have "$command" || packages="$packages $(package_of "$command")"
     done
   done
+  # The random host's clients speak TLS by OpenSSL.
+  case " $1 " in *" asan "*) [ -f /usr/include/openssl/ssl.h ] || packages="$packages libssl-dev" ;; esac
   case " $packages " in *" gcc "*) packages="$packages libc6-dev" ;; esac
   packages=$(printf '%s\n' $packages | sort -u | tr '\n' ' ')
   packages=${packages% }
@@ -87,6 +98,26 @@ component() { # NAME COMMAND
   return 1
 }
 
+# Modules of Python live in an environment of their own under the build folder, with the exact versions of a file; it is made anew when the
+# file has changed, or the Python that it was made with is gone.
+python_modules() { # REQUIREMENTS
+  local folder=$target/python log=$logs/python.log
+  cmp -s "$1" "$folder/installed.txt" && "$folder/bin/python" -m pip --version >/dev/null 2>&1 && return 0
+  echo "installing the modules of $1"
+  rm -rf "$folder"
+  if python3 -m venv "$folder" >"$log" 2>&1 &&
+    "$folder/bin/python" -m pip install --no-input --disable-pip-version-check --quiet --requirement "$1" >>"$log" 2>&1 &&
+    "$folder/bin/python" -m pip check >>"$log" 2>&1; then
+    # Last, so that what was begun and not ended is begun again.
+    cp "$1" "$folder/installed.txt"
+    return 0
+  fi
+  echo "tests/run: the Python modules of $1 could not be installed, see $log:" >&2
+  tail -n 5 "$log" >&2
+  return 1
+}
+
 install_tools() { # PARTS
-  install_packages "$1" && install_rust_tools "$1"
+  install_packages "$1" && install_rust_tools "$1" || return 1
+  case " $1 " in *" tls "*) python_modules tests/tls/requirements.txt || return 1 ;; esac
 }

@@ -1,6 +1,7 @@
-//! Many raw clients in one thread: each drips, reads or keeps silent as it is told, and the time at which the server cuts it is kept.
+//! Many clients in one thread, with TLS where it is spoken: each drips, reads or keeps silent as it is told, and the time at which the server cuts it is kept.
 
-use std::io::{ErrorKind, Read, Write};
+use crate::support::secured::{self, Secured};
+use std::io::{Cursor, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -8,6 +9,7 @@ use std::time::{Duration, Instant};
 /// One client of a crowd.
 pub struct Member {
     pub stream: TcpStream,
+    tls: Option<Secured>,
     /// When it connected, and how long after that the server cut it.
     pub since: Instant,
     pub cut: Option<Duration>,
@@ -92,14 +94,27 @@ pub fn will_reset(stream: &TcpStream) {
 impl Crowd {
     /// So many clients connect and send this.
     pub fn gather(port: u16, count: usize, receive_buffer: i32, greeting: &[u8]) -> Crowd {
+        Crowd::of(port, count, receive_buffer, greeting, secured::is_secure(port))
+    }
+
+    /// So many clients connect and send this as it is, also where TLS is spoken.
+    pub fn gather_raw(port: u16, count: usize, greeting: &[u8]) -> Crowd {
+        Crowd::of(port, count, 0, greeting, false)
+    }
+
+    fn of(port: u16, count: usize, receive_buffer: i32, greeting: &[u8], secure: bool) -> Crowd {
         let member = |_| {
             let mut stream = connect(port, receive_buffer);
             let since = Instant::now();
             will_reset(&stream);
             stream.set_nodelay(true).expect("a TCP socket");
-            stream.write_all(greeting).expect("the server reads");
+            let tls = secure.then(|| Secured::connect(&stream).expect("a session"));
+            match &tls {
+                None => stream.write_all(greeting).expect("the server reads"),
+                Some(tls) => tls.write_all(&mut stream, greeting).expect("the server reads"),
+            }
             stream.set_nonblocking(true).expect("a socket");
-            Member { stream, since, cut: None, heard: Vec::new(), reset: false }
+            Member { stream, tls, since, cut: None, heard: Vec::new(), reset: false }
         };
         Crowd { members: (0..count).map(member).collect() }
     }
@@ -153,7 +168,10 @@ impl Member {
     fn act(&mut self, habit: Habit) {
         if !habit.drip.is_empty() {
             // A connection that has ended meanwhile is noticed by the next look.
-            let _ = self.stream.write(habit.drip);
+            let _ = match &self.tls {
+                None => self.stream.write_all(habit.drip),
+                Some(tls) => tls.write_all(&mut self.stream, habit.drip),
+            };
         }
         if habit.read > 0 {
             self.hear(habit.read);
@@ -179,7 +197,13 @@ impl Member {
 
     /// The status line that it was sent before it was cut.
     pub fn status(&self) -> Option<u16> {
-        let text = String::from_utf8_lossy(&self.heard);
+        let mut heard = self.heard.clone();
+        if let Some(tls) = &self.tls {
+            let (mut sealed, mut room) = (Cursor::new(heard), [0; 4096]);
+            let count = tls.read(&mut sealed, &mut room).ok()?;
+            heard = room[..count].to_vec();
+        }
+        let text = String::from_utf8_lossy(&heard);
         text.split(' ').nth(1).and_then(|status| status.parse().ok())
     }
 }

@@ -3,6 +3,7 @@
 use crate::support::client::Client;
 use crate::support::host::abi::{ingest_log_record, ingest_server, ingest_server_on_log};
 use crate::support::host::{Handler, Host, Server, on_requests};
+use crate::support::secured;
 use crate::support::{checksum, eventually};
 use ingest::request::ingest_token;
 use ingest::status::*;
@@ -17,6 +18,8 @@ use std::time::Duration;
 /// The test that is the server when it is started with this set.
 pub const TEST: &str = "a_far_server_serves_reports_and_ends";
 const ORDERS: &str = "INGEST_FAR";
+/// Where a server with TLS finds its certificate and its key.
+const PAIR: [&str; 2] = ["INGEST_FAR_CERT", "INGEST_FAR_KEY"];
 /// Before what the server says: the test harness prints on the same line.
 const MARK: &str = "@@ ";
 
@@ -121,14 +124,23 @@ pub struct FarServer {
 impl FarServer {
     /// With delivery inline, unless the options say otherwise.
     pub fn start(options: &[(&str, &str)]) -> FarServer {
+        FarServer::of(false, options)
+    }
+
+    /// With TLS if that is wanted; its clients speak it then.
+    pub fn of(secure: bool, options: &[(&str, &str)]) -> FarServer {
         let orders: Vec<String> = options.iter().map(|(name, value)| format!("{name}={value}")).collect();
         let program = std::env::current_exe().expect("a test program knows where it lies");
         let mut command = Command::new(program);
         command.args(["--exact", TEST, "--nocapture", "--test-threads=1"]).env(ORDERS, orders.join("\n"));
+        if secure {
+            command.envs(PAIR.into_iter().zip([&secured::pair().cert, &secured::pair().key]));
+        }
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("it can be started");
         let (input, output) = (child.stdin.take().expect("piped"), child.stdout.take().expect("piped"));
         let mut server = FarServer { child, pipes: Mutex::new((input, BufReader::new(output))), port: 0, ended: false };
         server.port = server.hear(&mut server.pipes.lock().expect("nobody else yet").1).parse().expect("a port");
+        secured::note(server.port, secure);
         server
     }
 
@@ -219,11 +231,15 @@ pub fn serve() {
     if !given("delivery") {
         options.push(("delivery", "inline"));
     }
+    let pair = PAIR.map(|name| std::env::var(name).ok());
+    if let [Some(cert), Some(key)] = &pair {
+        options.extend([("tls.cert", cert.as_str()), ("tls.key", key.as_str())]);
+    }
     let mut server = Server::unstarted(&options);
     server.call_back(handler());
     // SAFETY: the server lives, and the function takes what it is given.
     assert_eq!(unsafe { ingest_server_on_log(server.host.0, Some(count_line), std::ptr::null_mut()) }, INGEST_OK);
-    server.listen("http://127.0.0.1:0").expect("loopback can be listened on");
+    server.listen(if pair[0].is_some() { "https://127.0.0.1:0" } else { "http://127.0.0.1:0" }).expect("loopback can be listened on");
     server.start().expect("the server starts");
     say(&server.port().to_string());
     for line in std::io::stdin().lines() {

@@ -19,8 +19,22 @@ pub struct Pair {
 /// A certificate for these names that signs itself.
 pub fn certify(names: &[&str]) -> Pair {
     let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-    let made = rcgen::generate_simple_self_signed(names).expect("a certificate can be made");
-    Pair { cert: made.cert.pem(), key: made.signing_key.serialize_pem(), der: made.cert.der().clone() }
+    let mut params = rcgen::CertificateParams::new(names.clone()).expect("they are names");
+    // Who signs is looked for by subject, so each has one of its own.
+    params.distinguished_name.push(rcgen::DnType::CommonName, names.concat());
+    let key = rcgen::KeyPair::generate().expect("a key can be made");
+    let made = params.self_signed(&key).expect("a certificate can be made");
+    Pair { cert: made.pem(), key: key.serialize_pem(), der: made.der().clone() }
+}
+
+/// As `certify`, valid from the first of January of one year to that of another.
+pub fn certify_between(names: &[&str], years: [i32; 2]) -> Pair {
+    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    let mut params = rcgen::CertificateParams::new(names).expect("names");
+    [params.not_before, params.not_after] = years.map(|year| rcgen::date_time_ymd(year, 1, 1));
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let made = params.self_signed(&key).expect("a certificate can be made");
+    Pair { cert: made.pem(), key: key.serialize_pem(), der: made.der().clone() }
 }
 
 /// The certificate of this program's servers, for `localhost`.

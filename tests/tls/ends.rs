@@ -5,7 +5,8 @@ use crate::support::eventually;
 use crate::support::host::{Delivery, Server, on_requests};
 use crate::support::secured::{self, Secured};
 use crate::{serve, telling};
-use std::io::{Read, Write};
+use ingest::status::INGEST_OK;
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -135,6 +136,61 @@ fn n04_a_body_that_is_cut_off_without_close_notify_is_never_delivered() {
     client.writer().stream.shutdown(Shutdown::Write).expect("it is open");
     assert_eq!(client.answer().text(), "4");
     assert_eq!(client.read_to_end().expect("close_notify comes before the end"), b"");
+}
+
+/// More than what one connection may send in a tick, so that some of it is not sealed yet when the host has said all.
+#[test]
+fn n04_a_large_last_answer_is_whole_before_close_notify() {
+    let server = Server::serve(
+        &secured::options(),
+        Delivery::Inline,
+        on_requests(|host, request| {
+            let _ = host.bytes(request.0.token, 200, "application/octet-stream", &vec![b'x'; 5 << 20]);
+        }),
+    );
+    for request in ["GET / HTTP/1.0\r\n\r\n", "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"] {
+        for polite in [false, true] {
+            let mut client = server.connect();
+            client.send(request);
+            if polite {
+                client.finish_sending();
+            }
+            assert_eq!(client.answer().body.len(), 5 << 20, "{request}");
+            assert_eq!(client.read_to_end().expect("close_notify comes before the end"), b"");
+        }
+    }
+}
+
+/// An answer that the host does not end must not look as if it had: with a body that only the end delimits, close_notify would say so.
+#[test]
+fn n04_an_answer_that_is_given_up_ends_without_close_notify() {
+    let server = Server::serve(&secured::options(), Delivery::Queue(0), telling());
+    for (request, length) in [("GET / HTTP/1.0\r\n\r\n", -1), (GET, -1), (GET, 1_000_000)] {
+        let mut client = server.connect();
+        client.send(request);
+        let token = server.queue().take(1)[0].token;
+        assert_eq!(server.begin(token, 200, &[], length), INGEST_OK);
+        assert_eq!(server.write(token, &[b'x'; 1000]), 1000);
+        assert_eq!(server.abandon(token), INGEST_OK);
+        let error = client.read_to_end().expect_err("it was cut off");
+        assert!(matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset), "{error}");
+    }
+}
+
+#[test]
+fn h20_a_stop_while_clients_shake_hands() {
+    for grace_ms in [0, 300] {
+        let server = serve(&[("tls.handshake_timeout", "1h"), ("header_timeout", "1h")]);
+        let mut clients: Vec<TcpStream> = (0..50).map(|_| raw(&server)).collect();
+        clients.iter_mut().for_each(|client| client.write_all(b"\x16\x03\x01\x02\x00\x01").expect("the server reads"));
+        assert!(eventually(|| server.stats().connections_open == 50));
+        server.drain(grace_ms);
+        // A second beyond the grace is what is promised; the machine may be busy.
+        assert_eq!(server.join(crate::support::PATIENCE.as_millis() as i32), INGEST_OK);
+        for client in &mut clients {
+            assert!(read_all(client).first().is_none_or(|first| *first == 21), "an alert, or nothing");
+        }
+    }
 }
 
 #[test]

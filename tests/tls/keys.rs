@@ -15,7 +15,7 @@ use std::net::TcpStream;
 use std::sync::Arc;
 
 /// Asks for `/` in a session of its own: the body of the answer, and the certificate that was shown.
-fn ask(port: u16, config: &Arc<ClientConfig>, name: &str) -> std::io::Result<(String, CertificateDer<'static>)> {
+pub fn ask(port: u16, config: &Arc<ClientConfig>, name: &str) -> std::io::Result<(String, CertificateDer<'static>)> {
     let mut stream = TcpStream::connect(("127.0.0.1", port))?;
     stream.set_read_timeout(Some(crate::support::PATIENCE))?;
     let tls = Secured::connect_with(&stream, Arc::clone(config), name)?;
@@ -80,22 +80,27 @@ fn the_name_chooses_the_certificate() {
     assert!(error.to_string().contains("certificate"), "{error}");
 }
 
-/// A signer of clients, and one client's certificate and key.
-fn signed() -> (String, ClientConfig, usize) {
+/// A signer of clients, and one client's certificate and key, in PEM.
+pub fn client_pair() -> (String, Pair) {
     let mut params = CertificateParams::new(vec!["signer".to_owned()]).expect("names");
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let signer = CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("a certificate");
     let key = KeyPair::generate().expect("a key");
     let leaf = CertificateParams::new(vec!["client.test".to_owned()]).expect("names").signed_by(&key, &signer).expect("a certificate");
-    let der = leaf.der().clone();
-    let key = PrivateKeyDer::from_pem_slice(key.serialize_pem().as_bytes()).expect("a key");
+    (signer.pem(), Pair { cert: leaf.pem(), key: key.serialize_pem(), der: leaf.der().clone() })
+}
+
+/// The signer, what such a client has, and the length of its certificate.
+pub fn signed() -> (String, ClientConfig, usize) {
+    let (signer, Pair { key, der, .. }) = client_pair();
+    let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).expect("a key");
     let mut roots = RootCertStore::empty();
     roots.add(secured::pair().der.clone()).expect("a certificate");
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().expect("versions");
     let length = der.len();
     let config = builder.with_root_certificates(roots).with_client_auth_cert(vec![der], key).expect("they match");
-    (signer.pem(), config, length)
+    (signer, config, length)
 }
 
 #[test]

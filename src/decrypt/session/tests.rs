@@ -3,7 +3,8 @@
 
 use super::*;
 use crate::decrypt::Keys;
-use crate::decrypt::keys::{ClientAuth, Material, Pem, Tickets};
+use crate::decrypt::keys::{ClientAuth, Material, Named};
+use crate::decrypt::tickets::Tickets;
 use rustls::client::Resumption;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::version::{TLS12, TLS13};
@@ -19,9 +20,10 @@ struct Made {
 /// One certificate for all tests, and a client of each version that trusts it.
 static MADE: LazyLock<Made> = LazyLock::new(|| {
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
-    let pem = |text: String| Pem { name: "made".to_owned(), octets: text.into_bytes() };
+    let pem = |text: String| Named { name: "made".to_owned(), octets: text.into_bytes() };
     let keys = Keys::new(Material {
         pairs: vec![(pem(made.cert.pem()), pem(made.signing_key.serialize_pem()))],
+        staples: Vec::new(),
         client_ca: None,
         client_auth: ClientAuth::None,
         only_13: false,
@@ -29,6 +31,7 @@ static MADE: LazyLock<Made> = LazyLock::new(|| {
         tickets: Some((1, Tickets::of_our_own().unwrap())),
         keylog: None,
         handshake_timeout_ms: 10_000,
+        now_s: 1_800_000_000,
     });
     let client = |version| {
         let mut roots = RootCertStore::empty();

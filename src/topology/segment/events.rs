@@ -240,7 +240,8 @@ impl<E: Engine<Connection>> Segment<E> {
     pub(super) fn go_on(&mut self, id: SeatId, mut connection: Box<Connection>) {
         let counters = &self.door.homes()[self.number].counters;
         self.serving.flush(id, &mut connection, &mut self.engine, counters);
-        if connection.ending == Ending::AfterFlush && !connection.sending {
+        // What is not sealed yet has its turn in the next tick, when this one has had its share.
+        if connection.ending == Ending::AfterFlush && !connection.sending && connection.sealing.is_none() {
             self.serving.begin_linger(id, &mut connection, &mut self.engine);
         }
         if connection.ending == Ending::Abort {

@@ -63,6 +63,7 @@ impl Serving {
             }
             return false;
         }
+        fail_point!("decrypt");
         if !connection.inbox.is_empty() {
             let carried = connection.inbox.carry(&luggage.octets);
             luggage.octets.clear();

@@ -23,6 +23,7 @@ impl Serving {
         let mut plain = std::mem::take(&mut self.plain);
         let decrypt_ns = self.unseal_timed(connection, window, &mut plain, read_ns > 0);
         if !plain.is_empty() {
+            fail_point!("decrypt");
             let fresh = connection.inbox.is_empty();
             let carried = !fresh && connection.inbox.carry(&plain);
             let mut work = self.work(id, read_ns);
@@ -52,6 +53,7 @@ impl Serving {
     /// Opens what came; the plain octets of it go behind those in `plain`.
     fn unseal(&mut self, connection: &mut Connection, window: &mut [u8], plain: &mut Vec<u8>) {
         let Session::Tls(secure) = &mut connection.session else { return };
+        fail_point!("handshake");
         let (before, handshaking) = (plain.len(), !secure.is_established());
         let opened = secure.open(window, plain, self.now_ns);
         self.handshakes += u64::from(handshaking && secure.is_established());
@@ -124,12 +126,9 @@ impl Serving {
                 }
             };
             let mut sealed = self.spare.pop().unwrap_or_default();
+            fail_point!("seal");
             if !self.seal(connection, &mut plain, &mut sealed) {
-                // Whoever waits for the rest must not take what came for all of it.
-                connection.truncated = true;
-                connection.ending = Ending::Abort;
-                self.recycle(plain);
-                return;
+                return self.cut_short(connection, plain);
             }
             let outgoing = Outgoing { first: sealed, ..Outgoing::default() };
             if outgoing.is_empty() {
@@ -138,6 +137,7 @@ impl Serving {
                 return;
             }
             counters.sends.add(1);
+            fail_point!("send");
             match engine.send(id, outgoing) {
                 Sending::Done(outgoing) => {
                     counters.bytes_sent.add(outgoing.sent);
@@ -162,16 +162,22 @@ impl Serving {
                 Sending::Pending => {
                     // Also when all of it is sealed: it is not with the kernel, so nobody is told that it is.
                     connection.sealing = Some(Box::new(plain));
-                    self.waits_to_send(connection);
+                    self.waits_to_send(connection, engine.unacknowledged(id));
                 }
                 Sending::Failed(outgoing) => {
                     self.recycle(outgoing);
-                    self.recycle(plain);
-                    connection.truncated = true;
-                    connection.ending = Ending::Abort;
+                    self.cut_short(connection, plain);
                 }
             }
         }
+    }
+
+    /// Nothing more can be sent: whoever waits for the rest must not take what came for all of it.
+    #[cold]
+    fn cut_short(&mut self, connection: &mut Connection, plain: Outgoing) {
+        connection.truncated = true;
+        connection.ending = Ending::Abort;
+        self.recycle(plain);
     }
 
     /// Seals a portion of what is to be sent, with what the session has to say before and after it. False when that cannot be.
@@ -212,6 +218,7 @@ fn seal_piece(secure: &mut Secure, plain: &Outgoing, room: usize, buffer: &mut V
     } else if let Tail::File(part) = &plain.tail {
         let past = plain.sent - head;
         let most = usize::try_from(part.length - past).unwrap_or(room).min(room);
+        buffer.try_reserve(SEAL_BYTES - buffer.len().min(SEAL_BYTES)).ok()?;
         buffer.resize(SEAL_BYTES, 0);
         let count = sys::read_at(&part.file, &mut buffer[..most], part.offset + past).ok()?;
         &buffer[..count]
