@@ -281,6 +281,7 @@ static void describe(text *out, const ingest_request *request)
     put(out, "\"body_b64\":\"");
     put_base64(out, request->body);
     put(out, "\",");
+    put_field(out, "decoded", request->decoded);
     put_field(out, "peer", request->peer->text);
     put_field(out, "listener", slice_of(program_listener_url(request->listener)));
     put_tls(out, request->tls);

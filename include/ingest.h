@@ -406,6 +406,11 @@ typedef struct ingest_request {
   const struct ingest_pairs *trailers;
   // What each step cost, NULL with `journey=off`.
   const struct ingest_journey *journey;
+  // The body's length before its content-codings were undone; `body_len` when none were.
+  uint64_t encoded_len;
+  // The content-codings that were undone, as `gzip` or `gzip, br` in the order in which the client applied them; absent when none were.
+  // `headers` still has Content-Encoding and Content-Length as they were sent.
+  struct ingest_slice decoded;
 } ingest_request;
 
 // What reaches the host, in batches, the same for poll and callback. Frozen: it appears in arrays.

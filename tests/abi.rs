@@ -123,7 +123,9 @@ fn expected() -> Vec<String> {
         cookies,
         form,
         trailers,
-        journey
+        journey,
+        encoded_len,
+        decoded
     );
     describe!(lines, ingest_event, kind, flags, reason, token, tag, request, data);
     describe!(lines, ingest_response, size, status, flags, headers, header_count, body, content_length, lend, reserved);

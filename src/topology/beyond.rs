@@ -6,6 +6,7 @@ use super::stations::{self, Exit, Work};
 use super::tell;
 use super::trip::{Belts, Luggage, Trip};
 use crate::connection::{Ending, Tools};
+use crate::decode::content::Decoders;
 use crate::engine::sys;
 use crate::journey::Timing;
 use crate::limits::Limits;
@@ -37,6 +38,7 @@ struct Bench {
     limits: Limits,
     limits_known: u64,
     sketch: Sketch,
+    decoders: Decoders,
     pool: Pool,
     mode: JourneyMode,
     serial: bool,
@@ -49,6 +51,7 @@ impl Beyond {
             limits: options.limits.clone(),
             limits_known: 0,
             sketch: Sketch::roomy(),
+            decoders: Decoders::default(),
             pool: Pool::new(),
             mode: options.journey,
             serial: options.pipeline_unsafe == PipelineUnsafe::Serial,
@@ -113,6 +116,7 @@ impl Bench {
         fail_point!("far");
         let Trip { baton, luggage } = trip;
         self.pool.unpack(&mut luggage.freight);
+        self.decoders.begin_tick();
         let landed = luggage.landed.take();
         let mut octets = std::mem::take(&mut luggage.octets);
         let work = self.work(luggage);
@@ -130,6 +134,7 @@ impl Bench {
             sketch: &mut self.sketch,
             pool: &mut self.pool,
             memory: &mut luggage.memory,
+            decoders: &mut self.decoders,
             timing: Timing { mode: self.mode, clock: self.clock, exact: false, read_ns: luggage.read_ns, decrypt_ns: luggage.decrypt_ns },
             now_ns: luggage.now_ns,
             ahead: 0,
