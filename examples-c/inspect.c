@@ -1,11 +1,13 @@
 /* inspect: answers every request with all that libingest knows about it, as JSON. One octet is one latin-1 character; what a client's
    certificate says is always UTF-8 and stands as such. */
 #include "common/program.h"
+#include "common/sha256.h"
 
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 /* Text that grows. Once memory ran out it stays `failed` and takes nothing more. */
 typedef struct text {
@@ -260,6 +262,64 @@ static void put_journey(text *out, const ingest_journey *journey)
     put(out, "}");
 }
 
+static void put_optional(text *out, const char *name, ingest_slice value)
+{
+    if (value.ptr) {
+        put_field(out, name, value);
+        return;
+    }
+    put_string(out, slice_of(name));
+    put(out, ":null,");
+}
+
+/* The fields of a form, or null. */
+static void put_form(text *out, const ingest_pairs *form)
+{
+    if (form)
+        put_pairs(out, "form", form->items, form->count);
+    else
+        put(out, "\"form\":null,");
+}
+
+/* The parts of a multipart body, or null. */
+static void put_parts(text *out, const ingest_parts *parts)
+{
+    put(out, "\"parts\":");
+    if (!parts) {
+        put(out, "null,");
+        return;
+    }
+    put(out, "[");
+    for (uint32_t i = 0; i < parts->count; i++) {
+        const ingest_part *part = parts->items[i];
+        put(out, i ? ",{" : "{");
+        put_field(out, "name", part->name);
+        put_optional(out, "filename", part->filename);
+        put_optional(out, "filename_extended", part->filename_extended);
+        put_optional(out, "content_type", part->content_type);
+        put_pairs(out, "headers", part->headers, part->header_count);
+        char hash[65], rest[128];
+        sha256_text(part->body.ptr, part->body.len, hash);
+        snprintf(rest, sizeof rest, "\"size\":%zu,\"sha256\":\"%s\"}", part->body.len, hash);
+        put(out, rest);
+    }
+    put(out, "],");
+}
+
+/* Whether the body is well-formed JSON; null unless its type says that it is JSON. */
+static void put_json(text *out, const ingest_request *request)
+{
+    static const char json[] = "application/json";
+    ingest_slice type = ingest_request_header(request, "content-type", 12), value;
+    bool is_json = type.len >= sizeof json - 1 && strncasecmp((const char *)type.ptr, json, sizeof json - 1) == 0;
+    if (!is_json)
+        put(out, "\"json\":null,");
+    else if (ingest_request_json(request, "", 0, &value) == INGEST_OK)
+        put(out, "\"json\":\"well-formed\",");
+    else
+        put(out, "\"json\":\"malformed\",");
+}
+
 static const char *version_name(uint16_t version)
 {
     return version == 10 ? "HTTP/1.0" : version == 11 ? "HTTP/1.1" : version == 20 ? "HTTP/2" : "HTTP/3";
@@ -282,6 +342,9 @@ static void describe(text *out, const ingest_request *request)
     put_base64(out, request->body);
     put(out, "\",");
     put_field(out, "decoded", request->decoded);
+    put_form(out, request->form);
+    put_parts(out, request->parts);
+    put_json(out, request);
     put_field(out, "peer", request->peer->text);
     put_field(out, "listener", slice_of(program_listener_url(request->listener)));
     put_tls(out, request->tls);

@@ -354,6 +354,38 @@ typedef struct ingest_journey {
   uint64_t handshake_ended_at_ns;
 } ingest_journey;
 
+// One part of a multipart body. It may grow at its end, so parts are reached by pointers, one for each.
+typedef struct ingest_part {
+  // Size of this struct in octets.
+  uint32_t size;
+  // Zero.
+  uint32_t flags;
+  // The field's name; clients may give several parts the same.
+  struct ingest_slice name;
+  // The file's name as the client says it, absent if it sent none, empty if no file was chosen. Never a path to write to.
+  struct ingest_slice filename;
+  // The parameter `filename*` in UTF-8, absent if it was not sent, malformed, or in a charset that is not known.
+  struct ingest_slice filename_extended;
+  // Its Content-Type, absent if it has none, which means `text/plain`.
+  struct ingest_slice content_type;
+  // The field lines of its head, in the order received, names as received.
+  const struct ingest_header *headers;
+  // How many field lines.
+  size_t header_count;
+  // Its content, as sent: no Content-Transfer-Encoding is undone.
+  struct ingest_slice body;
+} ingest_part;
+
+// The parts of a multipart body, in the order received.
+typedef struct ingest_parts {
+  // Size of this struct in octets.
+  uint32_t size;
+  // How many parts there are.
+  uint32_t count;
+  // A pointer to each part, NULL when there is none.
+  const struct ingest_part *const *items;
+} ingest_parts;
+
 // One complete request. Read-only for the host; it lives until the host answers, abandons or returns it.
 typedef struct ingest_request {
   // Size of this struct in octets: a field exists if it ends within.
@@ -400,7 +432,7 @@ typedef struct ingest_request {
   const struct ingest_pairs *query_pairs;
   // The cookies' pairs; never NULL.
   const struct ingest_pairs *cookies;
-  // The fields of a form body, NULL unless the body is a form.
+  // The fields of a body of type `application/x-www-form-urlencoded`, decoded; NULL for any other.
   const struct ingest_pairs *form;
   // The trailer fields of a chunked body; never NULL.
   const struct ingest_pairs *trailers;
@@ -411,6 +443,8 @@ typedef struct ingest_request {
   // The content-codings that were undone, as `gzip` or `gzip, br` in the order in which the client applied them; absent when none were.
   // `headers` still has Content-Encoding and Content-Length as they were sent.
   struct ingest_slice decoded;
+  // The parts of a body of type `multipart/form-data`; NULL for any other.
+  const struct ingest_parts *parts;
 } ingest_request;
 
 // What reaches the host, in batches, the same for poll and callback. Frozen: it appears in arrays.
@@ -687,6 +721,9 @@ typedef struct ingest_response {
 
 // The library caught a fault of its own; the call did not complete.
 #define INGEST_E_PANIC -15
+
+// What a peer sent is not what the call reads, such as a body that is no JSON.
+#define INGEST_E_MALFORMED -16
 
 #ifdef __cplusplus
 extern "C" {
@@ -1239,7 +1276,7 @@ struct ingest_slice ingest_request_cookie(const struct ingest_request *request,
                                           size_t length);
 
 // The decoded value of the first field with this name in a form body (request->form). Names are
-// compared exactly. Forms are not decoded yet, so in this version no field is ever found.
+// compared exactly. Fields of a multipart body are parts, which ingest_request_part finds.
 //
 // Ownership: the slice is the request's and lives as long as the host holds the request; name stays
 // the caller's and needs no NUL.
@@ -1252,31 +1289,36 @@ struct ingest_slice ingest_request_form(const struct ingest_request *request,
                                         const char *name,
                                         size_t length);
 
-// The content of the first part with this name in a multipart body. Not built yet
-// (INGEST_E_UNSUPPORTED has no place in a slice; ingest_has("multipart") says it).
+// The content of the first part with this name in a multipart body. Names are compared exactly; the other
+// parts of the name, file names and heads are in request->parts.
 //
 // Ownership: the slice is the request's and lives as long as the host holds the request; name stays
 // the caller's and needs no NUL.
 // Thread: any, also several at once.
 // Blocks: never.
-// Returns: an absent slice (ptr is NULL) in this version.
+// Returns: the content, empty if the part is empty; ptr is NULL if there is no such part, the body is
+// no multipart/form-data, request or name is NULL, and in a forked child.
 // Since: 0.1
 struct ingest_slice ingest_request_part(const struct ingest_request *request,
                                         const char *name,
                                         size_t length);
 
-// The value at a JSON pointer (RFC 6901) in a JSON body, as it stands there. Not built yet
-// (INGEST_E_UNSUPPORTED has no place in a slice; ingest_has("json") says it).
+// The value at a JSON pointer (RFC 6901: "/a/0/b", "" for the whole text) in a JSON body, as it stands there: a string
+// with its quotes and escapes, an object with its braces. The body is passed once, and checked, whatever decode.json
+// says and whatever its Content-Type is; nothing is allocated. Of members with the same name the last one counts.
 //
 // Ownership: the slice is the request's and lives as long as the host holds the request; pointer stays
-// the caller's and needs no NUL.
+// the caller's and needs no NUL; value is the caller's, and written in any case unless it is NULL.
 // Thread: any, also several at once.
-// Blocks: never.
-// Returns: an absent slice (ptr is NULL) in this version.
+// Blocks: never; it takes time in proportion to the body.
+// Returns: INGEST_OK, and value->ptr is NULL if the pointer leads to nothing; INGEST_E_MALFORMED if the body is no
+// well-formed JSON, is empty, or nests deeper than 512; INGEST_E_ARGUMENT for NULL, or a pointer that is no JSON
+// pointer in UTF-8; INGEST_E_FORKED. After an error value->ptr is NULL.
 // Since: 0.1
-struct ingest_slice ingest_request_json(const struct ingest_request *request,
-                                        const char *pointer,
-                                        size_t length);
+ingest_status ingest_request_json(const struct ingest_request *request,
+                                  const char *pointer,
+                                  size_t length,
+                                  struct ingest_slice *value);
 
 // Says that the host has dealt with so many octets of a streamed body, so that as many may follow. Not
 // built yet.

@@ -1,6 +1,7 @@
 //! The baton: one accepted peer and all it owns. Exactly one thread holds it at a time; it moves, it is never shared.
 #![forbid(unsafe_code)]
 
+pub mod contents;
 pub mod exchange;
 pub mod http1;
 pub mod overdue;
@@ -14,6 +15,7 @@ use crate::engine::{Landing, Outgoing};
 use crate::journey::Timing;
 use crate::limits::{Limits, READ_AHEAD_BYTES};
 pub use crate::memory::budget::Memory;
+use crate::memory::contents::Contents;
 use crate::memory::pool::Pool;
 use crate::parse::sketch::Sketch;
 use crate::read::Inbox;
@@ -96,6 +98,7 @@ pub struct Connection {
 pub struct Tools<'a> {
     pub limits: &'a Limits,
     pub sketch: &'a mut Sketch,
+    pub contents: &'a mut Contents,
     pub pool: &'a mut Pool,
     pub memory: &'a mut Memory,
     pub decoders: &'a mut Decoders,

@@ -1,6 +1,8 @@
 //! Every number that bounds anything: its default, and the relations between them that the compiler checks.
 #![forbid(unsafe_code)]
 
+use crate::decode::rules::Rules;
+
 /// Written out as `unlimited` in an option; a limit of zero never means unlimited.
 pub const UNLIMITED: u64 = u64::MAX;
 
@@ -43,6 +45,12 @@ pub struct Limits {
     pub linger_bytes: u64,
     pub pipeline_max: u64,
     pub drain_timeout_ms: u64,
+    pub form_fields: u64,
+    pub parts_max: u64,
+    pub json_depth: u64,
+    pub json_max: u64,
+    /// No numbers, but what decoding has to know beside them.
+    pub rules: Rules,
     pub handshakes_max: u64,
 }
 
@@ -83,6 +91,11 @@ impl Default for Limits {
             linger_bytes: 64 * 1024,
             pipeline_max: 16,
             drain_timeout_ms: 30_000,
+            form_fields: 1000,
+            parts_max: 256,
+            json_depth: 128,
+            json_max: 16 * MIB,
+            rules: Rules::default(),
             handshakes_max: 64,
         }
     }
@@ -104,6 +117,18 @@ pub const EMPTY_LINES_MAX: u32 = 8;
 pub const REQUEST_LINE_SPARE: u64 = 64;
 /// The most query pairs, and the most cookies, that one request may bring.
 pub const PAIRS_MAX: usize = 1000;
+/// The most fields of a form, and parts of a multipart body, that may be asked for: their tables are sized by the peer.
+pub const FORM_FIELDS_CEILING: u64 = 1 << 20;
+pub const PARTS_CEILING: u64 = 1 << 16;
+/// A boundary of a multipart body (RFC 2046 section 5.1.1).
+pub const BOUNDARY_BYTES: usize = 70;
+/// The head of one part: its octets and its fields. Clients send three fields at most.
+pub const PART_HEAD_BYTES: usize = 8 * 1024;
+pub const PART_FIELDS_MAX: usize = 32;
+/// How deep `json_depth` may allow arrays and objects to nest, and how deep `ingest_request_json` looks.
+pub const JSON_DEPTH_CEILING: usize = 512;
+/// Offsets in a refusal have 32 bits, so larger bodies are not validated.
+pub const JSON_CEILING: u64 = 1 << 31;
 /// Hexadecimal digits of a chunk size; sixteen fill 64 bits, and the value is checked against 63.
 pub const CHUNK_SIZE_DIGITS: u32 = 16;
 /// Chunk framing may cost this much, and once the data again, before it is taken for an attack.

@@ -6,6 +6,7 @@ mod row;
 pub mod table;
 pub mod tls;
 pub mod values;
+mod words;
 
 pub use self::events::Events;
 

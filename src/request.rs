@@ -117,6 +117,42 @@ pub struct ingest_pairs {
     pub items: *const ingest_header,
 }
 
+/// One part of a multipart body. It may grow at its end, so parts are reached by pointers, one for each.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct ingest_part {
+    /// Size of this struct in octets.
+    pub size: u32,
+    /// Zero.
+    pub flags: u32,
+    /// The field's name; clients may give several parts the same.
+    pub name: ingest_slice,
+    /// The file's name as the client says it, absent if it sent none, empty if no file was chosen. Never a path to write to.
+    pub filename: ingest_slice,
+    /// The parameter `filename*` in UTF-8, absent if it was not sent, malformed, or in a charset that is not known.
+    pub filename_extended: ingest_slice,
+    /// Its Content-Type, absent if it has none, which means `text/plain`.
+    pub content_type: ingest_slice,
+    /// The field lines of its head, in the order received, names as received.
+    pub headers: *const ingest_header,
+    /// How many field lines.
+    pub header_count: usize,
+    /// Its content, as sent: no Content-Transfer-Encoding is undone.
+    pub body: ingest_slice,
+}
+
+/// The parts of a multipart body, in the order received.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct ingest_parts {
+    /// Size of this struct in octets.
+    pub size: u32,
+    /// How many parts there are.
+    pub count: u32,
+    /// A pointer to each part, NULL when there is none.
+    pub items: *const *const ingest_part,
+}
+
 /// The times of this request were read at every step (`journey=steps`, or this one was drawn by `journey=sample`).
 pub const INGEST_JOURNEY_EXACT: u32 = 1;
 /// This is the first request of its connection, so `accept_ns` and `handshake_ns` are its own.
@@ -232,7 +268,7 @@ pub struct ingest_request {
     pub query_pairs: *const ingest_pairs,
     /// The cookies' pairs; never NULL.
     pub cookies: *const ingest_pairs,
-    /// The fields of a form body, NULL unless the body is a form.
+    /// The fields of a body of type `application/x-www-form-urlencoded`, decoded; NULL for any other.
     pub form: *const ingest_pairs,
     /// The trailer fields of a chunked body; never NULL.
     pub trailers: *const ingest_pairs,
@@ -243,6 +279,8 @@ pub struct ingest_request {
     /// The content-codings that were undone, as `gzip` or `gzip, br` in the order in which the client applied them; absent when none were.
     /// `headers` still has Content-Encoding and Content-Length as they were sent.
     pub decoded: ingest_slice,
+    /// The parts of a body of type `multipart/form-data`; NULL for any other.
+    pub parts: *const ingest_parts,
 }
 
 /// A complete request is here.

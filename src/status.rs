@@ -38,8 +38,11 @@ pub const INGEST_E_FORKED: ingest_status = -14;
 /// The library caught a fault of its own; the call did not complete.
 pub const INGEST_E_PANIC: ingest_status = -15;
 
+/// What a peer sent is not what the call reads, such as a body that is no JSON.
+pub const INGEST_E_MALFORMED: ingest_status = -16;
+
 /// Number, constant's name, and one line for people.
-pub const TABLE: [(ingest_status, &str, &str); 16] = [
+pub const TABLE: [(ingest_status, &str, &str); 17] = [
     (INGEST_OK, "INGEST_OK", "success"),
     (INGEST_E_ARGUMENT, "INGEST_E_ARGUMENT", "an argument is missing or malformed"),
     (INGEST_E_STATE, "INGEST_E_STATE", "the call is not allowed in this state"),
@@ -56,6 +59,7 @@ pub const TABLE: [(ingest_status, &str, &str); 16] = [
     (INGEST_E_INTERRUPTED, "INGEST_E_INTERRUPTED", "interrupted by a signal"),
     (INGEST_E_FORKED, "INGEST_E_FORKED", "this is a forked child, only the parent may call"),
     (INGEST_E_PANIC, "INGEST_E_PANIC", "an internal fault was caught"),
+    (INGEST_E_MALFORMED, "INGEST_E_MALFORMED", "the body is not well-formed"),
 ];
 
 /// What went wrong in a set-up call, before it is written into the caller's `ingest_error`.

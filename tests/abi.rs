@@ -78,6 +78,8 @@ fn expected() -> Vec<String> {
         client_not_after
     );
     describe!(lines, ingest_pairs, size, count, items);
+    describe!(lines, ingest_part, size, flags, name, filename, filename_extended, content_type, headers, header_count, body);
+    describe!(lines, ingest_parts, size, count, items);
     describe!(
         lines,
         ingest_journey,
@@ -125,7 +127,8 @@ fn expected() -> Vec<String> {
         trailers,
         journey,
         encoded_len,
-        decoded
+        decoded,
+        parts
     );
     describe!(lines, ingest_event, kind, flags, reason, token, tag, request, data);
     describe!(lines, ingest_response, size, status, flags, headers, header_count, body, content_length, lend, reserved);
@@ -259,7 +262,8 @@ fn expected() -> Vec<String> {
         INGEST_E_STOPPED,
         INGEST_E_INTERRUPTED,
         INGEST_E_FORKED,
-        INGEST_E_PANIC
+        INGEST_E_PANIC,
+        INGEST_E_MALFORMED
     );
     lines
 }

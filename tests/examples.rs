@@ -234,6 +234,30 @@ fn inspect_serves_a_thousand_requests() {
 }
 
 #[test]
+fn inspect_shows_what_is_in_a_body() {
+    let server = Server::start(example("inspect").args(LISTEN), 1);
+    let ask = |kind: &str, body: &str| {
+        let head = format!("POST / HTTP/1.1\r\nHost: x\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n", body.len());
+        let mut peer = Client::connect(server.port());
+        peer.send([head.as_bytes(), body.as_bytes()].concat().as_slice());
+        String::from_utf8(peer.receive(false).body).expect("JSON is UTF-8")
+    };
+    let part = "--b\r\nContent-Disposition: form-data; name=a; filename=\"f\"\r\n\r\nabc\r\n--b--\r\n";
+    // The hash is the one that FIPS 180-4 gives as an example.
+    let parts = r#""parts":[{"name":"a","filename":"f","filename_extended":null,"content_type":null,"headers":[["Content-Disposition","form-data; name=a; filename=\"f\""]],"size":3,"sha256":"ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"}]"#;
+    for (kind, body, shown) in [
+        ("application/x-www-form-urlencoded", "a=b+c&d", r#""form":[["a","b c"],["d",""]],"parts":null,"json":null"#),
+        ("multipart/form-data; boundary=b", part, parts),
+        ("application/json", "[1]", r#""form":null,"parts":null,"json":"well-formed""#),
+        ("application/json", "[1", r#""json":"malformed""#),
+    ] {
+        let answer = ask(kind, body);
+        assert!(answer.contains(shown), "{shown} is not in {answer}");
+    }
+    server.stop_cleanly(DRAIN);
+}
+
+#[test]
 fn inspect_shows_every_field() {
     let server = Server::start(example("inspect").args(LISTEN).args(LISTEN).args(["--set", "journey=steps"]), 2);
     let mut peer = Client::connect(port_of(&server.urls[1]));

@@ -2,6 +2,8 @@
 #![forbid(unsafe_code)]
 
 use super::http1::coded::Coded;
+use crate::accept::Peer;
+use crate::decrypt::Session;
 use crate::memory::letter::Letter;
 use crate::parse::chunked::Chunked;
 
@@ -21,6 +23,15 @@ pub struct Terms {
     /// HEAD: no body is sent.
     pub head_only: bool,
     pub keep_alive: bool,
+}
+
+/// What of a connection, beside its protocol, goes into a letter.
+#[derive(Clone, Copy, Debug)]
+pub struct Origin<'a> {
+    pub listener: u16,
+    pub peer: &'a Peer,
+    pub session: &'a Session,
+    pub accept_ns: u64,
 }
 
 /// A request whose head is sealed and whose body is still coming.

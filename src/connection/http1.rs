@@ -6,11 +6,10 @@ pub mod coded;
 
 use self::body::{append, opening, there};
 use self::coded::Coded;
-use super::exchange::{Exchange, Open, Pending, Rest, Terms, UNPLACED};
+use super::contents;
+use super::exchange::{Exchange, Open, Origin, Pending, Rest, Terms, UNPLACED};
 use super::{Memory, Tools};
-use crate::accept::Peer;
 use crate::decode::{self, content};
-use crate::decrypt::Session;
 use crate::engine::Landing;
 use crate::journey::{Before, Steps};
 use crate::limits::{Limits, READ_PER_TICK_BYTES};
@@ -65,15 +64,6 @@ pub struct Http1 {
     refusal: Option<Refusal>,
 }
 
-/// What of a connection, beside its protocol, goes into a letter.
-#[derive(Clone, Copy, Debug)]
-pub struct Origin<'a> {
-    pub listener: u16,
-    pub peer: &'a Peer,
-    pub session: &'a Session,
-    pub accept_ns: u64,
-}
-
 impl Http1 {
     /// Consumes octets from `at` on, up to the next thing that the caller has to know.
     pub fn step(&mut self, bytes: &mut [u8], at: &mut usize, origin: Origin<'_>, tools: &mut Tools<'_>) -> Result<Step, Refusal> {
@@ -111,6 +101,9 @@ impl Http1 {
         let range = *at + range.start..*at + range.end;
         fail_point!("decode");
         decode::finish(tools.sketch, &bytes[range.clone()])?;
+        if tools.limits.rules.judge_targets() {
+            decode::judge(tools.sketch, &bytes[range.clone()], &tools.limits.rules)?;
+        }
         steps.decoded();
         self.begin(bytes, at, range, safe, steps, origin, tools)
     }
@@ -137,8 +130,7 @@ impl Http1 {
         let framing = tools.sketch.framing;
         let (body, rest, used) =
             if codings.is_empty() { there(framing, behind, tools.limits)? } else { (&[][..], Some(Rest::of(framing)), 0) };
-        let first = self.served == 0;
-        let before = first.then(|| Before::of(origin.accept_ns, origin.session));
+        let before = (self.served == 0).then(|| Before::of(origin.accept_ns, origin.session));
         let journey = tools.timing.journey(&steps, tools.now_ns, self.head_began_ns, before);
         let framed = framing != Framing::None;
         let sealed_body: &[u8] = if rest.is_none() { body } else { &[] };
@@ -158,7 +150,10 @@ impl Http1 {
         let terms = self.terms(safe, tools);
         self.head_began_ns = 0;
         *at = range.end + used;
-        let Some(rest) = rest else { return Ok(self.complete(letter, terms, tools.memory)) };
+        let Some(rest) = rest else {
+            let letter = if framed { contents::unfold(letter, tools)? } else { letter };
+            return Ok(self.complete(letter, terms, tools.memory));
+        };
         if tools.memory.refuses_more_bodies() {
             letter.dissolve(tools.pool);
             return Err(NO_MEMORY);
@@ -174,7 +169,7 @@ impl Http1 {
             return self.coded(bytes, at, tools);
         }
         if matches!(&self.open, Some(open) if open.is_complete()) {
-            return Ok(self.finish(tools));
+            return self.finish(tools);
         }
         if tools.sketch.expects_continue && nothing_yet { Ok(Step::Continue) } else { Ok(Step::Wait) }
     }
@@ -217,7 +212,7 @@ impl Http1 {
             }
         }
         open.recharge(tools.memory)?;
-        if open.is_complete() { Ok(self.finish(tools)) } else { Ok(Step::Wait) }
+        if open.is_complete() { self.finish(tools) } else { Ok(Step::Wait) }
     }
 
     /// Takes back a body buffer that `count` octets were received into. What lies behind a chunked body's end goes to `beyond`.
@@ -237,11 +232,11 @@ impl Http1 {
         }
         open.body = buffer;
         open.recharge(tools.memory)?;
-        if open.is_complete() { Ok(self.finish(tools)) } else { Ok(Step::Wait) }
+        if open.is_complete() { self.finish(tools) } else { Ok(Step::Wait) }
     }
 
-    fn finish(&mut self, tools: &mut Tools<'_>) -> Step {
-        let Some(open) = self.open.take() else { return Step::Wait };
+    fn finish(&mut self, tools: &mut Tools<'_>) -> Result<Step, Refusal> {
+        let Some(open) = self.open.take() else { return Ok(Step::Wait) };
         let Open { mut letter, terms, body, rest, head_at_ns, charged, .. } = *open;
         tools.memory.release_body(charged);
         letter.attach_body(body);
@@ -249,11 +244,12 @@ impl Http1 {
             let trailers = chunked.take_trailers();
             letter.attach_trailers(trailers.bytes, &trailers.pairs);
         }
+        let mut letter = contents::unfold(letter, tools)?;
         if let Some(journey) = letter.journey() {
             journey.body_wait_ns = tools.now_ns.saturating_sub(head_at_ns);
             journey.delivered_at_ns = tools.now_ns;
         }
-        self.complete(letter, terms, tools.memory)
+        Ok(self.complete(letter, terms, tools.memory))
     }
 
     fn complete(&mut self, letter: Letter, terms: Terms, memory: &mut Memory) -> Step {

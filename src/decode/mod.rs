@@ -1,13 +1,24 @@
-//! Step five, decode: `finish` adds path, query pairs and cookies to a parsed head. No I/O, no clock.
+//! Step five, decode: `finish` adds path, query pairs and cookies to a parsed head, `unfold` says what is in a body. No I/O, no clock.
 #![forbid(unsafe_code)]
 
 pub mod content;
 pub mod cookies;
+pub mod form;
+pub mod json;
+pub mod media;
+pub mod multipart;
+pub mod parameters;
 pub mod query;
+pub mod rules;
+mod strict;
 pub mod target;
 
+use crate::limits::Limits;
+use crate::memory::contents::Contents;
 use crate::parse::refusal::Refusal;
 use crate::parse::sketch::Sketch;
+use media::Media;
+use rules::Rules;
 
 /// Fills path, query, query pairs and cookies. What needs no decoding stays where it is in `head` and is only pointed at.
 pub fn finish(sketch: &mut Sketch, head: &[u8]) -> Result<(), Refusal> {
@@ -19,6 +30,23 @@ pub fn finish(sketch: &mut Sketch, head: &[u8]) -> Result<(), Refusal> {
         cookies::split(sketch, head)?;
     }
     Ok(())
+}
+
+/// Holds a finished target to what the host wants beyond that: `rules.judge_targets()` says whether it has to be asked.
+#[cold]
+pub fn judge(sketch: &mut Sketch, head: &[u8], rules: &Rules) -> Result<(), Refusal> {
+    strict::judge(sketch, head, rules)
+}
+
+/// Takes a whole body apart, if it is a form, or checks it, if it is JSON: as its Content-Type says, and the host wants it.
+pub fn unfold(content_type: &[u8], body: &[u8], limits: &Limits, contents: &mut Contents) -> Result<(), Refusal> {
+    contents.clear(body.len());
+    match media::of(content_type, &limits.rules)? {
+        Media::Form => form::split(body, limits, contents),
+        Media::Multipart(boundary) => multipart::split(body, boundary, limits, contents),
+        Media::Json => json::validate(body, limits),
+        Media::Other => Ok(()),
+    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! Tests of `finish`: what is decoded, what is left alone, what is only pointed at.
 #![forbid(unsafe_code)]
 
-use super::finish;
+use super::rules::{Rules, Utf8};
+use super::{finish, judge};
 use crate::limits::Limits;
 use crate::parse::sketch::{Pair, Sketch};
 use crate::parse::{advance, head::HeadScan};
@@ -93,4 +94,30 @@ fn pairs_are_bounded() {
     assert_eq!(decode(&format!("/?{}", "a&".repeat(1001)), &[]).2, 400);
     assert_eq!(decode("/", &[&"a;".repeat(1000)]).2, 200);
     assert_eq!(decode("/", &[&"a;".repeat(500), &"a;".repeat(501)]).2, 400);
+}
+
+#[test]
+fn targets_are_held_to_what_the_host_wants() {
+    let judged = |target: &str, rules: Rules| {
+        let (mut sketch, head, _) = decode(target, &[]);
+        assert!(rules.judge_targets());
+        judge(&mut sketch, &head, &rules).map_err(|refusal| refusal.status)?;
+        let pairs =
+            sketch.query_pairs.iter().map(|pair| (sketch.bytes(&head, pair.name).to_vec(), sketch.bytes(&head, pair.value).to_vec()));
+        Ok::<_, u16>((sketch.bytes(&head, sketch.path).to_vec(), pairs.collect::<Vec<_>>()))
+    };
+    let strict = Rules { strict_escapes: true, ..Rules::default() };
+    for malformed in ["/%", "/a%4?b", "/?%", "/?a=%g0", "/?a=%41&%2"] {
+        assert_eq!(judged(malformed, strict), Err(400), "{malformed}");
+    }
+    assert_eq!(judged("/%41?%42=%43", strict), Ok((b"/A".to_vec(), vec![(b"B".to_vec(), b"C".to_vec())])));
+    let replace = Rules { utf8: Utf8::Replace, ..Rules::default() };
+    let expected = vec![("\u{fffd}".into(), "\u{e4}".into()), (b"x".to_vec(), "\u{fffd}y".into())];
+    assert_eq!(judged("/%ff?%C3=%c3%a4&x=%e2%82y", replace), Ok((b"/\xff".to_vec(), expected)), "a path is left alone");
+    let refuse = Rules { utf8: Utf8::Refuse, ..Rules::default() };
+    assert_eq!(judged("/%c3%a4?%c3%a4", refuse).map(|(path, _)| path), Ok("/\u{e4}".into()));
+    for other in ["/%ff", "/?%ff", "/?a=%c3", "/\u{e4}?%c3=\u{e4}"] {
+        assert_eq!(judged(other, refuse), Err(400), "{other}");
+    }
+    assert!(!Rules::default().judge_targets());
 }

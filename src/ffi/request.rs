@@ -3,8 +3,11 @@
 use super::boundary::{area, area_mut, fence, fence_or};
 use super::packed;
 use super::server::{ingest_server, server_of};
+use crate::decode::json::pointer::{self, Trouble};
 use crate::request::{ingest_header, ingest_pairs, ingest_request, ingest_slice, ingest_token};
-use crate::status::{INGEST_E_ARGUMENT, INGEST_E_FORKED, INGEST_E_PANIC, INGEST_E_UNSUPPORTED, ingest_status};
+use crate::status::{
+    INGEST_E_ARGUMENT, INGEST_E_FORKED, INGEST_E_MALFORMED, INGEST_E_PANIC, INGEST_E_UNSUPPORTED, INGEST_OK, ingest_status,
+};
 use std::ffi::{c_char, c_void};
 use std::mem::MaybeUninit;
 
@@ -111,7 +114,7 @@ pub unsafe extern "C" fn ingest_request_cookie(request: *const ingest_request, n
 }
 
 /// The decoded value of the first field with this name in a form body (request->form). Names are
-/// compared exactly. Forms are not decoded yet, so in this version no field is ever found.
+/// compared exactly. Fields of a multipart body are parts, which ingest_request_part finds.
 ///
 /// Ownership: the slice is the request's and lives as long as the host holds the request; name stays
 /// the caller's and needs no NUL.
@@ -126,34 +129,73 @@ pub unsafe extern "C" fn ingest_request_form(request: *const ingest_request, nam
     unsafe { pair(request, |request| request.form, name, length) }
 }
 
-/// The content of the first part with this name in a multipart body. Not built yet
-/// (INGEST_E_UNSUPPORTED has no place in a slice; ingest_has("multipart") says it).
+/// The content of the first part with this name in a multipart body. Names are compared exactly; the other
+/// parts of the name, file names and heads are in request->parts.
 ///
 /// Ownership: the slice is the request's and lives as long as the host holds the request; name stays
 /// the caller's and needs no NUL.
 /// Thread: any, also several at once.
 /// Blocks: never.
-/// Returns: an absent slice (ptr is NULL) in this version.
+/// Returns: the content, empty if the part is empty; ptr is NULL if there is no such part, the body is
+/// no multipart/form-data, request or name is NULL, and in a forked child.
 /// Since: 0.1
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ingest_request_part(request: *const ingest_request, name: *const c_char, length: usize) -> ingest_slice {
-    let _ = (request, name, length);
-    ingest_slice::NONE
+    fence_or(ingest_slice::NONE, ingest_slice::NONE, || {
+        // SAFETY: NULL, or a request that the host still holds, and a name of `length` octets.
+        let (Some(request), Some(name)) = (unsafe { (request.as_ref(), name_of(name, length)) }) else {
+            return ingest_slice::NONE;
+        };
+        // SAFETY: NULL, or the library's own, and it lives as long as the request; so do the pointers.
+        let parts = unsafe { request.parts.as_ref().and_then(|parts| area(parts.items, parts.count as usize)) };
+        // SAFETY: each points to a part that lives as long as the request.
+        let mut parts = parts.unwrap_or(&[]).iter().filter_map(|part| unsafe { part.as_ref() });
+        // SAFETY: the names are the library's own and live as long as the request.
+        let found = parts.find(|part| unsafe { area(part.name.ptr, part.name.len) } == Some(name));
+        found.map_or(ingest_slice::NONE, |part| part.body)
+    })
 }
 
-/// The value at a JSON pointer (RFC 6901) in a JSON body, as it stands there. Not built yet
-/// (INGEST_E_UNSUPPORTED has no place in a slice; ingest_has("json") says it).
+/// The value at a JSON pointer (RFC 6901: "/a/0/b", "" for the whole text) in a JSON body, as it stands there: a string
+/// with its quotes and escapes, an object with its braces. The body is passed once, and checked, whatever decode.json
+/// says and whatever its Content-Type is; nothing is allocated. Of members with the same name the last one counts.
 ///
 /// Ownership: the slice is the request's and lives as long as the host holds the request; pointer stays
-/// the caller's and needs no NUL.
+/// the caller's and needs no NUL; value is the caller's, and written in any case unless it is NULL.
 /// Thread: any, also several at once.
-/// Blocks: never.
-/// Returns: an absent slice (ptr is NULL) in this version.
+/// Blocks: never; it takes time in proportion to the body.
+/// Returns: INGEST_OK, and value->ptr is NULL if the pointer leads to nothing; INGEST_E_MALFORMED if the body is no
+/// well-formed JSON, is empty, or nests deeper than 512; INGEST_E_ARGUMENT for NULL, or a pointer that is no JSON
+/// pointer in UTF-8; INGEST_E_FORKED. After an error value->ptr is NULL.
 /// Since: 0.1
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn ingest_request_json(request: *const ingest_request, pointer: *const c_char, length: usize) -> ingest_slice {
-    let _ = (request, pointer, length);
-    ingest_slice::NONE
+pub unsafe extern "C" fn ingest_request_json(
+    request: *const ingest_request,
+    pointer: *const c_char,
+    length: usize,
+    value: *mut ingest_slice,
+) -> ingest_status {
+    fence(|| {
+        // SAFETY: NULL, or a slice of the caller's that nobody else uses during the call.
+        let Some(value) = (unsafe { value.as_mut() }) else { return INGEST_E_ARGUMENT };
+        *value = ingest_slice::NONE;
+        // SAFETY: NULL, or a request that the host still holds, and a pointer of `length` octets.
+        let (Some(request), Some(pointer)) = (unsafe { (request.as_ref(), name_of(pointer, length)) }) else {
+            return INGEST_E_ARGUMENT;
+        };
+        // SAFETY: the body is the library's own and lives as long as the request.
+        let body = unsafe { area(request.body.ptr, request.body.len) }.unwrap_or(&[]);
+        match pointer::find(body, pointer) {
+            Ok(found) => {
+                if let Some(found) = found.and_then(|range| body.get(range)) {
+                    *value = ingest_slice { ptr: found.as_ptr(), len: found.len() };
+                }
+                INGEST_OK
+            }
+            Err(Trouble::Pointer) => INGEST_E_ARGUMENT,
+            Err(Trouble::Text(_)) => INGEST_E_MALFORMED,
+        }
+    })
 }
 
 /// Says that the host has dealt with so many octets of a streamed body, so that as many may follow. Not
@@ -251,6 +293,7 @@ pub unsafe extern "C" fn ingest_token_alive(server: *const ingest_server, token:
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::request::{ingest_part, ingest_parts};
 
     fn item(name: &'static str, value: &'static str) -> ingest_header {
         ingest_header { name: ingest_slice::of(name.as_bytes()), value: ingest_slice::of(value.as_bytes()) }
@@ -291,8 +334,44 @@ mod tests {
         assert_eq!(find(ingest_request_cookie, "q"), None);
         assert_eq!(find(ingest_request_form, "q"), None);
         assert_eq!(find(ingest_request_part, "q"), None);
-        assert_eq!(find(ingest_request_json, "/q"), None);
+        let part = |name: &'static str, body: &'static str| {
+            // SAFETY: zeros are valid in every field: integers, absent slices, NULL pointers.
+            let part: ingest_part = unsafe { std::mem::zeroed() };
+            ingest_part { name: ingest_slice::of(name.as_bytes()), body: ingest_slice::of(body.as_bytes()), ..part }
+        };
+        let several = [part("p", "one"), part("P", ""), part("p", "two")];
+        let pointers = [&raw const several[0], &raw const several[1], &raw const several[2]];
+        let parts = ingest_parts { size: size_of::<ingest_parts>() as u32, count: 3, items: pointers.as_ptr() };
+        let with_parts = ingest_request { parts: &raw const parts, ..request };
+        for (name, expected) in [("p", Some("one")), ("P", Some("")), ("q", None), ("", None)] {
+            // SAFETY: request and name live through the call.
+            let found = text(unsafe { ingest_request_part(&raw const with_parts, name.as_ptr().cast(), name.len()) });
+            assert_eq!(found.as_deref(), expected);
+        }
         // SAFETY: NULL is allowed.
         assert_eq!(text(unsafe { ingest_request_header(&raw const request, std::ptr::null(), 4) }), None);
+    }
+
+    #[test]
+    fn json_is_looked_up_in_the_body() {
+        let find = |body: &'static str, pointer: &str| {
+            // SAFETY: zeros are valid in every field: integers, absent slices, NULL pointers.
+            let mut request: ingest_request = unsafe { std::mem::zeroed() };
+            request.body = if body.is_empty() { ingest_slice::NONE } else { ingest_slice::of(body.as_bytes()) };
+            let mut value = ingest_slice::of(b"left over");
+            // SAFETY: request, pointer and value live through the call.
+            let status = unsafe { ingest_request_json(&raw const request, pointer.as_ptr().cast(), pointer.len(), &raw mut value) };
+            (status, text(value))
+        };
+        let found = |value: &str| (INGEST_OK, Some(value.to_owned()));
+        assert_eq!(find("{\"a\":[1, \"x\" ]}", "/a/1"), found("\"x\""));
+        assert_eq!(find(" [] ", ""), found("[]"));
+        assert_eq!(find("[1]", "/1"), (INGEST_OK, None));
+        assert_eq!(find("[1", "/0"), (INGEST_E_MALFORMED, None));
+        assert_eq!(find("", ""), (INGEST_E_MALFORMED, None));
+        assert_eq!(find("[1]", "0"), (INGEST_E_ARGUMENT, None));
+        // SAFETY: NULL is allowed.
+        let status = unsafe { ingest_request_json(std::ptr::null(), c"".as_ptr(), 0, std::ptr::null_mut()) };
+        assert_eq!(status, INGEST_E_ARGUMENT);
     }
 }

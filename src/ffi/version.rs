@@ -38,9 +38,9 @@ const FEATURES: [(&str, bool); 31] = [
     ("deflate", false),
     ("br", false),
     ("zstd", false),
-    ("form", false),
-    ("multipart", false),
-    ("json", false),
+    ("form", true),
+    ("multipart", true),
+    ("json", true),
     ("journey", true),
 ];
 

@@ -1,14 +1,17 @@
 //! The sealed letter: one request's struct, tables and octets in one exact-size block, with pointers into itself.
 
+use super::contents::Contents;
 use super::pool::{Block, Pool};
 use super::secured::{Certificate, TlsView};
+use super::unfolded;
+use crate::parse::octets::is_named;
 use crate::parse::sketch::{Pair, Sketch, Span};
 use crate::request::{
     INGEST_TLS_CLIENT_NAMES_UNREAD, INGEST_TLS_CLIENT_READ, INGEST_TLS_RESUMED, ingest_header, ingest_journey, ingest_pairs, ingest_peer,
     ingest_request, ingest_slice, ingest_tls, ingest_token,
 };
 use std::mem::{MaybeUninit, size_of};
-use std::ptr;
+use std::{ptr, slice};
 
 /// What stands at the start of every block; the headers, then the pairs, then the octets follow.
 #[repr(C)]
@@ -67,6 +70,8 @@ struct Attached {
     /// The octets that `trailers` points into.
     trailer_octets: Vec<u8>,
     trailers: Vec<ingest_header>,
+    /// What the body was taken apart into.
+    unfolded: Option<Block>,
 }
 
 // SAFETY: every pointer in a letter leads into memory that the letter owns, or to static data, and moving a letter moves none of it.
@@ -96,7 +101,8 @@ impl Letter {
 
     /// Octets of memory that this letter holds.
     pub fn charge(&self) -> usize {
-        self.block.size() + self.attached.as_ref().map_or(0, |attached| attached.body.capacity())
+        let beside = |attached: &Attached| attached.body.capacity() + attached.unfolded.as_ref().map_or(0, Block::size);
+        self.block.size() + self.attached.as_deref().map_or(0, beside)
     }
 
     pub fn set_token(&mut self, token: ingest_token) {
@@ -133,6 +139,12 @@ impl Letter {
         request.encoded_len = encoded_len;
     }
 
+    /// Content-codings of the body were undone.
+    pub fn is_decoded(&self) -> bool {
+        // SAFETY: `seal` has written a whole request at the start of the block, and only `&mut self` changes it.
+        unsafe { !(*self.request()).decoded.ptr.is_null() }
+    }
+
     /// Attaches a trailer section; the table's offsets refer to `octets`.
     pub fn attach_trailers(&mut self, octets: Vec<u8>, table: &[Pair]) {
         if table.is_empty() {
@@ -153,11 +165,44 @@ impl Letter {
         pairs.items = items;
     }
 
+    /// The first field line with this name, which is given in lower case.
+    pub fn header<const N: usize>(&self, name: &[u8; N]) -> Option<&[u8]> {
+        // SAFETY: `seal` has written the request and its field lines, which live as long as the block, and nobody writes them again.
+        unsafe {
+            let request = &*self.request();
+            let octets = |slice: ingest_slice| slice::from_raw_parts(slice.ptr, slice.len);
+            let lines = if request.headers.is_null() { &[] } else { slice::from_raw_parts(request.headers, request.header_count) };
+            lines.iter().find(|line| line.name.len == N && is_named(octets(line.name), name)).map(|line| octets(line.value))
+        }
+    }
+
+    /// The body, empty if there is none.
+    pub fn body(&self) -> &[u8] {
+        // SAFETY: `seal` has written the request; its body, if any, lies in the block or in what is attached, and is not changed.
+        unsafe {
+            let body = (*self.request()).body;
+            if body.ptr.is_null() { &[] } else { slice::from_raw_parts(body.ptr, body.len) }
+        }
+    }
+
+    /// Attaches what the body was taken apart into, which lies in the body and in a block of its own. False when memory cannot be had.
+    pub fn attach_contents(&mut self, pool: &mut Pool, contents: &Contents) -> bool {
+        let Some((block, faces)) = unfolded::fold(pool, contents, self.body()) else { return false };
+        self.attached.get_or_insert_default().unfolded = Some(block);
+        let request = &mut self.fixed().request;
+        request.form = faces.form;
+        request.parts = faces.parts;
+        true
+    }
+
     /// Gives the memory back.
     pub fn dissolve(self, pool: &mut Pool) {
         pool.take_back(self.block);
         if let Some(attached) = self.attached {
             pool.take_back_body(attached.body);
+            if let Some(unfolded) = attached.unfolded {
+                pool.take_back(unfolded);
+            }
         }
     }
 
@@ -364,6 +409,7 @@ impl Writer {
             journey: if parts.journey.is_some() { journey_at } else { ptr::null() },
             encoded_len: parts.body.len() as u64,
             decoded: ingest_slice::NONE,
+            parts: ptr::null(),
         };
         let trailers = ingest_pairs { size: size_of::<ingest_pairs>() as u32, count: 0, items: ptr::null() };
         // SAFETY: the block is at least a Fixed long, aligned for it, and nobody else knows it yet. Each part is written where it stays.

@@ -3,34 +3,17 @@
 
 pub use super::row::{LISTENER, LIVE, Row, Store, UNBUILT};
 
+use super::Events;
 use super::row::*;
 use super::tls;
 use super::values::{self, Kind};
-use super::{Delivery, EngineChoice, Events, JourneyMode, PipelineUnsafe, Topology};
+use super::words::*;
 use crate::limits::{self, UNLIMITED};
 
 /// Fits any number that a row bounds to 32 bits.
 fn narrow(number: u64) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }
-
-const TOPOLOGIES: [(&str, Topology); 7] = [
-    ("auto", Topology::Auto),
-    ("inline", Topology::Inline),
-    ("shards", Topology::Shards),
-    ("shared", Topology::Shared),
-    ("acceptor", Topology::Acceptor),
-    ("dispatch", Topology::Dispatch),
-    ("pipeline", Topology::Pipeline),
-];
-/// Taken like the others, but listed nowhere: they are for the library's own tests, and no promise.
-const TESTED: [(&str, Topology); 2] = [("cut", Topology::Cut), ("cut-each", Topology::CutEach)];
-const ENGINES: [(&str, EngineChoice); 3] = [("auto", EngineChoice::Auto), ("epoll", EngineChoice::Epoll), ("uring", EngineChoice::Uring)];
-const DELIVERIES: [(&str, Delivery); 4] =
-    [("auto", Delivery::Auto), ("queue", Delivery::Queue), ("threads", Delivery::Threads), ("inline", Delivery::Inline)];
-const JOURNEYS: [(&str, JourneyMode); 4] =
-    [("off", JourneyMode::Off), ("tick", JourneyMode::Tick), ("sample", JourneyMode::Sample), ("steps", JourneyMode::Steps)];
-const ORDERS: [(&str, PipelineUnsafe); 2] = [("serial", PipelineUnsafe::Serial), ("parallel", PipelineUnsafe::Parallel)];
 
 const DURATION: Bounds = (1, DAY_MS, None);
 const DURATION_OR_ZERO: Bounds = (0, DAY_MS, None);
@@ -390,7 +373,34 @@ pub const TABLE: &[Row] = &[
         |o, v| values::choose(v, &tls::SWITCH).map(|choice| o.limits.decode = choice),
         "whether content-codings are undone: gzip, deflate, br and zstd; off delivers bodies as sent",
     )),
-    unbuilt(Kind::Switch, "decode.json", "off", "on,off", "whether JSON bodies are checked and indexed for ingest_request_json"),
+    live(switch(
+        "decode.form",
+        "on",
+        |o, v| values::choose(v, &tls::SWITCH).map(|choice| o.limits.rules.form = choice),
+        "whether form bodies are split into fields and parts",
+    )),
+    live(word(
+        "decode.json",
+        "off",
+        "off,validate",
+        |o, v| values::choose(v, &CHECKS).map(|choice| o.limits.rules.json = choice),
+        "whether JSON bodies are checked; what is not well-formed is answered 400 with the offset",
+    )),
+    live(word(
+        "decode.utf8",
+        "keep",
+        "keep,replace,refuse",
+        |o, v| values::choose(v, &TEXTS).map(|choice| o.limits.rules.utf8 = choice),
+        "what becomes of paths, and of names and values in queries and forms, that are not UTF-8: delivered as they are, with U+FFFD \
+         (but not in paths), or 400",
+    )),
+    live(word(
+        "decode.escapes",
+        "keep",
+        "keep,refuse",
+        |o, v| values::choose(v, &ESCAPES).map(|choice| o.limits.rules.strict_escapes = choice),
+        "what becomes of a percent sign in a path, query or form that no two hexadecimal digits follow: it stays, or 400",
+    )),
     unbuilt(Kind::Count, "decode_threads", "0", "", "threads for large bodies; 0 decodes on the I/O threads"),
     unbuilt(Kind::Size, "decode_offload_bytes", "256KiB", "", "encoded bodies from this size on go to the decode threads"),
     live(count(
@@ -409,8 +419,34 @@ pub const TABLE: &[Row] = &[
         "most decoded octets per encoded one, once the output is over 1MiB; over it 413",
     )),
     live(count("decode_layers", "1", (1, 2, None), |o, n| o.limits.decode_layers = n, "most content-codings on one body; over it 415")),
-    unbuilt(Kind::Count, "form_fields", "1000", "", "most fields of a form; over it 413"),
-    unbuilt(Kind::Count, "parts_max", "256", "", "most parts of a multipart body; over it 413"),
+    live(count(
+        "form_fields",
+        "1000",
+        (1, limits::FORM_FIELDS_CEILING, None),
+        |o, n| o.limits.form_fields = n,
+        "most fields of a form; over it 413",
+    )),
+    live(count(
+        "parts_max",
+        "256",
+        (1, limits::PARTS_CEILING, None),
+        |o, n| o.limits.parts_max = n,
+        "most parts of a multipart body; over it 413",
+    )),
+    live(size(
+        "json_max",
+        "16MiB",
+        (1, limits::JSON_CEILING, None),
+        |o, n| o.limits.json_max = n,
+        "largest JSON body that is checked; over it 413",
+    )),
+    live(count(
+        "json_depth",
+        "128",
+        (1, limits::JSON_DEPTH_CEILING as u64, None),
+        |o, n| o.limits.json_depth = n,
+        "most arrays and objects in each other of a JSON body that is checked; over it 400",
+    )),
     unbuilt(Kind::Choice, "body", "buffer", "buffer,stream,file", "how a body reaches the host: whole, in events, or as a descriptor"),
     // Respond.
     live(duration(

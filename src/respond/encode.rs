@@ -1,6 +1,8 @@
 //! Writes the wire form of an HTTP/1 answer: status line, Date, fields, framing, body. No I/O, no clock.
 #![forbid(unsafe_code)]
 
+use crate::parse::refusal::Refusal;
+
 /// A Date value as RFC 9110 section 5.6.7 has it: always 29 octets.
 pub type Date = [u8; 29];
 
@@ -96,8 +98,9 @@ fn length_line(out: &mut Vec<u8>, length: u64) {
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 /// A refusal, whole: head, a one-line text, and the announcement that the connection closes if `framed` says so.
-pub fn refusal(out: &mut Vec<u8>, opening: &Opening, text: &str, head_only: bool, framed: Framed) {
-    head(out, opening, &Framed { body: Body::Length(text.len() as u64 + 1), ..framed });
+pub fn refusal(out: &mut Vec<u8>, opening: &Opening, refusal: Refusal, head_only: bool, framed: Framed) {
+    let place = refusal.offset().map_or_else(String::new, |offset| format!(" (offset {offset} of the body)"));
+    head(out, opening, &Framed { body: Body::Length((refusal.text.len() + place.len()) as u64 + 1), ..framed });
     if framed.status == 503 {
         out.extend_from_slice(b"Retry-After: 1\r\n");
     }
@@ -107,7 +110,8 @@ pub fn refusal(out: &mut Vec<u8>, opening: &Opening, text: &str, head_only: bool
     }
     out.extend_from_slice(b"Content-Type: text/plain\r\n\r\n");
     if !head_only {
-        out.extend_from_slice(text.as_bytes());
+        out.extend_from_slice(refusal.text.as_bytes());
+        out.extend_from_slice(place.as_bytes());
         out.push(b'\n');
     }
 }

@@ -16,7 +16,7 @@ use crate::parse::refusal::Refusal;
 /// A body of this size or more is sent from where it is instead of being copied behind the head.
 pub(super) const APART_BYTES: usize = 16 * 1024;
 
-const AGED: &str = "waited too long in the queue, try again later";
+const AGED: Refusal = Refusal::new(503, "waited too long in the queue, try again later");
 
 /// What settling needs from the thread that does it.
 #[derive(Debug)]
@@ -134,7 +134,7 @@ fn write(connection: &mut Connection, reply: &mut Reply, pending: Pending, close
         // What it consists of was written as it came.
         ReplyKind::Streamed => {}
         ReplyKind::Aged => {
-            framed.status = 503;
+            framed.status = AGED.status;
             encode::refusal(&mut outbox.first, opening, AGED, head_only, framed);
         }
         ReplyKind::Abandon | ReplyKind::Release | ReplyKind::Told => {
@@ -174,7 +174,7 @@ pub fn refuse(connection: &mut Connection, refusal: Refusal, desk: &mut Desk<'_>
     }
     connection.inbox.take();
     let framed = Framed { status: refusal.status, http_version: 11, close: true, dated: true, body: Body::Length(0) };
-    encode::refusal(&mut connection.outbox.first, desk.opening, refusal.text, false, framed);
+    encode::refusal(&mut connection.outbox.first, desk.opening, refusal, false, framed);
     connection.ending = Ending::AfterFlush;
     drop_pending(connection, desk);
 }
@@ -185,7 +185,7 @@ pub fn fail(connection: &mut Connection, refusal: Refusal, desk: &mut Desk<'_>) 
     close_slot(desk, oldest.slot);
     let Terms { http_version, head_only, .. } = oldest.terms;
     let framed = Framed { status: refusal.status, http_version, close: true, dated: true, body: Body::Length(0) };
-    encode::refusal(&mut connection.outbox.first, desk.opening, refusal.text, head_only, framed);
+    encode::refusal(&mut connection.outbox.first, desk.opening, refusal, head_only, framed);
     connection.ending = Ending::AfterFlush;
     drop_pending(connection, desk);
 }

@@ -10,6 +10,7 @@ use crate::decode::content::Decoders;
 use crate::engine::sys;
 use crate::journey::Timing;
 use crate::limits::Limits;
+use crate::memory::contents::Contents;
 use crate::memory::pool::Pool;
 use crate::options::{JourneyMode, Options, PipelineUnsafe};
 use crate::parse::sketch::Sketch;
@@ -39,6 +40,7 @@ struct Bench {
     limits_known: u64,
     sketch: Sketch,
     decoders: Decoders,
+    contents: Contents,
     pool: Pool,
     mode: JourneyMode,
     serial: bool,
@@ -52,6 +54,7 @@ impl Beyond {
             limits_known: 0,
             sketch: Sketch::roomy(),
             decoders: Decoders::default(),
+            contents: Contents::default(),
             pool: Pool::new(),
             mode: options.journey,
             serial: options.pipeline_unsafe == PipelineUnsafe::Serial,
@@ -132,6 +135,7 @@ impl Bench {
         let tools = Tools {
             limits: &self.limits,
             sketch: &mut self.sketch,
+            contents: &mut self.contents,
             pool: &mut self.pool,
             memory: &mut luggage.memory,
             decoders: &mut self.decoders,

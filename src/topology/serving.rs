@@ -17,6 +17,7 @@ use crate::engine::{Engine, Outgoing, SeatId, Sending, Window, sys};
 use crate::handoff::{Door, Outlet};
 use crate::journey::{Sampler, Timing};
 use crate::limits::{Limits, SEND_PER_TICK_BYTES, UNLIMITED};
+use crate::memory::contents::Contents;
 use crate::memory::pool::Pool;
 use crate::memory::reply::ReplyKind;
 use crate::memory::slots::SlotOwner;
@@ -51,6 +52,7 @@ pub struct Serving {
     pool: Pool,
     sketch: Sketch,
     decoders: Decoders,
+    contents: Contents,
     serial: bool,
     mode: JourneyMode,
     sampler: Sampler,
@@ -85,6 +87,7 @@ impl Serving {
             pool: Pool::new(),
             sketch: Sketch::roomy(),
             decoders: Decoders::default(),
+            contents: Contents::default(),
             serial,
             mode,
             sampler: Sampler::new(mode, every),
@@ -179,6 +182,7 @@ impl Serving {
         let tools = Tools {
             limits: &self.limits,
             sketch: &mut self.sketch,
+            contents: &mut self.contents,
             pool: &mut self.pool,
             memory: &mut self.memory,
             decoders: &mut self.decoders,

@@ -1,8 +1,8 @@
 //! The stations parse and decode over the octets of one connection, the same for whichever segment holds them, and what follows.
 #![forbid(unsafe_code)]
 
-use crate::connection::exchange::{Exchange, Pending};
-use crate::connection::http1::{NO_MEMORY, Origin, Step};
+use crate::connection::exchange::{Exchange, Origin, Pending};
+use crate::connection::http1::{NO_MEMORY, Step};
 use crate::connection::{Connection, Ending, Memory, Tools};
 use crate::engine::SeatId;
 use crate::handoff::Outlet;

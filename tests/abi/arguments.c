@@ -59,6 +59,7 @@ static void options_are_checked(void) {
 static void nulls_are_refused(void) {
   ingest_error error;
   ingest_event event;
+  ingest_slice value;
   ingest_stats stats = {.size = sizeof stats};
   ingest_log_record record = {.size = sizeof record};
   ingest_trace trace = {.size = sizeof trace};
@@ -98,7 +99,7 @@ static void nulls_are_refused(void) {
   EXPECT(ingest_request_cookie(NULL, "a", 1).ptr == NULL, 1);
   EXPECT(ingest_request_form(NULL, "a", 1).ptr == NULL, 1);
   EXPECT(ingest_request_part(NULL, "a", 1).ptr == NULL, 1);
-  EXPECT(ingest_request_json(NULL, "/a", 2).ptr == NULL, 1);
+  REFUSED(ingest_request_json(NULL, "/a", 2, &value));
   REFUSED(ingest_request_credit(NULL, 1, 1));
   REFUSED(ingest_request_body_read(NULL, 1, 0, buffer, sizeof buffer));
   EXPECT(ingest_token_request(NULL, 1) == NULL, 1);

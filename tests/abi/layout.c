@@ -57,6 +57,22 @@ static void types(void) {
   FIELD(ingest_pairs, count);
   FIELD(ingest_pairs, items);
 
+  TYPE(ingest_part);
+  FIELD(ingest_part, size);
+  FIELD(ingest_part, flags);
+  FIELD(ingest_part, name);
+  FIELD(ingest_part, filename);
+  FIELD(ingest_part, filename_extended);
+  FIELD(ingest_part, content_type);
+  FIELD(ingest_part, headers);
+  FIELD(ingest_part, header_count);
+  FIELD(ingest_part, body);
+
+  TYPE(ingest_parts);
+  FIELD(ingest_parts, size);
+  FIELD(ingest_parts, count);
+  FIELD(ingest_parts, items);
+
   TYPE(ingest_journey);
   FIELD(ingest_journey, size);
   FIELD(ingest_journey, flags);
@@ -101,6 +117,7 @@ static void types(void) {
   FIELD(ingest_request, journey);
   FIELD(ingest_request, encoded_len);
   FIELD(ingest_request, decoded);
+  FIELD(ingest_request, parts);
 
   TYPE(ingest_event);
   FIELD(ingest_event, kind);
@@ -275,6 +292,7 @@ static void constants(void) {
   CONSTANT(INGEST_E_INTERRUPTED);
   CONSTANT(INGEST_E_FORKED);
   CONSTANT(INGEST_E_PANIC);
+  CONSTANT(INGEST_E_MALFORMED);
 }
 
 int main(void) {

@@ -112,7 +112,7 @@ static uint64_t compare(world *world, ingest_token token, const ingest_request *
     fail("request %llx has other cookies", (unsigned long long)id);
   if (!!(request->flags & INGEST_REQUEST_HEAD) != equals(request->method, "HEAD")) fail("the flag HEAD is wrong");
   if (ingest_request_header(request, "absent", 6).ptr || ingest_request_form(request, "a", 1).ptr ||
-      ingest_request_part(request, "a", 1).ptr || ingest_request_json(request, "/a", 2).ptr)
+      ingest_request_part(request, "a", 1).ptr || request->form || request->parts)
     fail("a field was found that is not there");
   return id;
 }

@@ -26,7 +26,7 @@ package_of() {
 commands_for() { # PART
   echo cc make
   case $1 in
-    rust) echo g++ nm readelf python3 pkg-config cmake curl openssl node gzip brotli zstd ;;
+    rust) echo g++ nm readelf python3 pkg-config cmake curl openssl node gzip brotli zstd chromium ;;
     valgrind) echo valgrind ;;
     faults) echo python3 git strace faketime slowhttptest nft ip prlimit setpriv ;;
     fuzz) echo g++ ;;
@@ -46,6 +46,8 @@ install_packages() { # PARTS
   # The random host's clients speak TLS by OpenSSL.
   case " $1 " in *" asan "*) [ -f /usr/include/openssl/ssl.h ] || packages="$packages libssl-dev" ;; esac
   case " $packages " in *" gcc "*) packages="$packages libc6-dev" ;; esac
+  # Debian's Python comes without what virtual environments need.
+  case " $1 " in *" rust "*) python3 -c 'import ensurepip, venv' 2>/dev/null || packages="$packages python3-venv" ;; esac
   packages=$(printf '%s\n' $packages | sort -u | tr '\n' ' ')
   packages=${packages% }
   [ -n "$packages" ] || return 0

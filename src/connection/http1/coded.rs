@@ -166,6 +166,6 @@ impl Http1 {
                 open.body.shrink_to_fit();
             }
         }
-        Ok(self.finish(tools))
+        self.finish(tools)
     }
 }

@@ -1,0 +1,148 @@
+//! Form bodies: `application/x-www-form-urlencoded` as the WHATWG URL standard (section 5.1) reads it, with a bound on the fields.
+#![forbid(unsafe_code)]
+
+use super::rules::{self, Rules};
+use super::target;
+use crate::limits::Limits;
+use crate::memory::contents::{Contents, Field, Kind, Piece};
+use crate::parse::refusal::Refusal;
+
+const TOO_MANY: Refusal = Refusal::new(413, "too many fields in the form: send fewer");
+const MALFORMED: Refusal = Refusal::new(400, "malformed percent-escape in the form: send two hexadecimal digits behind each percent sign");
+
+/// Fills `contents.fields`. Nothing is looked up and nothing hashed, so names that collide cost what others cost.
+pub fn split(body: &[u8], limits: &Limits, contents: &mut Contents) -> Result<(), Refusal> {
+    contents.clear(body.len());
+    contents.kind = Kind::Form;
+    let mut start = 0;
+    while start < body.len() {
+        let rest = &body[start..];
+        let len = memchr::memchr(b'&', rest).unwrap_or(rest.len());
+        if len > 0 {
+            if contents.fields.len() as u64 >= limits.form_fields {
+                return Err(TOO_MANY);
+            }
+            let segment = &rest[..len];
+            let name_len = memchr::memchr(b'=', segment).unwrap_or(len);
+            // Without an equals sign the value is empty and lies at the segment's end.
+            let value_at = (name_len + 1).min(len);
+            let name = decode(body, Piece { start, len: name_len }, &limits.rules, contents)?;
+            let value = decode(body, Piece { start: start + value_at, len: len - value_at }, &limits.rules, contents)?;
+            contents.push_field(Field { name, value })?;
+        }
+        start += len + 1;
+    }
+    Ok(())
+}
+
+/// The decoded piece: itself when there is nothing to decode. A malformed escape stays as it is, unless the host wants it refused.
+fn decode(body: &[u8], piece: Piece, rules: &Rules, contents: &mut Contents) -> Result<Piece, Refusal> {
+    let octets = &body[piece.start..piece.start + piece.len];
+    let Some(first) = memchr::memchr2(b'%', b'+', octets) else { return rules::judged(contents, body, piece, rules.utf8) };
+    contents.reserve_extra(octets.len())?;
+    let begin = contents.extra.len();
+    let (plain, mut rest) = octets.split_at(first);
+    contents.extra.extend_from_slice(plain);
+    while let [octet, after @ ..] = rest {
+        rest = after;
+        let mut decoded = *octet;
+        if decoded == b'+' {
+            decoded = b' ';
+        } else if decoded == b'%' {
+            match target::escaped(after) {
+                Some(value) => {
+                    decoded = value;
+                    rest = &after[2..];
+                }
+                None if rules.strict_escapes => return Err(MALFORMED),
+                None => {}
+            }
+        }
+        contents.extra.push(decoded);
+    }
+    let piece = contents.added(begin);
+    rules::judged(contents, body, piece, rules.utf8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::rules::Utf8;
+    use super::*;
+
+    type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
+
+    fn fields_with(body: &[u8], limits: &Limits) -> Result<Pairs, u16> {
+        let mut contents = Contents::default();
+        split(body, limits, &mut contents).map_err(|refusal| refusal.status)?;
+        assert_eq!(contents.kind, Kind::Form);
+        let octets = |piece| contents.bytes(body, piece).to_vec();
+        Ok(contents.fields.iter().map(|field| (octets(field.name), octets(field.value))).collect())
+    }
+
+    fn fields(body: &str) -> Vec<(String, String)> {
+        let text = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
+        let found = fields_with(body.as_bytes(), &Limits::default()).expect("it is within the limits");
+        found.iter().map(|(name, value)| (text(name), text(value))).collect()
+    }
+
+    fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
+        expected.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect()
+    }
+
+    #[test]
+    fn fields_are_split_and_decoded_once() {
+        assert_eq!(fields(""), pairs(&[]));
+        assert_eq!(fields("&&a&=&b=&=c&d=e=f&"), pairs(&[("a", ""), ("", ""), ("b", ""), ("", "c"), ("d", "e=f")]));
+        assert_eq!(fields("a+b=%63+%2B&%26=%3d%&%2541=%"), pairs(&[("a b", "c +"), ("&", "=%"), ("%41", "%")]));
+        assert_eq!(fields("n\u{e4}me=%C3%A4;b\r\n"), pairs(&[("n\u{e4}me", "\u{e4};b\r\n")]));
+        // The same name twice is two fields, in the order received.
+        assert_eq!(fields("a=1&a=2"), pairs(&[("a", "1"), ("a", "2")]));
+    }
+
+    #[test]
+    fn what_needs_no_decoding_is_not_copied() {
+        let mut contents = Contents::default();
+        split(b"a=b&c=%41", &Limits::default(), &mut contents).unwrap();
+        assert_eq!(contents.extra, b"A");
+    }
+
+    #[test]
+    fn fields_are_bounded() {
+        let limits = Limits::default();
+        assert_eq!(fields_with(&b"a&".repeat(1000), &limits).map(|fields| fields.len()), Ok(1000));
+        assert_eq!(fields_with(&b"a&".repeat(1001), &limits), Err(413));
+        // A million fields cost what a thousand cost: the rest is not looked at, and no table grows for it.
+        let mut contents = Contents::default();
+        assert_eq!(split(&b"a&".repeat(1_000_000), &limits, &mut contents).map_err(|refusal| refusal.status), Err(413));
+        assert!(contents.fields.capacity() <= 2048);
+        // Empty pieces are no fields.
+        assert_eq!(fields_with(&b"&".repeat(1_000_000), &limits), Ok(Vec::new()));
+    }
+
+    #[test]
+    fn what_is_not_utf8_is_kept_replaced_or_refused() {
+        let body = b"a=%FF&\xc3=b+%E2%82&c=%F0%9F%98%80";
+        let with = |utf8| {
+            let limits = Limits { rules: Rules { utf8, ..Rules::default() }, ..Limits::default() };
+            fields_with(body, &limits)
+        };
+        let kept = with(Utf8::Keep).unwrap();
+        assert_eq!(kept[0], (b"a".to_vec(), b"\xff".to_vec()));
+        assert_eq!(kept[1], (b"\xc3".to_vec(), b"b \xe2\x82".to_vec()));
+        let replaced = with(Utf8::Replace).unwrap();
+        assert_eq!(replaced[0].1, "\u{fffd}".as_bytes());
+        assert_eq!(replaced[1], ("\u{fffd}".into(), "b \u{fffd}".into()));
+        assert_eq!(replaced[2].1, "\u{1f600}".as_bytes());
+        assert_eq!(with(Utf8::Refuse), Err(400));
+    }
+
+    #[test]
+    fn malformed_escapes_are_refused_on_request() {
+        let limits = Limits { rules: Rules { strict_escapes: true, ..Rules::default() }, ..Limits::default() };
+        for body in ["%", "a=%4", "a=%4g", "%%20=b", "a=b&c=%"] {
+            assert_eq!(fields_with(body.as_bytes(), &limits), Err(400), "{body}");
+            assert!(fields_with(body.as_bytes(), &Limits::default()).is_ok(), "{body}");
+        }
+        assert_eq!(fields_with(b"a=%41+%2b", &limits), Ok(vec![(b"a".to_vec(), b"A +".to_vec())]));
+    }
+}

@@ -1,0 +1,62 @@
+//! What the host wants of step five beyond the plain decoding: which bodies are read, and what happens to text that is not well-formed.
+#![forbid(unsafe_code)]
+
+use crate::memory::contents::{Contents, Piece};
+use crate::parse::refusal::Refusal;
+use std::borrow::Cow;
+
+const NOT_UTF8: Refusal = Refusal::new(400, "a name or value of the form is not utf-8: send utf-8");
+
+/// What becomes of octets that are not UTF-8 where text is expected.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Utf8 {
+    /// They are delivered as they came.
+    #[default]
+    Keep,
+    /// U+FFFD takes their place, as the WHATWG URL standard says; a path is left alone, since two paths would become one.
+    Replace,
+    /// The request is refused with 400.
+    Refuse,
+}
+
+/// The choices of one server; they are part of its limits, so that they reach whoever decodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// Form bodies are split into fields and parts (`decode.form`).
+    pub form: bool,
+    /// JSON bodies are validated (`decode.json`).
+    pub json: bool,
+    /// Names and values of queries and forms, names of parts and files, and the path (`decode.utf8`).
+    pub utf8: Utf8,
+    /// A percent sign that no two hexadecimal digits follow is refused in path, query and forms (`decode.escapes`).
+    pub strict_escapes: bool,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Rules { form: true, json: false, utf8: Utf8::Keep, strict_escapes: false }
+    }
+}
+
+impl Rules {
+    /// Whether a target has to be looked at again once it is decoded.
+    #[inline]
+    pub fn judge_targets(&self) -> bool {
+        self.utf8 != Utf8::Keep || self.strict_escapes
+    }
+}
+
+/// Holds a name or a value of a body to what `decode.utf8` says.
+pub(super) fn judged(contents: &mut Contents, body: &[u8], piece: Piece, utf8: Utf8) -> Result<Piece, Refusal> {
+    if utf8 == Utf8::Keep {
+        return Ok(piece);
+    }
+    let Cow::Owned(text) = String::from_utf8_lossy(contents.bytes(body, piece)) else { return Ok(piece) };
+    if utf8 == Utf8::Refuse {
+        return Err(NOT_UTF8);
+    }
+    contents.reserve_extra(text.len())?;
+    let begin = contents.extra.len();
+    contents.extra.extend_from_slice(text.as_bytes());
+    Ok(contents.added(begin))
+}
