@@ -341,6 +341,7 @@ static void describe(text *out, const ingest_request *request)
     put(out, "\"body_b64\":\"");
     put_base64(out, request->body);
     put(out, "\",");
+    put_field(out, "decoded", request->decoded);
     put_form(out, request->form);
     put_parts(out, request->parts);
     put_json(out, request);

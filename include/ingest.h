@@ -438,6 +438,11 @@ typedef struct ingest_request {
   const struct ingest_pairs *trailers;
   // What each step cost, NULL with `journey=off`.
   const struct ingest_journey *journey;
+  // The body's length before its content-codings were undone; `body_len` when none were.
+  uint64_t encoded_len;
+  // The content-codings that were undone, as `gzip` or `gzip, br` in the order in which the client applied them; absent when none were.
+  // `headers` still has Content-Encoding and Content-Length as they were sent.
+  struct ingest_slice decoded;
   // The parts of a body of type `multipart/form-data`; NULL for any other.
   const struct ingest_parts *parts;
 } ingest_request;

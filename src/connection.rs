@@ -9,6 +9,7 @@ pub mod overdue;
 use crate::accept::Peer;
 use crate::accept::per_address::Place;
 use crate::connection::http1::Http1;
+use crate::decode::content::Decoders;
 use crate::decrypt::Session;
 use crate::engine::{Landing, Outgoing};
 use crate::journey::Timing;
@@ -67,6 +68,8 @@ pub struct Connection {
     pub read_closed: bool,
     /// Stands on the list of connections to go on with in this tick.
     pub touched: bool,
+    /// Stands on the list of connections whose octets are looked at in the next tick.
+    pub resumes: bool,
     /// Stands on the list of those whose bodies wait for memory.
     pub hungry: bool,
     pub ending: Ending,
@@ -98,6 +101,7 @@ pub struct Tools<'a> {
     pub contents: &'a mut Contents,
     pub pool: &'a mut Pool,
     pub memory: &'a mut Memory,
+    pub decoders: &'a mut Decoders,
     pub timing: Timing,
     pub now_ns: u64,
     /// Octets of what is worked on that are charged as read ahead.
@@ -126,6 +130,7 @@ impl Connection {
             fin_seen: false,
             read_closed: false,
             touched: false,
+            resumes: false,
             hungry: false,
             ending: Ending::Open,
             since_ms: now_ms,
@@ -157,7 +162,8 @@ impl Connection {
                 return None;
             }
             // A body comes sealed, so it has no place to be received into.
-            let wanted = if self.protocol.in_body() { !self.protocol.is_refused() } else { self.has_room(limits) };
+            let wanted =
+                if self.protocol.in_body() { !self.protocol.is_refused() && !self.protocol.is_suspended() } else { self.has_room(limits) };
             return wanted.then_some(Landing::Slab);
         }
         if let Some(landing) = self.protocol.body_landing() {
@@ -178,7 +184,8 @@ impl Connection {
 
     /// Nothing is under way: no octet of a request, no answer owed.
     pub fn is_idle(&self) -> bool {
-        self.protocol.is_idle() && self.inbox.is_empty() && self.outbox.is_empty() && self.sealing.is_none() && !self.sending
+        let nothing_came = self.inbox.is_empty() && self.session.carried() == 0;
+        self.protocol.is_idle() && nothing_came && self.outbox.is_empty() && self.sealing.is_none() && !self.sending
     }
 
     /// What it is about, for the gauges.

@@ -25,6 +25,12 @@ pub struct Limits {
     pub body_rate_min: u64,
     pub body_max: u64,
     pub chunk_ext_max: u64,
+    /// Content-codings are undone.
+    pub decode: bool,
+    pub decode_layers: u64,
+    pub decoded_max: u64,
+    pub decode_ratio: u64,
+    pub decode_states_max: u64,
     pub trailers_max: u64,
     pub trailer_count: u64,
     pub memory_max: u64,
@@ -66,6 +72,11 @@ impl Default for Limits {
             body_rate_min: 500,
             body_max: 16 * MIB,
             chunk_ext_max: 4 * 1024,
+            decode: true,
+            decode_layers: 1,
+            decoded_max: 64 * MIB,
+            decode_ratio: 100,
+            decode_states_max: 16,
             trailers_max: 8 * 1024,
             trailer_count: 32,
             memory_max: 256 * MIB,
@@ -122,6 +133,20 @@ pub const JSON_CEILING: u64 = 1 << 31;
 pub const CHUNK_SIZE_DIGITS: u32 = 16;
 /// Chunk framing may cost this much, and once the data again, before it is taken for an attack.
 pub const CHUNK_OVERHEAD_BASE: u64 = 16 * 1024;
+/// The most codings that `decode_layers` may be configured to undo.
+pub const CODINGS_MAX: usize = 2;
+/// `decode_ratio` counts once a body has decoded to more: text of a few kilobytes may well shrink to a hundredth.
+pub const RATIO_FREE_BYTES: u64 = MIB;
+/// A decoded body's size and ratio are looked at each time that it has grown by this much, and memory for it is had in such steps.
+pub const DECODE_MARK_BYTES: usize = 256 * 1024;
+/// Coded octets go to a decoder in pieces that end at multiples of this, and count for the ratio in such pieces.
+pub const DECODE_PIECE_BYTES: usize = 4 * 1024;
+/// The largest window of zstd (RFC 9659 section 3). That of br is 16 MiB by its format.
+pub const ZSTD_WINDOW_BYTES: usize = 8 << 20;
+/// What one body may decode before the others get their turn, and what all bodies of a thread may decode in a tick, counted in octets that
+/// are made. The slowest coding makes 250 octets a microsecond, so a tick is held up for 4 ms (docs/decode.md).
+pub const DECODE_SHARE: usize = 256 * 1024;
+pub const DECODE_TICK: usize = 1 << 20;
 /// A thread's read slab: the size of a read caps the size of a batch.
 pub const SLAB_BYTES: usize = 64 * 1024;
 /// Read-ahead of one connection while earlier answers are outstanding.

@@ -6,6 +6,7 @@ mod row;
 pub mod table;
 pub mod tls;
 pub mod values;
+mod words;
 
 pub use self::events::Events;
 
@@ -323,7 +324,9 @@ mod tests {
             ("tls.watch_every", "50ms", "at least 100ms"),
             ("tls.alpn", "h2", "http/1.1"),
             ("tls.client_auth", "off", "none, optional, required"),
-            ("decode", "off", "not built yet"),
+            ("decode_threads", "2", "not built yet"),
+            ("decode_layers", "3", "at most 2"),
+            ("decode", "no", "on, off"),
             ("io_threads", "", "count"),
         ] {
             let mut options = Options::default();

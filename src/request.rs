@@ -274,6 +274,11 @@ pub struct ingest_request {
     pub trailers: *const ingest_pairs,
     /// What each step cost, NULL with `journey=off`.
     pub journey: *const ingest_journey,
+    /// The body's length before its content-codings were undone; `body_len` when none were.
+    pub encoded_len: u64,
+    /// The content-codings that were undone, as `gzip` or `gzip, br` in the order in which the client applied them; absent when none were.
+    /// `headers` still has Content-Encoding and Content-Length as they were sent.
+    pub decoded: ingest_slice,
     /// The parts of a body of type `multipart/form-data`; NULL for any other.
     pub parts: *const ingest_parts,
 }

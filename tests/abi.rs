@@ -126,6 +126,8 @@ fn expected() -> Vec<String> {
         form,
         trailers,
         journey,
+        encoded_len,
+        decoded,
         parts
     );
     describe!(lines, ingest_event, kind, flags, reason, token, tag, request, data);

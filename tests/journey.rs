@@ -8,6 +8,8 @@ mod answers;
 mod bodies;
 #[path = "journey/bounds.rs"]
 mod bounds;
+#[path = "journey/coded.rs"]
+mod coded;
 #[path = "journey/deadlines.rs"]
 mod deadlines;
 #[path = "journey/events.rs"]

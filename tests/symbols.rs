@@ -79,3 +79,17 @@ fn the_ledger_and_the_header_name_the_same_functions() {
     }
     assert_eq!(declared, ledger(), "left is include/ingest.h, right is tests/symbols.txt (same order, same versions)");
 }
+
+/// A host may bring another zlib, brotli or zstd; two copies of a C library in one process crash it. Our decoders are Rust alone.
+#[test]
+fn no_c_library_for_decoding_comes_along() {
+    let archive = library::find().with_file_name("libingest.a");
+    let archive = if archive.exists() { archive } else { library::find().parent().expect("a folder").join("../libingest.a") };
+    let symbols = tool("nm", &["-g", "--defined-only"], &archive);
+    assert!(symbols.contains("ingest_server_new"), "the archive can be read");
+    // Lines of one word name a member of the archive.
+    let names = symbols.lines().filter(|line| line.contains(' ')).filter_map(|line| line.split_whitespace().next_back());
+    let prefixes = ["inflate", "deflate", "crc32", "adler32", "uncompress", "gz", "zlib", "Brotli", "ZSTD_", "HUF_", "FSE_", "XXH"];
+    let foreign: Vec<&str> = names.filter(|name| prefixes.iter().any(|prefix| name.starts_with(prefix))).collect();
+    assert!(foreign.is_empty(), "libingest.a defines {foreign:?}");
+}

@@ -14,6 +14,8 @@ mod hostile;
 mod keys;
 #[path = "tls/ocsp.rs"]
 mod ocsp;
+#[path = "tls/portions.rs"]
+mod portions;
 #[path = "tls/quarantine.rs"]
 mod quarantine;
 #[path = "tls/reload.rs"]

@@ -10,7 +10,9 @@ use crate::parse::refusal::Refusal;
 
 /// Takes the body of a letter apart as its Content-Type says. A body that is still coded is not looked at.
 pub fn unfold(mut letter: Letter, tools: &mut Tools<'_>) -> Result<Letter, Refusal> {
-    let Some(content_type) = letter.header(b"content-type").filter(|_| letter.header(b"content-encoding").is_none()) else {
+    let as_sent = |codings: &[u8]| !letter.is_decoded() && !codings.eq_ignore_ascii_case(b"identity");
+    let is_coded = letter.header(b"content-encoding").is_some_and(as_sent);
+    let Some(content_type) = letter.header(b"content-type").filter(|_| !is_coded) else {
         return Ok(letter);
     };
     let mut outcome = decode::unfold(content_type, letter.body(), tools.limits, tools.contents);

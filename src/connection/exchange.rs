@@ -1,6 +1,7 @@
 //! One request and the slot for its answer, from the end of its head until it is answered.
 #![forbid(unsafe_code)]
 
+use super::http1::coded::Coded;
 use crate::accept::Peer;
 use crate::decrypt::Session;
 use crate::memory::letter::Letter;
@@ -40,6 +41,8 @@ pub struct Open {
     pub terms: Terms,
     pub body: Vec<u8>,
     pub rest: Rest,
+    /// Present when the body has content-codings that are undone.
+    pub coded: Option<Box<Coded>>,
     /// When the head was complete.
     pub head_at_ns: u64,
     /// Octets charged to the thread's memory.
@@ -52,6 +55,15 @@ pub enum Rest {
     /// So many octets.
     Length(usize),
     Chunked(Chunked),
+}
+
+impl Rest {
+    pub fn is_complete(&self) -> bool {
+        match self {
+            Rest::Length(left) => *left == 0,
+            Rest::Chunked(chunked) => chunked.is_complete(),
+        }
+    }
 }
 
 /// Stands for the slot of a request that was completed on a far segment and has none yet; no slot has this number.

@@ -1,17 +1,20 @@
 //! HTTP/1 on one connection: head, body, next head; which requests may go to the host at once, and which answers are owed.
 #![forbid(unsafe_code)]
 
+mod body;
+pub mod coded;
+
+use self::body::{append, opening, there};
+use self::coded::Coded;
 use super::contents;
 use super::exchange::{Exchange, Open, Origin, Pending, Rest, Terms, UNPLACED};
 use super::{Memory, Tools};
-use crate::decode;
+use crate::decode::{self, content};
 use crate::engine::Landing;
 use crate::journey::{Before, Steps};
 use crate::limits::{Limits, READ_PER_TICK_BYTES};
 use crate::memory::budget::body_share;
 use crate::memory::letter::{Letter, Parts};
-use crate::memory::pool::Pool;
-use crate::parse::chunked::Chunked;
 use crate::parse::head::HeadScan;
 use crate::parse::refusal::Refusal;
 use crate::parse::sketch::Framing;
@@ -119,29 +122,17 @@ impl Http1 {
     ) -> Result<Step, Refusal> {
         let (head, behind) = bytes.split_at_mut(range.end);
         let head = &head[range.start..];
+        let codings = content::read(tools.sketch, head, tools.limits)?;
         // Before anything is changed: what finds no room is looked at again.
         if !self.finds_room(head.len(), behind.len(), tools)? {
             return Ok(Step::Wait);
         }
-        let (body, rest, used) = match tools.sketch.framing {
-            Framing::None => (&behind[..0], None, 0),
-            Framing::Length(length) => {
-                let length = usize::try_from(length).map_err(|_| NEVER_ROOM)?;
-                let there = length.min(behind.len());
-                (&behind[..there], (there < length).then_some(Rest::Length(length - there)), there)
-            }
-            Framing::Chunked => {
-                let mut chunked = Chunked::default();
-                let compacted = chunked.compact(behind, tools.limits)?;
-                // A trailer section has its own memory, so a body with one goes the long way.
-                let whole = compacted.complete && !chunked.has_trailers();
-                let rest = if whole { None } else { Some(Rest::Chunked(chunked)) };
-                (&behind[..compacted.kept], rest, compacted.consumed)
-            }
-        };
+        let framing = tools.sketch.framing;
+        let (body, rest, used) =
+            if codings.is_empty() { there(framing, behind, tools.limits)? } else { (&[][..], Some(Rest::of(framing)), 0) };
         let before = (self.served == 0).then(|| Before::of(origin.accept_ns, origin.session));
         let journey = tools.timing.journey(&steps, tools.now_ns, self.head_began_ns, before);
-        let framed = tools.sketch.framing != Framing::None;
+        let framed = framing != Framing::None;
         let sealed_body: &[u8] = if rest.is_none() { body } else { &[] };
         let peer = origin.peer.view();
         let parts = Parts {
@@ -166,11 +157,16 @@ impl Http1 {
             letter.dissolve(tools.pool);
             return Err(NO_MEMORY);
         }
-        let body = opening(body, &rest, tools.pool)?;
-        let nothing_yet = used == 0;
+        let is_coded = !codings.is_empty();
+        let body = if is_coded { Coded::room(framing, tools.pool).ok_or(NO_MEMORY)? } else { opening(body, &rest, tools.pool)? };
+        let nothing_yet = *at == bytes.len();
         let charged = body.len();
         tools.memory.charge_body(charged);
-        self.open = Some(Box::new(Open { letter, terms, body, rest, head_at_ns: tools.now_ns, charged }));
+        let coded = is_coded.then(|| Box::new(Coded::begin(codings, tools)));
+        self.open = Some(Box::new(Open { letter, terms, body, rest, coded, head_at_ns: tools.now_ns, charged }));
+        if is_coded && (!nothing_yet || framing == Framing::Length(0)) {
+            return self.coded(bytes, at, tools);
+        }
         if matches!(&self.open, Some(open) if open.is_complete()) {
             return self.finish(tools);
         }
@@ -194,6 +190,9 @@ impl Http1 {
     /// Consumes body octets that came through the inbox.
     fn body(&mut self, bytes: &mut [u8], at: &mut usize, tools: &mut Tools<'_>) -> Result<Step, Refusal> {
         let Some(open) = &mut self.open else { return Ok(Step::Wait) };
+        if open.coded.is_some() {
+            return self.coded(bytes, at, tools);
+        }
         let input = &mut bytes[*at..];
         if input.is_empty() {
             return Ok(Step::Wait);
@@ -237,7 +236,7 @@ impl Http1 {
 
     fn finish(&mut self, tools: &mut Tools<'_>) -> Result<Step, Refusal> {
         let Some(open) = self.open.take() else { return Ok(Step::Wait) };
-        let Open { mut letter, terms, body, rest, head_at_ns, charged } = *open;
+        let Open { mut letter, terms, body, rest, head_at_ns, charged, .. } = *open;
         tools.memory.release_body(charged);
         letter.attach_body(body);
         if let Rest::Chunked(mut chunked) = rest {
@@ -293,6 +292,10 @@ impl Http1 {
             return None;
         }
         let open = self.open.as_deref_mut()?;
+        if let Some(coded) = &open.coded {
+            // What comes is not kept, so it has no place to stay.
+            return (!coded.is_suspended()).then_some(Landing::Slab);
+        }
         let mut body = std::mem::take(&mut open.body);
         let most = match open.rest {
             Rest::Length(left) => left.min(READ_PER_TICK_BYTES),
@@ -314,9 +317,10 @@ impl Http1 {
         }
     }
 
-    /// How large the body that is coming will be; nobody knows of a chunked one.
+    /// How large the body that is coming will be; nobody knows of a chunked or coded one.
     pub fn body_whole(&self) -> Option<u64> {
         self.open.as_ref().map(|open| match open.rest {
+            _ if open.coded.is_some() => u64::MAX,
             Rest::Length(left) => (open.charged + left) as u64,
             Rest::Chunked(_) => u64::MAX,
         })
@@ -449,7 +453,8 @@ impl Http1 {
 
     /// Of a body that is coming: when its head was complete, in milliseconds, and how many octets of it are here.
     pub fn body_so_far(&self) -> Option<(u64, u64)> {
-        self.open.as_ref().map(|open| (open.head_at_ns / 1_000_000, open.charged as u64))
+        let arrived = |open: &Open| open.coded.as_ref().map_or(open.charged as u64, |coded| coded.wire());
+        self.open.as_ref().map(|open| (open.head_at_ns / 1_000_000, arrived(open)))
     }
 
     /// When the head that is coming began, in milliseconds; `None` when none is.
@@ -461,39 +466,4 @@ impl Http1 {
     pub fn served(&self) -> u64 {
         self.served
     }
-}
-
-impl Open {
-    fn is_complete(&self) -> bool {
-        match &self.rest {
-            Rest::Length(left) => *left == 0,
-            Rest::Chunked(chunked) => chunked.is_complete(),
-        }
-    }
-
-    /// Charges what has arrived since the last time; a length that was only announced costs nothing.
-    fn recharge(&mut self, memory: &mut Memory) -> Result<(), Refusal> {
-        let arrived = self.body.len().saturating_sub(self.charged);
-        memory.charge_body(arrived);
-        self.charged += arrived;
-        // What has arrived is here, whether there was room or not: reading stops then, and this body is refused if that lasts.
-        if memory.shedding && memory.is_short() { Err(NO_MEMORY) } else { Ok(()) }
-    }
-}
-
-/// The buffer of a body that is not complete: reserved once for an announced length, and begun with what is there.
-fn opening(there: &[u8], rest: &Rest, pool: &mut Pool) -> Result<Vec<u8>, Refusal> {
-    let wanted = match rest {
-        Rest::Length(left) => there.len() + left,
-        Rest::Chunked(_) => there.len(),
-    };
-    let mut body = pool.lend_body(wanted).ok_or(NO_MEMORY)?;
-    body.extend_from_slice(there);
-    Ok(body)
-}
-
-fn append(body: &mut Vec<u8>, octets: &[u8]) -> Result<(), Refusal> {
-    body.try_reserve(octets.len()).map_err(|_| NO_MEMORY)?;
-    body.extend_from_slice(octets);
-    Ok(())
 }

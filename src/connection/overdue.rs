@@ -65,6 +65,10 @@ impl Connection {
             };
             return Some((after(oldest.at_ms, allowed), what));
         }
+        if self.protocol.is_suspended() {
+            // It waits for its turn, not for the peer.
+            return None;
+        }
         if let Some((began_ms, arrived)) = self.protocol.body_so_far() {
             // A record shows what is in it when it is whole; until then its octets count as they come.
             let arrived = arrived + self.session.carried() as u64;

@@ -1,6 +1,7 @@
 //! Step five, decode: `finish` adds path, query pairs and cookies to a parsed head, `unfold` says what is in a body. No I/O, no clock.
 #![forbid(unsafe_code)]
 
+pub mod content;
 pub mod cookies;
 pub mod form;
 pub mod json;

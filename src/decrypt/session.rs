@@ -16,6 +16,8 @@ const HEADER_BYTES: usize = 5;
 const FRAGMENT_BYTES: usize = 16 * 1024;
 /// What a record adds at most to what it holds: header, explicit nonce, type, tag. A wrong guess costs a second try.
 const OVERHEAD_BYTES: usize = 32;
+/// What is carried may have so much room that it does not need.
+const ROOM_BYTES: usize = 2 * 1024;
 /// Room for an alert; close_notify fits.
 const ALERT_BYTES: usize = 64;
 
@@ -206,6 +208,10 @@ impl Secure {
         let Some(used) = self.process(&mut carried, plain) else { return false };
         if used < carried.len() {
             carried.drain(..used);
+            if carried.capacity() > 2 * carried.len().max(ROOM_BYTES) {
+                // The whole window lay there, and what is left is charged by its length.
+                carried.shrink_to_fit();
+            }
             self.carried = carried;
         }
         true

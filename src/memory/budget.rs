@@ -222,6 +222,12 @@ impl Memory {
         budget.for_bodies().saturating_sub(drawn.saturating_sub(self.granted.saturating_sub(self.used)))
     }
 
+    /// What the window of a decoder may take: it is had at once, so it is not begun where there is no room for it.
+    pub fn room_for_windows(&self) -> usize {
+        let room = if self.budget.is_some() { self.room_for_bodies() } else { self.granted.saturating_sub(self.used) };
+        usize::try_from(room).unwrap_or(usize::MAX)
+    }
+
     /// More is held than was granted, or something waits for room.
     #[inline]
     pub fn is_short(&mut self) -> bool {

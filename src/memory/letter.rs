@@ -126,7 +126,23 @@ impl Letter {
         let slice = ingest_slice { ptr: attached.body.as_ptr(), len: attached.body.len() };
         let request = &mut self.fixed().request;
         request.body_len = slice.len as u64;
+        if request.decoded.ptr.is_null() {
+            request.encoded_len = slice.len as u64;
+        }
         request.body = slice;
+    }
+
+    /// The body came coded: what was undone, and how long it was before.
+    pub fn note_decoded(&mut self, names: &'static str, encoded_len: u64) {
+        let request = &mut self.fixed().request;
+        request.decoded = ingest_slice::of(names.as_bytes());
+        request.encoded_len = encoded_len;
+    }
+
+    /// Content-codings of the body were undone.
+    pub fn is_decoded(&self) -> bool {
+        // SAFETY: `seal` has written a whole request at the start of the block, and only `&mut self` changes it.
+        unsafe { !(*self.request()).decoded.ptr.is_null() }
     }
 
     /// Attaches a trailer section; the table's offsets refer to `octets`.
@@ -391,6 +407,8 @@ impl Writer {
             form: ptr::null(),
             trailers: trailers_at,
             journey: if parts.journey.is_some() { journey_at } else { ptr::null() },
+            encoded_len: parts.body.len() as u64,
+            decoded: ingest_slice::NONE,
             parts: ptr::null(),
         };
         let trailers = ingest_pairs { size: size_of::<ingest_pairs>() as u32, count: 0, items: ptr::null() };

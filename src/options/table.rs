@@ -3,39 +3,17 @@
 
 pub use super::row::{LISTENER, LIVE, Row, Store, UNBUILT};
 
+use super::Events;
 use super::row::*;
 use super::tls;
 use super::values::{self, Kind};
-use super::{Delivery, EngineChoice, Events, JourneyMode, PipelineUnsafe, Topology};
-use crate::decode::rules::Utf8;
+use super::words::*;
 use crate::limits::{self, UNLIMITED};
 
 /// Fits any number that a row bounds to 32 bits.
 fn narrow(number: u64) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }
-
-const TOPOLOGIES: [(&str, Topology); 7] = [
-    ("auto", Topology::Auto),
-    ("inline", Topology::Inline),
-    ("shards", Topology::Shards),
-    ("shared", Topology::Shared),
-    ("acceptor", Topology::Acceptor),
-    ("dispatch", Topology::Dispatch),
-    ("pipeline", Topology::Pipeline),
-];
-/// Taken like the others, but listed nowhere: they are for the library's own tests, and no promise.
-const TESTED: [(&str, Topology); 2] = [("cut", Topology::Cut), ("cut-each", Topology::CutEach)];
-const ENGINES: [(&str, EngineChoice); 3] = [("auto", EngineChoice::Auto), ("epoll", EngineChoice::Epoll), ("uring", EngineChoice::Uring)];
-const DELIVERIES: [(&str, Delivery); 4] =
-    [("auto", Delivery::Auto), ("queue", Delivery::Queue), ("threads", Delivery::Threads), ("inline", Delivery::Inline)];
-const JOURNEYS: [(&str, JourneyMode); 4] =
-    [("off", JourneyMode::Off), ("tick", JourneyMode::Tick), ("sample", JourneyMode::Sample), ("steps", JourneyMode::Steps)];
-const ORDERS: [(&str, PipelineUnsafe); 2] = [("serial", PipelineUnsafe::Serial), ("parallel", PipelineUnsafe::Parallel)];
-
-const CHECKS: [(&str, bool); 2] = [("off", false), ("validate", true)];
-const TEXTS: [(&str, Utf8); 3] = [("keep", Utf8::Keep), ("replace", Utf8::Replace), ("refuse", Utf8::Refuse)];
-const ESCAPES: [(&str, bool); 2] = [("keep", false), ("refuse", true)];
 
 const DURATION: Bounds = (1, DAY_MS, None);
 const DURATION_OR_ZERO: Bounds = (0, DAY_MS, None);
@@ -198,7 +176,7 @@ pub const TABLE: &[Row] = &[
         "10s",
         DURATION,
         |o, n| o.limits.header_timeout_ms = n,
-        "for the first octet after accept, then for each head from its first octet to its blank line; after it 408",
+        "for the first octet after accept, or after the handshake, then for each head from its first octet to its blank line; after it 408",
     )),
     live(duration(
         "keepalive_timeout",
@@ -389,7 +367,12 @@ pub const TABLE: &[Row] = &[
         "whether pipelined requests other than GET, HEAD, OPTIONS and TRACE are delivered one at a time",
     ),
     // Decode.
-    unbuilt(Kind::Switch, "decode", "on", "on,off", "whether content-codings are undone"),
+    live(switch(
+        "decode",
+        "on",
+        |o, v| values::choose(v, &tls::SWITCH).map(|choice| o.limits.decode = choice),
+        "whether content-codings are undone: gzip, deflate, br and zstd; off delivers bodies as sent",
+    )),
     live(switch(
         "decode.form",
         "on",
@@ -420,10 +403,22 @@ pub const TABLE: &[Row] = &[
     )),
     unbuilt(Kind::Count, "decode_threads", "0", "", "threads for large bodies; 0 decodes on the I/O threads"),
     unbuilt(Kind::Size, "decode_offload_bytes", "256KiB", "", "encoded bodies from this size on go to the decode threads"),
-    unbuilt(Kind::Count, "decode_states_max", "16", "", "most suspended decodings per thread; more wait"),
-    unbuilt(Kind::Size, "decoded_max", "64MiB", "", "largest decoded body; over it 413"),
-    unbuilt(Kind::Count, "decode_ratio", "100", "", "most decoded octets per encoded one, once the output is over 1MiB; over it 413"),
-    unbuilt(Kind::Count, "decode_layers", "1", "1,2", "most content-codings on one body; over it 415"),
+    live(count(
+        "decode_states_max",
+        "16",
+        (1, 4096, None),
+        |o, n| o.limits.decode_states_max = n,
+        "most long decodings that a thread goes on with in turns; more wait until one of them is done",
+    )),
+    live(size("decoded_max", "64MiB", (1, TIB, None), |o, n| o.limits.decoded_max = n, "largest decoded body; over it 413")),
+    live(count(
+        "decode_ratio",
+        "100",
+        (1, 1 << 20, NO_LIMIT),
+        |o, n| o.limits.decode_ratio = n,
+        "most decoded octets per encoded one, once the output is over 1MiB; over it 413",
+    )),
+    live(count("decode_layers", "1", (1, 2, None), |o, n| o.limits.decode_layers = n, "most content-codings on one body; over it 415")),
     live(count(
         "form_fields",
         "1000",

@@ -141,6 +141,7 @@ fn notice(summary: &mut Summary, name: &[u8], value: &[u8], place: Span, sketch:
             }
             summary.has_type = true;
         }
+        Field::ContentEncoding => sketch.coding_lines.push(sketch.headers.len() as u16),
         Field::Cookie => sketch.cookie_lines.push(sketch.headers.len() as u16),
         Field::Expect => summary.expects_continue |= value.eq_ignore_ascii_case(b"100-continue"),
     }

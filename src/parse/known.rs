@@ -33,6 +33,7 @@ pub enum Field {
     Other,
     Host,
     Connection,
+    ContentEncoding,
     ContentType,
     Cookie,
     Expect,
@@ -41,7 +42,7 @@ pub enum Field {
 /// Whether a field may be one of those, or a framing field, by the length of its name alone: most are done with that.
 #[inline]
 pub fn may_matter(name: &[u8]) -> bool {
-    const LENGTHS: u32 = 1 << 4 | 1 << 6 | 1 << 10 | 1 << 12 | 1 << 14 | 1 << 17;
+    const LENGTHS: u32 = 1 << 4 | 1 << 6 | 1 << 10 | 1 << 12 | 1 << 14 | 1 << 16 | 1 << 17;
     name.len() < 32 && LENGTHS >> name.len() & 1 > 0
 }
 
@@ -54,6 +55,7 @@ pub fn field(name: &[u8]) -> Field {
         6 if is_named(name, b"expect") => Field::Expect,
         10 if is_named(name, b"connection") => Field::Connection,
         12 if is_named(name, b"content-type") => Field::ContentType,
+        16 if is_named(name, b"content-encoding") => Field::ContentEncoding,
         _ => Field::Other,
     }
 }
@@ -83,7 +85,7 @@ mod tests {
         assert_eq!(method_id(b"get"), INGEST_METHOD_OTHER);
         assert_eq!(field(b"HoSt"), Field::Host);
         assert_eq!(field(b"hose"), Field::Other);
-        for name in ["host", "cookie", "expect", "connection", "content-type", "content-length", "transfer-encoding"] {
+        for name in ["host", "cookie", "expect", "connection", "content-type", "content-encoding", "content-length", "transfer-encoding"] {
             assert!(may_matter(name.as_bytes()), "{name}");
         }
         assert!(!may_matter(b"te") && !may_matter(&[b'a'; 36]));

@@ -4,7 +4,7 @@
 /// The answer to a request that is refused before it reaches the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// 400, 408, 413, 414, 421, 431, 501, 503, 504 or 505.
+    /// 400, 408, 413, 414, 415, 421, 431, 501, 503, 504 or 505.
     pub status: u16,
     /// Where in the body, or `NOWHERE`.
     at: u32,

@@ -64,6 +64,8 @@ pub struct Sketch {
     pub headers: Vec<Pair>,
     /// Indices into `headers` of the Cookie fields, noted while parsing so that decode need not look again.
     pub cookie_lines: Vec<u16>,
+    /// And of the Content-Encoding fields.
+    pub coding_lines: Vec<u16>,
     /// Decoded pairs, filled by `decode`.
     pub query_pairs: Vec<Pair>,
     pub cookies: Vec<Pair>,
@@ -101,6 +103,7 @@ impl Sketch {
         self.authority = Span::default();
         self.headers.clear();
         self.cookie_lines.clear();
+        self.coding_lines.clear();
         self.query_pairs.clear();
         self.cookies.clear();
         self.extra.clear();

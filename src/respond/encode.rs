@@ -104,6 +104,10 @@ pub fn refusal(out: &mut Vec<u8>, opening: &Opening, refusal: Refusal, head_only
     if framed.status == 503 {
         out.extend_from_slice(b"Retry-After: 1\r\n");
     }
+    if framed.status == 415 {
+        // What the codings of a body may be (RFC 9110 section 12.5.3).
+        out.extend_from_slice(b"Accept-Encoding: gzip, deflate, br, zstd\r\n");
+    }
     out.extend_from_slice(b"Content-Type: text/plain\r\n\r\n");
     if !head_only {
         out.extend_from_slice(refusal.text.as_bytes());

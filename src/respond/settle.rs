@@ -138,9 +138,9 @@ fn write(connection: &mut Connection, reply: &mut Reply, pending: Pending, close
             encode::refusal(&mut outbox.first, opening, AGED, head_only, framed);
         }
         ReplyKind::Abandon | ReplyKind::Release | ReplyKind::Told => {
-            // What was answered before it still goes out; then the peer sees the connection end without an answer. An answer
-            // that was begun must not look complete, so there is no polite end for it.
-            let polite = !outbox.is_empty() && !pending.head_written;
+            // What was answered before it still goes out, also from the kernel's buffers, which RST would empty; then the peer
+            // sees the connection end without an answer. An answer that was begun must not look complete: no polite end for it.
+            let polite = (!outbox.is_empty() || connection.protocol.served() > 1) && !pending.head_written;
             connection.ending = if polite { Ending::AfterFlush } else { Ending::Abort };
             connection.truncated |= pending.head_written;
             return ReplyKind::Abandon;

@@ -6,13 +6,15 @@ use super::files::{self, Marks};
 use crate::decrypt::Keys;
 use crate::decrypt::keys::{KeySink, Material};
 use crate::decrypt::tickets::Tickets;
+use crate::engine::sys;
 use crate::options::Options;
 use crate::options::tls::Tls;
 use crate::status::{Failure, INGEST_E_STATE, INGEST_E_TLS};
 use crate::topology::orders::Orders;
 use parking_lot::Mutex;
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::Write;
+use std::os::fd::RawFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -31,12 +33,12 @@ pub(super) struct Secured {
 
 impl Secured {
     /// Reads and checks all that is named.
-    pub fn new(mut given: Tls) -> Result<Secured, Failure> {
+    pub fn new(mut given: Tls, floor: RawFd) -> Result<Secured, Failure> {
         // The host may change its folder while the server runs.
         given.name_files(files::absolute);
         let own = given.tickets > 0 && given.ticket_keys.is_empty();
         let tickets = if own { Some(Tickets::of_our_own()?) } else { None };
-        let keylog = if given.keylog.is_empty() { None } else { Some(open_keylog(&given.keylog)?) };
+        let keylog = if given.keylog.is_empty() { None } else { Some(open_keylog(&given.keylog, floor)?) };
         let marks = files::look(&given.files());
         let keys = load(&given, tickets.as_ref(), keylog.as_ref())?;
         Ok(Secured { given, tickets, keylog, keys, marks })
@@ -112,7 +114,8 @@ impl Vault {
 impl Server {
     /// The certificates of a listener; they are read before anything is bound.
     pub(super) fn secured(&self, scheme: &str, overrides: Option<&Options>) -> Result<Option<Secured>, Failure> {
-        if scheme == "https" { Secured::new(self.options.tls_with(overrides)).map(Some) } else { Ok(None) }
+        let floor = self.options.descriptor_floor();
+        if scheme == "https" { Secured::new(self.options.tls_with(overrides), floor).map(Some) } else { Ok(None) }
     }
 
     /// Reads the certificates of every listener again. On a failure all of them are as they were.
@@ -156,8 +159,10 @@ fn load(given: &Tls, tickets: Option<&Tickets>, keylog: Option<&KeySink>) -> Res
 }
 
 /// The secrets that go there open everything, so nobody else may read them.
-fn open_keylog(path: &str) -> Result<KeySink, Failure> {
+fn open_keylog(path: &str, floor: RawFd) -> Result<KeySink, Failure> {
     let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path);
+    // It is ours for as long as the server is there.
+    let file = file.and_then(|file| sys::raise(file.into(), floor)).map(File::from);
     let file =
         file.map_err(|error| Failure::system(&error, format!("cannot open tls.keylog: {error} (name a file that can be written)")))?;
     let file = Mutex::new(file);

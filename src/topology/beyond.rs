@@ -6,6 +6,7 @@ use super::stations::{self, Exit, Work};
 use super::tell;
 use super::trip::{Belts, Luggage, Trip};
 use crate::connection::{Ending, Tools};
+use crate::decode::content::Decoders;
 use crate::engine::sys;
 use crate::journey::Timing;
 use crate::limits::Limits;
@@ -38,6 +39,7 @@ struct Bench {
     limits: Limits,
     limits_known: u64,
     sketch: Sketch,
+    decoders: Decoders,
     contents: Contents,
     pool: Pool,
     mode: JourneyMode,
@@ -51,6 +53,7 @@ impl Beyond {
             limits: options.limits.clone(),
             limits_known: 0,
             sketch: Sketch::roomy(),
+            decoders: Decoders::default(),
             contents: Contents::default(),
             pool: Pool::new(),
             mode: options.journey,
@@ -116,6 +119,7 @@ impl Bench {
         fail_point!("far");
         let Trip { baton, luggage } = trip;
         self.pool.unpack(&mut luggage.freight);
+        self.decoders.begin_tick();
         let landed = luggage.landed.take();
         let mut octets = std::mem::take(&mut luggage.octets);
         let work = self.work(luggage);
@@ -134,6 +138,7 @@ impl Bench {
             contents: &mut self.contents,
             pool: &mut self.pool,
             memory: &mut luggage.memory,
+            decoders: &mut self.decoders,
             timing: Timing { mode: self.mode, clock: self.clock, exact: false, read_ns: luggage.read_ns, decrypt_ns: luggage.decrypt_ns },
             now_ns: luggage.now_ns,
             ahead: 0,

@@ -356,6 +356,11 @@ impl<E: Engine<Connection>> Segment<E> {
         self.scratch.reverse();
         while let Some(id) = self.scratch.pop() {
             if let Some(mut connection) = self.engine.seats().take_baton(id) {
+                connection.resumes = false;
+                if self.shortage.stops_bodies() && connection.protocol.is_suspended() {
+                    self.go_on(id, connection);
+                    continue;
+                }
                 if self.cut.is_some() {
                     self.send_out(id, connection, Landed::Nothing);
                     continue;
@@ -364,6 +369,7 @@ impl<E: Engine<Connection>> Segment<E> {
                 self.serving.resume(id, &mut connection);
                 self.go_on(id, connection);
                 self.at_work = None;
+                self.watch_memory();
             }
         }
     }

@@ -1,6 +1,7 @@
 //! The steps from read to handoff and back, run in order on one thread: what a segment does with one connection.
 #![forbid(unsafe_code)]
 
+mod ends;
 mod packing;
 mod secure;
 
@@ -10,6 +11,7 @@ use super::coming::Coming;
 use super::stations::{self, Exit, Handoff, Work};
 use crate::connection::http1::NO_MEMORY;
 use crate::connection::{Connection, Ending, Memory, Tools};
+use crate::decode::content::Decoders;
 use crate::engine::clock::Source;
 use crate::engine::{Engine, Outgoing, SeatId, Sending, Window, sys};
 use crate::handoff::{Door, Outlet};
@@ -18,7 +20,7 @@ use crate::limits::{Limits, SEND_PER_TICK_BYTES, UNLIMITED};
 use crate::memory::contents::Contents;
 use crate::memory::pool::Pool;
 use crate::memory::reply::ReplyKind;
-use crate::memory::slots::{RELEASED, SlotOwner};
+use crate::memory::slots::SlotOwner;
 use crate::memory::tail::Tail;
 use crate::options::JourneyMode;
 use crate::parse::sketch::Sketch;
@@ -49,6 +51,7 @@ pub struct Serving {
     slots: SlotOwner,
     pool: Pool,
     sketch: Sketch,
+    decoders: Decoders,
     contents: Contents,
     serial: bool,
     mode: JourneyMode,
@@ -83,6 +86,7 @@ impl Serving {
             slots,
             pool: Pool::new(),
             sketch: Sketch::roomy(),
+            decoders: Decoders::default(),
             contents: Contents::default(),
             serial,
             mode,
@@ -104,6 +108,7 @@ impl Serving {
     pub fn begin_tick(&mut self, now_ns: u64) {
         self.now_ns = now_ns;
         self.openings = 0;
+        self.decoders.begin_tick();
         let second = now_ns / 1_000_000_000;
         if second != self.date_second {
             self.date_second = second;
@@ -154,15 +159,20 @@ impl Serving {
         if connection.ending != Ending::Open {
             return;
         }
+        if connection.protocol.is_suspended() {
+            // The peer is waited for again from now on.
+            connection.since_ms = self.now_ms();
+        }
         stations::inbox(self.work(id, 0), connection);
         if connection.read_closed {
             self.peer_finished(connection);
         }
     }
 
-    /// Whether there can be anything new to parse in what is carried.
+    /// Whether there is something to parse or to decode although nothing new came.
     pub fn can_resume(&self, connection: &Connection) -> bool {
-        connection.protocol.is_stalled() && connection.protocol.may_begin(&self.limits)
+        let protocol = &connection.protocol;
+        protocol.is_suspended() || (!connection.inbox.is_empty() && protocol.is_stalled() && protocol.may_begin(&self.limits))
     }
 
     /// What the octets of a connection are worked on with; the receive took `read_ns`, if it was timed.
@@ -175,6 +185,7 @@ impl Serving {
             contents: &mut self.contents,
             pool: &mut self.pool,
             memory: &mut self.memory,
+            decoders: &mut self.decoders,
             timing,
             now_ns: self.now_ns,
             ahead: 0,
@@ -233,7 +244,8 @@ impl Serving {
 
     /// Gives the answers whose turn it is their wire form.
     fn render(&mut self, connection: &mut Connection, counters: &Counters) {
-        if !connection.protocol.has_something_to_say() {
+        // What is said once an answer is with the kernel must not be said because the one before it is.
+        if !connection.protocol.has_something_to_say() || connection.sealing.is_some() {
             return;
         }
         if connection.outbox.first.capacity() == 0 {
@@ -408,6 +420,10 @@ impl Serving {
 
     /// The peer sends nothing more. What is incomplete never becomes a request; what is complete is still answered.
     pub fn peer_finished(&mut self, connection: &mut Connection) {
+        if connection.protocol.is_suspended() {
+            // All of it may be here; this is looked at again when it is decoded.
+            return self.note_read_closed(connection);
+        }
         if let Some(letter) = connection.protocol.drop_body(&mut self.memory) {
             letter.dissolve(&mut self.pool);
             connection.protocol.no_more();
@@ -436,15 +452,6 @@ impl Serving {
         }
     }
 
-    /// There is no memory for what it has sent: gives that up, and tells it so once earlier answers are written.
-    pub fn turn_away(&mut self, connection: &mut Connection) {
-        if let Some(letter) = connection.protocol.drop_body(&mut self.memory) {
-            letter.dissolve(&mut self.pool);
-        }
-        connection.inbox.take();
-        connection.protocol.refuse(NO_MEMORY);
-    }
-
     /// Shows what memory this thread holds, and what else it has counted.
     pub fn show_memory(&self, counters: &Counters) {
         counters.handshakes.set(self.handshakes);
@@ -457,35 +464,9 @@ impl Serving {
         counters.memory_pooled_bytes.set(self.pool.kept() as u64);
     }
 
-    /// Frees everything that a connection which ends still owns.
-    pub fn dissolve(&mut self, connection: &mut Connection) {
-        if let Some(letter) = connection.protocol.drop_body(&mut self.memory) {
-            letter.dissolve(&mut self.pool);
-        }
-        self.memory.recount_read_ahead(&mut connection.read_ahead, 0);
-        settle::drop_pending(connection, &mut self.desk());
-        self.count_unfinished(connection);
-        connection.sealing = None;
-        let outgoing = std::mem::take(&mut connection.outbox);
-        self.recycle(outgoing);
-    }
-
     /// Slots that are not free, and octets of blocks that are lent.
     pub fn holdings(&self) -> (usize, isize) {
         (self.slots.taken(), self.pool.lent())
-    }
-
-    /// A connection was lost in a fault of the library: ends whatever is known of it.
-    pub fn abandon_seat(&mut self, id: SeatId) {
-        let charge = self.slots.abandon_seat(id.word(), &mut self.pool);
-        self.memory.release(charge);
-    }
-
-    /// After the engine has let go of what was on its way out: it never arrives, but lent memory is the host's again.
-    pub fn let_go(&mut self, connection: &mut Connection) {
-        for (slot, marks) in connection.unsent.drain(..) {
-            self.slots.finish(slot, marks & RELEASED);
-        }
     }
 }
 

@@ -115,6 +115,8 @@ static void types(void) {
   FIELD(ingest_request, form);
   FIELD(ingest_request, trailers);
   FIELD(ingest_request, journey);
+  FIELD(ingest_request, encoded_len);
+  FIELD(ingest_request, decoded);
   FIELD(ingest_request, parts);
 
   TYPE(ingest_event);

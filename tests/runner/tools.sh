@@ -26,7 +26,7 @@ package_of() {
 commands_for() { # PART
   echo cc make
   case $1 in
-    rust) echo g++ nm readelf python3 pkg-config cmake curl openssl node chromium ;;
+    rust) echo g++ nm readelf python3 pkg-config cmake curl openssl node gzip brotli zstd chromium ;;
     valgrind) echo valgrind ;;
     faults) echo python3 git strace faketime slowhttptest nft ip prlimit setpriv ;;
     fuzz) echo g++ ;;

@@ -3,6 +3,7 @@
 
 pub mod case_file;
 pub mod client;
+pub mod coders;
 pub mod guest_process;
 pub mod hold;
 pub mod host;

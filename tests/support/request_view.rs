@@ -48,6 +48,11 @@ impl<'a> RequestView<'a> {
         octets(&self.0.body)
     }
 
+    /// The content-codings that were undone.
+    pub fn decoded(&self) -> &'a [u8] {
+        octets(&self.0.decoded)
+    }
+
     pub fn headers(&self) -> Pairs {
         pairs_at(self.0.headers, self.0.header_count)
     }

@@ -264,3 +264,44 @@ fn a_client_that_leaves_in_its_handshake_is_counted() {
     let stream = raw(&server);
     Secured::connect(&stream).expect("others are served");
 }
+
+/// The octets that say this, to be sent in parts.
+fn sealed(client: &Client, text: &str) -> Vec<u8> {
+    let mut sealed = Vec::new();
+    client.tls().expect("it speaks tls").with(|session| {
+        session.writer().write_all(text.as_bytes()).expect("there is room");
+        session.write_tls(&mut sealed).expect("memory takes all");
+    });
+    sealed
+}
+
+#[test]
+fn a_drain_waits_for_the_rest_of_a_record_as_for_the_rest_of_a_head() {
+    let server = serve(&[]);
+    let mut client = server.connect();
+    assert_eq!(client.get("/").status, 200);
+    let record = sealed(&client, GET);
+    let received = server.stats().bytes_received;
+    client.send_raw(&record[..20]);
+    assert!(eventually(|| server.stats().bytes_received == received + 20));
+    std::thread::sleep(Duration::from_millis(50));
+    assert_eq!(server.drain(10_000), 0);
+    std::thread::sleep(Duration::from_millis(100));
+    client.send_raw(&record[20..]);
+    assert_eq!(client.answer().status, 200);
+    assert_eq!(client.read_to_end().expect("close_notify comes before the end"), b"");
+}
+
+#[test]
+fn the_time_of_a_handshake_is_not_taken_off_that_of_the_first_head() {
+    let server = serve(&[("header_timeout", "1s")]);
+    let stream = raw(&server);
+    std::thread::sleep(Duration::from_millis(1200));
+    let tls = Secured::connect(&stream).expect("the handshake has time");
+    std::thread::sleep(Duration::from_millis(100));
+    let mut stream = stream;
+    tls.write_all(&mut stream, GET.as_bytes()).expect("the server reads");
+    let mut answer = [0; 12];
+    tls.read(&mut stream, &mut answer).expect("an answer");
+    assert_eq!(&answer, b"HTTP/1.1 200");
+}

@@ -181,7 +181,11 @@ fn what_cannot_be_used_is_refused_when_the_server_listens() {
 fn secrets_are_logged_where_that_was_asked_for() {
     let folder = Folder::new("keylog");
     let path: &'static str = Box::leak(folder.path("secrets").into_boxed_str());
-    let server = serve(&[("tls.keylog", path)]);
+    let server = serve(&[("tls.keylog", path), ("fd_floor", "200")]);
+    let open = std::fs::read_dir("/proc/self/fd").expect("there is /proc").filter_map(Result::ok);
+    let ours = open.filter(|entry| std::fs::read_link(entry.path()).is_ok_and(|to| to.to_str() == Some(path)));
+    let numbers: Vec<i32> = ours.map(|entry| entry.file_name().to_str().expect("digits").parse().expect("a number")).collect();
+    assert!(numbers.len() == 1 && numbers[0] >= 200, "{numbers:?} is below the floor");
     assert_eq!(server.connect().get("/").status, 200);
     let text = std::fs::read_to_string(path).expect("it was written");
     for label in ["CLIENT_HANDSHAKE_TRAFFIC_SECRET ", "SERVER_TRAFFIC_SECRET_0 "] {

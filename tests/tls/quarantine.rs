@@ -380,6 +380,34 @@ fn n19_a_crowd_of_hellos_is_answered_a_few_a_tick_and_others_are_served_between(
     assert!(eventually(|| turn(server.host, 0) >= 0 && server.stats().connections_open == 1));
 }
 
+#[test]
+fn who_waits_for_a_later_tick_is_not_read_meanwhile() {
+    const MORE: usize = 1_000;
+    let server = driven(&[]);
+    assert!(turn(server.host, 0) >= 0);
+    let mut crowd: Vec<TcpStream> = (0..14).map(|_| raw(server.port())).collect();
+    assert!(eventually(|| turn(server.host, 1) >= 0 && server.stats().connections_open == 14));
+    let hello = hello();
+    crowd.iter_mut().for_each(|stream| stream.write_all(&hello).expect("the kernel takes it"));
+    assert!(turn(server.host, 10_000) >= 0);
+    let received = server.stats().bytes_received;
+    assert_eq!(received, 14 * hello.len() as u64, "all hellos are here");
+    // The begin of a record that never ends.
+    let mut more = vec![0x17, 3, 3, 0x40, 0];
+    more.resize(MORE, 0);
+    let answered = |stream: &TcpStream| {
+        stream.set_nonblocking(true).expect("a socket");
+        stream.peek(&mut [0]).is_ok()
+    };
+    let mut waiting: Vec<&mut TcpStream> = crowd.iter_mut().filter(|stream| !answered(stream)).collect();
+    assert_eq!(waiting.len(), 10);
+    waiting.iter_mut().for_each(|stream| stream.write_all(&more).expect("the kernel takes it"));
+    assert!(turn(server.host, 10_000) >= 0);
+    // Four of them had their turn, and are heard again.
+    assert_eq!(server.stats().bytes_received - received, 4 * MORE as u64);
+    assert!(eventually(|| turn(server.host, 1) >= 0 && server.stats().bytes_received - received == 10 * MORE as u64));
+}
+
 /// Peers that begin a handshake and go on with an octet now and then, until they are told to end.
 struct Dribblers {
     over: Arc<AtomicBool>,

@@ -325,3 +325,29 @@ fn the_end_of_a_record_is_found_whatever_is_there() {
     assert_eq!(completing(&record(10)[..2], &[3, 0]), 2);
     assert_eq!(completing(&[&record(2)[..], &[1, 2, 3]].concat(), &[0; 9]), 9);
 }
+
+#[test]
+fn what_is_carried_has_no_more_room_than_it_needs() {
+    let mut pair = Pair::new(1);
+    // The last message of the handshake in two windows, the second as long as a slab: what is left of it is little.
+    let mut hello = pair.sealed_by_client();
+    let mut second = hello.split_off(100);
+    let mut out = Vec::new();
+    pair.server.open(&mut hello, &mut pair.at_server, 2);
+    pair.server.open(&mut second, &mut pair.at_server, 2);
+    pair.server.take_pending(&mut out);
+    pair.tell_client(&out);
+    let mut finished = pair.sealed_by_client();
+    for _ in 0..60 {
+        pair.client.writer().write_all(&[b'x'; 1000]).unwrap();
+        finished.append(&mut pair.sealed_by_client());
+    }
+    let last = finished.pop().unwrap();
+    let mut rest = finished.split_off(3);
+    pair.server.open(&mut finished, &mut pair.at_server, 2);
+    assert_eq!(pair.server.open(&mut rest, &mut pair.at_server, 2), Opened::Going);
+    let (len, room) = (pair.server.carried.len(), pair.server.carried.capacity());
+    assert!(room < 8 * 1024, "{len} octets have room for {room}");
+    assert_eq!(pair.server.open(&mut [last], &mut pair.at_server, 2), Opened::Going);
+    assert_eq!(pair.at_server.len(), 60_000);
+}

@@ -264,11 +264,13 @@ impl<E: Engine<Connection>> Segment<E> {
         if connection.sealing.is_some() && !connection.sending && !self.tired.contains(&id) {
             self.tired.push(id);
         }
-        if !connection.inbox.is_empty() && self.serving.can_resume(&connection) {
-            // What was carried over comes first; the kernel is asked for more once it has been looked at.
-            self.resume.push(id);
-        } else if self.shortage.stops_bodies() && connection.protocol.in_body() && !connection.receiving {
+        if self.shortage.stops_bodies() && connection.protocol.in_body() && !connection.receiving {
             self.shortage.starve(id, &mut connection);
+        } else if self.serving.can_resume(&connection) {
+            // What was carried over comes first; the kernel is asked for more once it has been looked at.
+            if !std::mem::replace(&mut connection.resumes, true) {
+                self.resume.push(id);
+            }
         } else if let Some(landing) = connection.landing(&self.serving.limits) {
             if matches!(landing, Landing::Buffer(_, 0)) {
                 // No memory for what comes next. Once it is refused nothing is wanted but what lingers, in the slab.

@@ -88,11 +88,11 @@ impl Serving {
     /// What came of an opening, here or on another thread: whether the session was not established before, and whether it showed anything
     /// plain.
     pub fn opened(&mut self, connection: &mut Connection, opened: Opened, handshaking: bool, shows: bool) {
-        let established = connection.session.secure().is_some_and(|secure| secure.is_established());
-        self.handshakes += u64::from(handshaking && established);
+        let shook_hands = handshaking && connection.session.secure().is_some_and(|secure| secure.is_established());
+        self.handshakes += u64::from(shook_hands);
         // Octets that show nothing do not keep a connection alive, or one record could be dripped for ever; those of a body have a
         // least rate.
-        if shows || connection.protocol.in_body() {
+        if shows || shook_hands || connection.protocol.in_body() {
             connection.since_ms = self.now_ms();
         }
         match opened {
@@ -177,6 +177,7 @@ impl Serving {
                     self.recycle(outgoing);
                     if plain.sent < plain.len() {
                         connection.sealing = Some(Box::new(plain));
+                        connection.since_ms = self.now_ms();
                         if share == 0 {
                             // The others have their turn; this one is gone on with in the next tick.
                             return;
@@ -225,7 +226,8 @@ impl Serving {
             plain.sent += count as u64;
             room -= count;
         }
-        if connection.ending == Ending::AfterFlush && plain.sent == plain.len() {
+        // A refusal may wait behind what is sealed here.
+        if connection.ending == Ending::AfterFlush && plain.sent == plain.len() && connection.outbox.is_empty() {
             secure.close_notify(sealed);
         }
         true

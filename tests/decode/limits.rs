@@ -1,0 +1,84 @@
+//! The options that bound a decoding: what is just within, and what is just over.
+
+use crate::support::coders::records;
+use crate::{Subject, outcome, post, serve, told};
+
+#[test]
+fn limits_decoded_max() {
+    let server = serve(&[("decoded_max", "1MiB")]);
+    let body = records((1 << 20) + 1);
+    for name in ["gzip", "zlib", "raw", "br", "zstd", "nested"] {
+        let subject = Subject::of(name);
+        let within = &body[..1 << 20];
+        assert_eq!(subject.try_on(&server, &subject.encode(within)), (200, told(within)), "{name}");
+        let (status, text) = subject.try_on(&server, &subject.encode(&body));
+        assert!(status == 413 && text.contains("larger than this server takes"), "{name}: {status} {text}");
+    }
+    server.finish();
+}
+
+#[test]
+fn limits_decode_ratio() {
+    // Records shrink to a fifth.
+    let body = records(4 << 20);
+    let subject = Subject::of("gzip");
+    let coded = subject.encode(&body);
+    for (ratio, status) in [("2", 413), ("10", 200)] {
+        let server = serve(&[("decode_ratio", ratio)]);
+        assert_eq!(subject.try_on(&server, &coded).0, status, "{ratio}");
+        server.finish();
+    }
+    let server = serve(&[("decode_ratio", "unlimited")]);
+    let zeros = vec![0; 16 << 20];
+    for name in ["gzip", "br", "zstd"] {
+        let subject = Subject::of(name);
+        assert_eq!(subject.try_on(&server, &subject.encode(&zeros)), (200, told(&zeros)), "{name}");
+    }
+    server.finish();
+}
+
+#[test]
+fn limits_decode_layers() {
+    let body = records(3000);
+    let coded = Subject::of("nested").encode(&body);
+    let server = serve(&[("decode_layers", "1")]);
+    assert_eq!(outcome(&server, &post("gzip, br", &coded)).0, 415);
+    let coded = Subject::of("gzip").encode(&body);
+    assert_eq!(outcome(&server, &post("identity, gzip, ", &coded)), (200, told(&body)));
+    assert_eq!(outcome(&server, &post("gzip;q=1", &coded)).0, 400);
+    server.finish();
+    let server = serve(&[]);
+    assert_eq!(outcome(&server, &post("gzip, br, zstd", &coded)).0, 415);
+    server.finish();
+}
+
+#[test]
+fn limits_change_while_the_server_runs() {
+    let server = serve(&[]);
+    let body = records(100_000);
+    let subject = Subject::of("br");
+    let coded = subject.encode(&body);
+    assert_eq!(subject.try_on(&server, &coded).0, 200);
+    assert!(server.set("decoded_max", "50000").is_ok());
+    assert_eq!(subject.try_on(&server, &coded).0, 413);
+    assert!(server.set("decode", "off").is_ok());
+    assert_eq!(subject.try_on(&server, &coded), (200, told(&coded)));
+    server.finish();
+}
+
+#[test]
+fn a_window_that_memory_max_has_no_room_for_is_refused() {
+    let body = records(6 << 20);
+    let server = serve(&[("memory_max", "4MiB"), ("decoded_max", "1GiB")]);
+    for name in ["br", "zstd", "gzip"] {
+        let subject = Subject::of(name);
+        let (status, text) = subject.try_on(&server, &subject.encode(&body));
+        assert!([413, 503].contains(&status), "{name}: {status} {text}");
+    }
+    let small = records(100_000);
+    for name in ["br", "zstd", "gzip"] {
+        let subject = Subject::of(name);
+        assert_eq!(subject.try_on(&server, &subject.encode(&small)), (200, told(&small)), "{name}");
+    }
+    server.finish();
+}
