@@ -159,7 +159,7 @@ impl Http1 {
         }
         let is_coded = !codings.is_empty();
         let body = if is_coded { Coded::room(framing, tools.pool).ok_or(NO_MEMORY)? } else { opening(body, &rest, tools.pool)? };
-        let nothing_yet = *at == bytes.len();
+        let nothing_yet = used == 0 && *at == bytes.len();
         let charged = body.len();
         tools.memory.charge_body(charged);
         let coded = is_coded.then(|| Box::new(Coded::begin(codings, tools)));
