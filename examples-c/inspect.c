@@ -262,16 +262,6 @@ static void put_journey(text *out, const ingest_journey *journey)
     put(out, "}");
 }
 
-static void put_optional(text *out, const char *name, ingest_slice value)
-{
-    if (value.ptr) {
-        put_field(out, name, value);
-        return;
-    }
-    put_string(out, slice_of(name));
-    put(out, ":null,");
-}
-
 /* The fields of a form, or null. */
 static void put_form(text *out, const ingest_pairs *form)
 {
@@ -294,9 +284,9 @@ static void put_parts(text *out, const ingest_parts *parts)
         const ingest_part *part = parts->items[i];
         put(out, i ? ",{" : "{");
         put_field(out, "name", part->name);
-        put_optional(out, "filename", part->filename);
-        put_optional(out, "filename_extended", part->filename_extended);
-        put_optional(out, "content_type", part->content_type);
+        put_optional(out, "filename", part->filename, false);
+        put_optional(out, "filename_extended", part->filename_extended, false);
+        put_optional(out, "content_type", part->content_type, false);
         put_pairs(out, "headers", part->headers, part->header_count);
         char hash[65], rest[128];
         sha256_text(part->body.ptr, part->body.len, hash);
