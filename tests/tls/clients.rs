@@ -116,9 +116,11 @@ fn curl_is_served() {
             let common = ["-sS", "--max-time", "20", "--http1.1", "--cacert", &bench.ca, "--cert", &bench.cert, "--key", &bench.key];
             let version_of = ["--resolve", &to, &minimum, "--tls-max", limit, "-w", " %{num_connects}\n"];
             let mut arguments = Vec::new();
+            // Without a type curl says that it is a form, which would be split into its fields.
+            let post = ["--data-binary", &upload, "-H", "Content-Type: application/octet-stream", "-H", "Connection: close", "-o", &back];
             for _ in 0..2 {
                 // The connection is used again, and then it is over.
-                for last in [&["-o", "-"][..], &["--data-binary", &upload, "-H", "Connection: close", "-o", &back]] {
+                for last in [&["-o", "-"][..], &post] {
                     arguments.extend(if arguments.is_empty() { &[][..] } else { &["--next"] });
                     arguments.extend([&common[..], &version_of, last, &[&url]].concat());
                 }
