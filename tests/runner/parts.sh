@@ -5,7 +5,7 @@ part_limit() { # PART
   case $1-$profile in
     fuzz-full) echo 3h ;;
     *-full) echo 60m ;;
-    faults-*) echo 20m ;;
+    faults-* | fuzz-*) echo 30m ;;
     *) echo 15m ;;
   esac
 }
