@@ -128,7 +128,9 @@ fn is_back(server: &Server, base: usize, what: &str) {
 /// Which steps a shape has.
 fn has(step: &str, delivery: Delivery, topology: &str, secure: bool) -> bool {
     match step {
-        "handshake" | "seal" => secure,
+        // A thread for handshakes has a point of its own.
+        "handshake" => secure && topology != QUARANTINE,
+        "seal" => secure,
         // A body has no place of its own to be received into: it comes as records do.
         "body" if secure => false,
         "decrypt" if secure => true,
