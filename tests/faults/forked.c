@@ -81,7 +81,8 @@ static void in_the_child_requests(ingest_server *server, ingest_queue *queue, co
     SLICE("ingest_request_cookie", ingest_request_cookie(held->request, "c", 1));
     SLICE("ingest_request_form", ingest_request_form(held->request, "a", 1));
     SLICE("ingest_request_part", ingest_request_part(held->request, "a", 1));
-    SLICE("ingest_request_json", ingest_request_json(held->request, "/a", 2));
+    ingest_slice value;
+    CALL("ingest_request_json", ingest_request_json(held->request, "/a", 2, &value));
     CALL("ingest_request_credit", ingest_request_credit(server, token, 1));
     CALL("ingest_request_body_read", ingest_request_body_read(server, token, 0, block, sizeof block));
     POINTER("ingest_token_request", ingest_token_request(server, token));
