@@ -69,6 +69,20 @@ fn in_every_way(content_type: &str, body: &[u8], judge: &dyn Fn(&Contents)) {
 }
 
 #[test]
+fn a_body_that_is_left_coded_is_not_looked_into() {
+    let seen = Seen::default();
+    let server = Server::serve(&[("decode", "off")], support::host::Delivery::Queue(1), watching(&seen));
+    let mut client = server.connect();
+    for (lines, is_form) in [("", true), ("Content-Encoding: identity\r\nContent-Encoding: gzip\r\n", false)] {
+        let head =
+            format!("POST /f HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\n{lines}Content-Length: 3\r\n\r\n");
+        assert_eq!(ask(&mut client, format!("{head}a=b")).status, 200);
+        assert_eq!(seen.take().form_text().is_some(), is_form, "{lines}");
+    }
+    server.finish();
+}
+
+#[test]
 fn the_fields_of_a_form() {
     let judge = |contents: &Contents| {
         let expected = [("name", "J\u{f6}rg & S\u{f6}hne"), ("empty", ""), ("name", "2"), ("flag", ""), ("a b", "=+%")];

@@ -8,13 +8,9 @@ use crate::memory::contents::Kind;
 use crate::memory::letter::Letter;
 use crate::parse::refusal::Refusal;
 
-/// Takes the body of a letter apart as its Content-Type says. A body that is still coded is not looked at.
+/// Takes the body of a letter apart as its Content-Type says.
 pub fn unfold(mut letter: Letter, tools: &mut Tools<'_>) -> Result<Letter, Refusal> {
-    let as_sent = |codings: &[u8]| !letter.is_decoded() && !codings.eq_ignore_ascii_case(b"identity");
-    let is_coded = letter.header(b"content-encoding").is_some_and(as_sent);
-    let Some(content_type) = letter.header(b"content-type").filter(|_| !is_coded) else {
-        return Ok(letter);
-    };
+    let Some(content_type) = letter.header(b"content-type") else { return Ok(letter) };
     let mut outcome = decode::unfold(content_type, letter.body(), tools.limits, tools.contents);
     if outcome.is_ok() && tools.contents.kind != Kind::Opaque && !letter.attach_contents(tools.pool, tools.contents) {
         outcome = Err(NO_MEMORY);

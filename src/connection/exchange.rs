@@ -23,6 +23,8 @@ pub struct Terms {
     /// HEAD: no body is sent.
     pub head_only: bool,
     pub keep_alive: bool,
+    /// The body is delivered with the content-codings that it came with, so nothing looks into it.
+    pub left_coded: bool,
 }
 
 /// What of a connection, beside its protocol, goes into a letter.

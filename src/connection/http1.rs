@@ -253,7 +253,7 @@ impl Http1 {
     /// A request with a body is complete. Apart, so that those without one pay nothing for it.
     #[inline(never)]
     fn unfold(&mut self, letter: Letter, terms: Terms, tools: &mut Tools<'_>) -> Result<Step, Refusal> {
-        let letter = contents::unfold(letter, tools)?;
+        let letter = if terms.left_coded { letter } else { contents::unfold(letter, tools)? };
         Ok(self.complete(letter, terms, tools.memory))
     }
 
@@ -269,7 +269,8 @@ impl Http1 {
         let sketch = &*tools.sketch;
         let keep_alive = sketch.keep_alive && self.served + 1 < tools.limits.requests_per_connection;
         let head_only = sketch.flags & crate::request::INGEST_REQUEST_HEAD != 0;
-        Terms { http_version: sketch.http_version, safe, head_only, keep_alive }
+        let left_coded = !tools.limits.decode && !sketch.coding_lines.is_empty();
+        Terms { http_version: sketch.http_version, safe, head_only, keep_alive, left_coded }
     }
 
     /// Whether another request may be begun: there is room in the pipeline, and no unsafe one is under way.

@@ -41,24 +41,8 @@ fn decode(body: &[u8], piece: Piece, rules: &Rules, contents: &mut Contents) -> 
     let Some(first) = memchr::memchr2(b'%', b'+', octets) else { return rules::judged(contents, body, piece, rules.utf8) };
     contents.reserve_extra(octets.len())?;
     let begin = contents.extra.len();
-    let (plain, mut rest) = octets.split_at(first);
-    contents.extra.extend_from_slice(plain);
-    while let [octet, after @ ..] = rest {
-        rest = after;
-        let mut decoded = *octet;
-        if decoded == b'+' {
-            decoded = b' ';
-        } else if decoded == b'%' {
-            match target::escaped(after) {
-                Some(value) => {
-                    decoded = value;
-                    rest = &after[2..];
-                }
-                None if rules.strict_escapes => return Err(MALFORMED),
-                None => {}
-            }
-        }
-        contents.extra.push(decoded);
+    if !target::unescape(octets, first, &mut contents.extra) && rules.strict_escapes {
+        return Err(MALFORMED);
     }
     let piece = contents.added(begin);
     rules::judged(contents, body, piece, rules.utf8)

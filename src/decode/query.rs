@@ -37,20 +37,6 @@ pub fn split(sketch: &mut Sketch, head: &[u8]) -> Result<(), Refusal> {
 fn decode(sketch: &mut Sketch, start: u32, piece: &[u8]) -> Span {
     let Some(first) = memchr::memchr2(b'%', b'+', piece) else { return Span { start, len: piece.len() as u32 } };
     let begin = sketch.extra.len();
-    let (plain, mut rest) = piece.split_at(first);
-    sketch.extra.extend_from_slice(plain);
-    while let [octet, after @ ..] = rest {
-        rest = after;
-        let mut decoded = *octet;
-        if decoded == b'+' {
-            decoded = b' ';
-        } else if decoded == b'%' {
-            if let Some(value) = target::escaped(after) {
-                decoded = value;
-                rest = &after[2..];
-            }
-        }
-        sketch.extra.push(decoded);
-    }
+    target::unescape(piece, first, &mut sketch.extra);
     target::added(sketch, begin)
 }

@@ -66,6 +66,30 @@ pub fn escaped(after: &[u8]) -> Option<u8> {
     }
 }
 
+/// Adds a piece of a query or a form with its escapes undone and spaces for plus signs; what needs that begins at `first`. False when an
+/// escape is malformed; it stays as it is.
+pub fn unescape(piece: &[u8], first: usize, into: &mut Vec<u8>) -> bool {
+    let mut is_well_formed = true;
+    let (plain, mut rest) = piece.split_at(first);
+    into.extend_from_slice(plain);
+    while let [octet, after @ ..] = rest {
+        rest = after;
+        let mut decoded = *octet;
+        if decoded == b'+' {
+            decoded = b' ';
+        } else if decoded == b'%' {
+            if let Some(value) = escaped(after) {
+                decoded = value;
+                rest = &after[2..];
+            } else {
+                is_well_formed = false;
+            }
+        }
+        into.push(decoded);
+    }
+    is_well_formed
+}
+
 /// The span of what was appended to `extra` since it had the length `start`.
 pub fn added(sketch: &Sketch, start: usize) -> Span {
     Span { start: (sketch.head_len + start) as u32, len: (sketch.extra.len() - start) as u32 }

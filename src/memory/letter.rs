@@ -139,12 +139,6 @@ impl Letter {
         request.encoded_len = encoded_len;
     }
 
-    /// Content-codings of the body were undone.
-    pub fn is_decoded(&self) -> bool {
-        // SAFETY: `seal` has written a whole request at the start of the block, and only `&mut self` changes it.
-        unsafe { !(*self.request()).decoded.ptr.is_null() }
-    }
-
     /// Attaches a trailer section; the table's offsets refer to `octets`.
     pub fn attach_trailers(&mut self, octets: Vec<u8>, table: &[Pair]) {
         if table.is_empty() {
