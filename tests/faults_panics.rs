@@ -3,7 +3,7 @@
 mod support;
 
 use ingest::ffi::observe::INGEST_STATS_UNHEALTHY;
-use ingest::request::{INGEST_EVENT_FAULT, INGEST_EVENT_REQUEST};
+use ingest::request::{INGEST_EVENT_FAULT, INGEST_EVENT_RELEASED, INGEST_EVENT_REQUEST};
 use ingest::status::*;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -234,6 +234,28 @@ fn h22_a_panic_over_one_answer_spares_those_that_came_with_it() {
         assert!(eventually(|| server.stats().in_flight == 0 && server.stats().connections_open == 19), "{step}");
         server.finish();
     }
+}
+
+/// An answer that has come home and waits behind another request's, when its connection is lost: its memory is the library's again, and
+/// what was lent the host's.
+#[test]
+fn h22_a_panic_frees_what_is_answered_and_waits_for_its_turn() {
+    let _alone = alone();
+    let server = Server::queued(&[("events", "released")]);
+    let mut client = server.connect();
+    client.send("GET /1 HTTP/1.1\r\nHost: x\r\n\r\nGET /2 HTTP/1.1\r\nHost: x\r\n\r\n");
+    let tokens: Vec<u64> = server.queue().take(2).iter().map(|event| event.token).collect();
+    assert_eq!(server.lend(tokens[1], b"lent"), INGEST_OK);
+    assert!(eventually(|| server.stats().in_flight == 1), "it does not come home");
+    arm("read", "1*panic");
+    client.send("G");
+    assert!(eventually(|| server.stats().panics == 1));
+    fail::remove("read");
+    let released = server.queue().take(1);
+    assert_eq!((released[0].kind, released[0].token), (INGEST_EVENT_RELEASED, tokens[1]));
+    assert_eq!(server.text(tokens[0], b"late"), INGEST_E_GONE);
+    assert!(eventually(|| server.stats().memory_bytes == 0), "{} octets are still charged", server.stats().memory_bytes);
+    server.finish();
 }
 
 /// A hundred within a minute: the figures say so, and the log, and the server goes on all the same.

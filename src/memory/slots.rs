@@ -53,6 +53,8 @@ const GENERATION_MASK: u64 = !0 << GENERATION_SHIFT;
 struct Cargo {
     letter: Option<Letter>,
     reply: Reply,
+    /// It came home and was looked at: no mailbox will bring it again.
+    is_home: bool,
 }
 
 #[derive(Debug)]

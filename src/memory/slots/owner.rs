@@ -92,7 +92,12 @@ impl SlotOwner {
         slot.request.store(request.cast_mut(), Ordering::Relaxed);
         slot.seat.store(seat, Ordering::Relaxed);
         // SAFETY: in FREE the cargo belongs to the owning thread, and only slots in FREE are in `free`.
-        unsafe { slot.cargo.with(|cargo| cargo.letter = Some(letter)) };
+        unsafe {
+            slot.cargo.with(|cargo| {
+                cargo.letter = Some(letter);
+                cargo.is_home = false;
+            });
+        }
         slot.word.store(generation | if held { HELD } else { QUEUED }, Ordering::Release);
         Ok((index, token, request))
     }
@@ -197,7 +202,12 @@ impl SlotOwner {
         }
         let kind = match word & STATE_MASK {
             // SAFETY: in POSTED the cargo belongs to the owning thread, which is us: `&mut self`, and `own` compared.
-            POSTED => Some(unsafe { slot.cargo.with(|cargo| cargo.reply.kind) }),
+            POSTED => Some(unsafe {
+                slot.cargo.with(|cargo| {
+                    cargo.is_home = true;
+                    cargo.reply.kind
+                })
+            }),
             _ if spoke => None,
             _ => return None,
         };
@@ -303,12 +313,16 @@ impl SlotOwner {
             let Some(slot) = self.own(index).filter(|slot| slot.seat.load(Ordering::Relaxed) == seat) else { continue };
             let state = slot.word.load(Ordering::Acquire) & STATE_MASK;
             // SAFETY: as in `homing`.
-            let is_settled = state == POSTED && unsafe { slot.cargo.with(|cargo| cargo.letter.is_none() && cargo.reply.kind.is_sent()) };
-            if is_settled {
+            let look = || unsafe { slot.cargo.with(|cargo| (cargo.letter.is_some(), cargo.is_home, cargo.reply.kind.is_sent())) };
+            match (state == POSTED).then(look) {
                 // Its answer was on the way; only RELEASED is still true.
-                self.finish(index, news::RELEASED);
-            } else if matches!(state, QUEUED | TAKING | HELD) && self.close(index) == Closed::Mine {
-                charge += self.free(index, pool);
+                Some((false, _, true)) => self.finish(index, news::RELEASED),
+                // Its answer waited for its turn.
+                Some((true, true, _)) => charge += self.free(index, pool),
+                // The others come home yet, or the host is still to hear of them.
+                Some(_) => {}
+                None if matches!(state, QUEUED | TAKING | HELD) && self.close(index) == Closed::Mine => charge += self.free(index, pool),
+                None => {}
             }
         }
         charge
