@@ -163,7 +163,11 @@ impl Http1 {
         let charged = body.len();
         tools.memory.charge_body(charged);
         let coded = is_coded.then(|| Box::new(Coded::begin(codings, tools)));
-        self.open = Some(Box::new(Open { letter, terms, body, rest, coded, head_at_ns: tools.now_ns, charged }));
+        let open = self.open.insert(Box::new(Open { letter, terms, body, rest, coded, head_at_ns: tools.now_ns, charged }));
+        if is_coded {
+            // Decoders are charged at once, since a client may send nothing more for long.
+            open.recharge(tools.memory)?;
+        }
         if is_coded && (!nothing_yet || framing == Framing::Length(0)) {
             return self.coded(bytes, at, tools);
         }

@@ -1,6 +1,8 @@
 //! The options that bound a decoding: what is just within, and what is just over.
 
+use crate::support::client::Client;
 use crate::support::coders::records;
+use crate::support::eventually;
 use crate::{Subject, outcome, post, serve, told};
 
 #[test]
@@ -79,6 +81,22 @@ fn a_window_that_memory_max_has_no_room_for_is_refused() {
     for name in ["br", "zstd", "gzip"] {
         let subject = Subject::of(name);
         assert_eq!(subject.try_on(&server, &subject.encode(&small)), (200, told(&small)), "{name}");
+    }
+    server.finish();
+}
+
+/// Decoders are charged as soon as they are had, also for clients that send a head and nothing more.
+#[test]
+fn decoders_of_bodies_that_never_come_are_charged() {
+    let server = serve(&[]);
+    for (field, least) in [("gzip", 40 << 10), ("br", 2 << 10), ("gzip, deflate", 80 << 10)] {
+        let head = format!("POST / HTTP/1.1\r\nHost: x\r\nContent-Encoding: {field}\r\nContent-Length: 1000\r\n\r\n");
+        let mut clients: Vec<Client> = std::iter::repeat_with(|| server.connect()).take(20).collect();
+        clients.iter_mut().for_each(|client| client.send(&head));
+        let charged = || server.stats().memory_bodies_bytes;
+        assert!(eventually(|| charged() >= 20 * least), "{field}: only {} octets are charged", charged());
+        drop(clients);
+        assert!(eventually(|| charged() == 0));
     }
     server.finish();
 }
