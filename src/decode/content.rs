@@ -144,6 +144,8 @@ impl Layer {
         let most = self.room(caps).min(share.left()).min(most).max(1);
         reserve(output, most)?;
         let before = output.len();
+        // Not beyond the room that was had: there memory could not be refused any more.
+        let most = most.min(output.capacity() - before);
         let pushed = self.decoder.push(input, output, most, share.windows());
         let made = output.len() - before;
         self.made += made as u64;
