@@ -456,10 +456,12 @@ impl Http1 {
         self.open.as_ref().map_or(0, |open| open.charged)
     }
 
-    /// Of a body that is coming: when its head was complete, in milliseconds, and how many octets of it are here.
+    /// Of a body that is coming: when its head was complete, in milliseconds and later by what it waited for its turns, and how many octets
+    /// of it are here.
     pub fn body_so_far(&self) -> Option<(u64, u64)> {
         let arrived = |open: &Open| open.coded.as_ref().map_or(open.charged as u64, |coded| coded.wire());
-        self.open.as_ref().map(|open| (open.head_at_ns / 1_000_000, arrived(open)))
+        let rested_ns = |open: &Open| open.coded.as_ref().map_or(0, |coded| coded.rested_ns());
+        self.open.as_ref().map(|open| ((open.head_at_ns + rested_ns(open)) / 1_000_000, arrived(open)))
     }
 
     /// When the head that is coming began, in milliseconds; `None` when none is.
