@@ -163,7 +163,11 @@ impl Http1 {
         let charged = body.len();
         tools.memory.charge_body(charged);
         let coded = is_coded.then(|| Box::new(Coded::begin(codings, tools)));
-        self.open = Some(Box::new(Open { letter, terms, body, rest, coded, head_at_ns: tools.now_ns, charged }));
+        let open = self.open.insert(Box::new(Open { letter, terms, body, rest, coded, head_at_ns: tools.now_ns, charged }));
+        if is_coded {
+            // Decoders are charged at once, since a client may send nothing more for long.
+            open.recharge(tools.memory)?;
+        }
         if is_coded && (!nothing_yet || framing == Framing::Length(0)) {
             return self.coded(bytes, at, tools);
         }
@@ -452,10 +456,12 @@ impl Http1 {
         self.open.as_ref().map_or(0, |open| open.charged)
     }
 
-    /// Of a body that is coming: when its head was complete, in milliseconds, and how many octets of it are here.
+    /// Of a body that is coming: when its head was complete, in milliseconds and later by what it waited for its turns, and how many octets
+    /// of it are here.
     pub fn body_so_far(&self) -> Option<(u64, u64)> {
         let arrived = |open: &Open| open.coded.as_ref().map_or(open.charged as u64, |coded| coded.wire());
-        self.open.as_ref().map(|open| (open.head_at_ns / 1_000_000, arrived(open)))
+        let rested_ns = |open: &Open| open.coded.as_ref().map_or(0, |coded| coded.rested_ns());
+        self.open.as_ref().map(|open| ((open.head_at_ns + rested_ns(open)) / 1_000_000, arrived(open)))
     }
 
     /// When the head that is coming began, in milliseconds; `None` when none is.

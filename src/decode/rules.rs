@@ -1,9 +1,8 @@
 //! What the host wants of step five beyond the plain decoding: which bodies are read, and what happens to text that is not well-formed.
 #![forbid(unsafe_code)]
 
-use crate::memory::contents::{Contents, Piece};
+use crate::memory::contents::{self, Contents, Piece};
 use crate::parse::refusal::Refusal;
-use std::borrow::Cow;
 
 const NOT_UTF8: Refusal = Refusal::new(400, "a name or value of the form is not utf-8: send utf-8");
 
@@ -51,12 +50,25 @@ pub(super) fn judged(contents: &mut Contents, body: &[u8], piece: Piece, utf8: U
     if utf8 == Utf8::Keep {
         return Ok(piece);
     }
-    let Cow::Owned(text) = String::from_utf8_lossy(contents.bytes(body, piece)) else { return Ok(piece) };
+    let octets = contents.bytes(body, piece);
+    if std::str::from_utf8(octets).is_ok() {
+        return Ok(piece);
+    }
     if utf8 == Utf8::Refuse {
         return Err(NOT_UTF8);
     }
+    // The piece may be as large as a body, so memory for it may be refused.
+    let len = octets.utf8_chunks().map(|chunk| chunk.valid().len() + if chunk.invalid().is_empty() { 0 } else { 3 }).sum();
+    let mut text = Vec::new();
+    text.try_reserve_exact(len).map_err(|_| contents::NO_MEMORY)?;
+    for chunk in octets.utf8_chunks() {
+        text.extend_from_slice(chunk.valid().as_bytes());
+        if !chunk.invalid().is_empty() {
+            text.extend_from_slice("\u{fffd}".as_bytes());
+        }
+    }
     contents.reserve_extra(text.len())?;
     let begin = contents.extra.len();
-    contents.extra.extend_from_slice(text.as_bytes());
+    contents.extra.extend_from_slice(&text);
     Ok(contents.added(begin))
 }

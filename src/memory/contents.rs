@@ -4,7 +4,7 @@
 use crate::parse::refusal::Refusal;
 use std::ops::Range;
 
-const NO_MEMORY: Refusal = Refusal::new(503, "memory limit reached, try again later");
+pub const NO_MEMORY: Refusal = Refusal::new(503, "memory limit reached, try again later");
 
 /// Tables and octets up to these sizes are kept for the next body.
 const ENTRIES_KEPT: usize = 1024;
@@ -87,6 +87,11 @@ impl Contents {
     /// Room for so many more decoded octets, which a peer may have sized.
     pub fn reserve_extra(&mut self, octets: usize) -> Result<(), Refusal> {
         self.extra.try_reserve(octets).map_err(|_| NO_MEMORY)
+    }
+
+    /// What all of it takes, about.
+    pub fn octets(&self) -> usize {
+        self.extra.len() + size_of_val(&self.fields[..]) + size_of_val(&self.parts[..])
     }
 
     /// The piece that was appended to `extra` since it had the length `begin`.

@@ -113,6 +113,19 @@ impl ReplaceAll for Vec<u8> {
     }
 }
 
+/// Where a boundary ends that is not in quotes: behind `b` for some readers, at the semicolon for others.
+#[test]
+fn a_boundary_that_readers_end_elsewhere_is_refused() {
+    for end in ["b c", "b, boundary=c", "b\tc"] {
+        let kind = format!("multipart/form-data; boundary={end}");
+        let quoted = format!("multipart/form-data; boundary=\"{end}\"");
+        let body = parts(1).replace_all(b"--b", format!("--{end}").as_bytes());
+        assert_eq!(statuses(&[], &[(&kind, &body)]), [400], "{end}");
+        let expected = if end.contains('\t') { 400 } else { 200 };
+        assert_eq!(statuses(&[], &[(&quoted, &body)]), [expected], "{end}");
+    }
+}
+
 #[test]
 fn what_the_host_does_not_want_split_is_delivered_as_it_is() {
     let broken: [(&str, &[u8]); 3] = [(FORM, &b"a&".repeat(2000)), (MULTIPART, PART), ("multipart/form-data", b"")];

@@ -35,12 +35,15 @@ pub struct Coded {
     is_suspended: bool,
     /// The right to go on with the next turn.
     place: Option<Place>,
+    /// Since when it is suspended, and how long it was before: nothing was received meanwhile, so it is not the client's time.
+    suspended_at_ns: u64,
+    rested_ns: u64,
 }
 
 impl Coded {
     pub fn begin(codings: Codings, tools: &mut Tools<'_>) -> Self {
         let chain = Chain::begin(codings, Caps::of(tools.limits), tools.decoders);
-        Coded { chain, codings, held: Vec::new(), wire: 0, is_suspended: false, place: None }
+        Coded { chain, codings, held: Vec::new(), wire: 0, is_suspended: false, place: None, suspended_at_ns: 0, rested_ns: 0 }
     }
 
     /// An empty buffer for what a body will decode to: a guess, that costs little when it is wrong.
@@ -56,6 +59,20 @@ impl Coded {
 
     pub fn wire(&self) -> u64 {
         self.wire
+    }
+
+    /// How long it has waited for its turns.
+    pub fn rested_ns(&self) -> u64 {
+        self.rested_ns
+    }
+
+    /// A turn is over at this time.
+    fn count_rest(&mut self, was_suspended: bool, now_ns: u64) {
+        match (was_suspended, self.is_suspended) {
+            (false, true) => self.suspended_at_ns = now_ns,
+            (true, false) => self.rested_ns += now_ns.saturating_sub(self.suspended_at_ns),
+            _ => {}
+        }
     }
 
     /// Octets of memory beside the body.
@@ -138,8 +155,10 @@ impl Http1 {
         let began_ns = if is_exact { (tools.timing.clock)() } else { 0 };
         let mut share = tools.decoders.share(tools.memory.room_for_windows());
         let given = share.left();
+        let was_suspended = coded.is_suspended;
         let done = coded.work(&mut open.body, &mut open.rest, &mut bytes[*at..], tools.limits, &mut share);
         tools.decoders.spent(given, &share);
+        coded.count_rest(was_suspended, tools.now_ns);
         if let (true, Some(journey)) = (is_exact, open.letter.journey()) {
             journey.decode_ns += (tools.timing.clock)() - began_ns;
         }

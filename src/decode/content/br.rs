@@ -70,6 +70,8 @@ pub struct Brotli {
     /// The window that the first octet announces, as the power of two; zero until it came.
     window_bits: u8,
     is_over: bool,
+    /// It cannot go on, and what lies in its window was not all handed out.
+    failure: Option<Refusal>,
     total: usize,
 }
 
@@ -96,7 +98,7 @@ fn window_bits(first: u8) -> Option<u8> {
 impl Brotli {
     pub fn new() -> Self {
         let state = State::new_strict(Counted::default(), Counted::default(), Counted::default());
-        Brotli { state: Box::new(state), window_bits: 0, is_over: false, total: 0 }
+        Brotli { state: Box::new(state), window_bits: 0, is_over: false, failure: None, total: 0 }
     }
 
     pub fn held(&self) -> usize {
@@ -111,6 +113,9 @@ impl Brotli {
     pub fn push(&mut self, input: &[u8], output: &mut Vec<u8>, most: usize, windows: usize) -> Result<Pushed, Refusal> {
         if self.is_over {
             return if input.is_empty() { Ok(Pushed::default()) } else { Err(TRAILING) };
+        }
+        if let Some(failure) = self.failure {
+            return self.rescue(output, most).ok_or(failure);
         }
         if let (0, Some(first)) = (self.window_bits, input.first()) {
             self.window_bits = window_bits(*first).ok_or(WINDOW)?;
@@ -140,8 +145,28 @@ impl Brotli {
             }
             BrotliResult::NeedsMoreInput => Ok(Pushed { used, has_more: false }),
             BrotliResult::NeedsMoreOutput => Ok(Pushed { used, has_more: true }),
-            BrotliResult::ResultFailure => Err(self.why()),
+            BrotliResult::ResultFailure => {
+                self.failure = Some(self.why());
+                Ok(Pushed { used, has_more: true })
+            }
         }
+    }
+
+    /// After a failure: hands out what is in the window, as the decoder does when the octets that came are used up. Else what is said of
+    /// the body would depend on whether the octets that it fails over were here yet. `None` when there is no more.
+    #[cold]
+    fn rescue(&mut self, output: &mut Vec<u8>, most: usize) -> Option<Pushed> {
+        let state = &mut *self.state;
+        let size = u64::try_from(state.ringbuffer_size).ok().filter(|size| *size > 0)?;
+        let place = u64::try_from(state.pos.min(state.ringbuffer_size)).ok()?;
+        let decoded = state.rb_roundtrips.saturating_mul(size).saturating_add(place);
+        let unseen = decoded.checked_sub(state.partial_pos_out).filter(|unseen| *unseen <= size)?;
+        let start = state.partial_pos_out % size;
+        let count = unseen.min(size - start).min(most as u64);
+        let piece = state.ringbuffer.slice().get(start as usize..(start + count) as usize).filter(|piece| !piece.is_empty())?;
+        output.extend_from_slice(piece);
+        state.partial_pos_out += count;
+        Some(Pushed { used: 0, has_more: true })
     }
 
     #[cold]
