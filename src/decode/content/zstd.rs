@@ -174,6 +174,11 @@ impl Zstd {
         self.ring + self.gathered.capacity() + if self.ring > 0 { WORKSPACE_BYTES } else { 0 }
     }
 
+    /// The window of a frame that may still come, and what its blocks take.
+    pub fn may_grow(&self) -> usize {
+        (ZSTD_WINDOW_BYTES + WORKSPACE_BYTES).saturating_sub(self.ring)
+    }
+
     pub fn is_at_end(&self) -> bool {
         self.at == At::Ended
     }
