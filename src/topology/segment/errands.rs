@@ -64,6 +64,7 @@ impl<E: Engine<Connection>> Segment<E> {
         let room = self.serving.memory.room_for_windows().saturating_sub(self.errands.promised);
         let Some(ferry) = &mut self.errands.ferry else { return };
         let Some(errand) = connection.protocol.begin_errand(place, room) else { return };
+        self.door.homes()[self.number].counters.decodings_offloaded.add(1);
         self.errands.promised += errand.promised();
         ferry.send_to_idlest(id.index as usize, Job { errand, home: self.number as u16, seat: id, fault: false });
     }
