@@ -5,6 +5,7 @@ mod br;
 mod codings;
 mod decoders;
 mod deflate;
+mod demand;
 mod zstd;
 
 pub use codings::{Coding, Codings, read};
