@@ -132,3 +132,18 @@ impl Decoders {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn so_many_have_a_place_and_no_more_until_one_leaves() {
+        let places = Places::default();
+        let (first, second) = (places.take(2), places.take(2));
+        assert!(first.is_some() && second.is_some() && !places.has_room(2) && places.take(2).is_none());
+        assert!(places.has_room(3), "who got none has taken none");
+        drop(first);
+        assert!(places.has_room(2) && places.take(2).is_some());
+    }
+}
