@@ -623,6 +623,10 @@ typedef struct ingest_stats {
   uint64_t limit_handshakes_max;
   // Connections that were closed at `tls.handshakes_max`, since their clients did not go on and others waited.
   uint64_t handshakes_displaced;
+  // Requests refused for a content-coding that is not known, or for too many.
+  uint64_t refused_415;
+  // How often the decoding of a large body went to a decode thread: once for each share of it.
+  uint64_t decodings_offloaded;
 } ingest_stats;
 
 // The whole life of one request that has ended.
@@ -877,6 +881,7 @@ ingest_status ingest_server_on_log(struct ingest_server *server, ingest_on_log c
 // Sets a function that is called on each library thread, after it started (1) and before it ends (0).
 // Threads that take part in I/O are named ingest-io-0, ingest-io-1 and so on, the one that only accepts
 // with topology=acceptor ingest-accept-0, those for handshakes (`handshake_threads`) ingest-shake-0, those that
+// decode large bodies (`decode_threads`) ingest-decode-0, those that
 // run the callback of delivery=threads ingest-run-0 and so on, the one that looks at files with tls.watch=on
 // ingest-watch. Whatever started also ends, before
 // ingest_server_join returns. The function must return normally, and may call any function but

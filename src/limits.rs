@@ -31,6 +31,9 @@ pub struct Limits {
     pub decoded_max: u64,
     pub decode_ratio: u64,
     pub decode_states_max: u64,
+    /// Threads for large bodies, and from which size on they are for them.
+    pub decode_threads: u64,
+    pub decode_offload_bytes: u64,
     pub trailers_max: u64,
     pub trailer_count: u64,
     pub memory_max: u64,
@@ -77,6 +80,8 @@ impl Default for Limits {
             decoded_max: 64 * MIB,
             decode_ratio: 100,
             decode_states_max: 16,
+            decode_threads: 0,
+            decode_offload_bytes: 256 * 1024,
             trailers_max: 8 * 1024,
             trailer_count: 32,
             memory_max: 256 * MIB,
@@ -147,6 +152,14 @@ pub const ZSTD_WINDOW_BYTES: usize = 8 << 20;
 /// are made. The slowest coding makes 250 octets a microsecond, so a tick is held up for 4 ms (docs/decode.md).
 pub const DECODE_SHARE: usize = 256 * 1024;
 pub const DECODE_TICK: usize = 1 << 20;
+/// Coded octets that a body gathers before they go to a decode thread, and so the most of them that are there at once; and what is decoded
+/// there, counted as above, before it comes home to be weighed and others have their turn.
+pub const ERRAND_BYTES: usize = 256 * 1024;
+pub const ERRAND_SHARE: usize = 1 << 20;
+/// And the least, however little memory there is.
+pub const ERRAND_SHARE_LEAST: usize = 64 * 1024;
+/// The window of br that may be filled at a stretch on a thread that serves, if there are others; as the power of two.
+pub const BR_LIGHT_BITS: u8 = 20;
 /// A thread's read slab: the size of a read caps the size of a batch.
 pub const SLAB_BYTES: usize = 64 * 1024;
 /// Read-ahead of one connection while earlier answers are outstanding.
@@ -207,6 +220,10 @@ pub const FD_FLOOR_CEILING: u64 = 1 << 20;
 pub const IO_THREADS_MAX: u64 = 256;
 /// Threads for handshakes of one server.
 pub const HANDSHAKE_THREADS_MAX: u64 = 256;
+/// Threads for large bodies of one server.
+pub const DECODE_THREADS_MAX: u64 = 256;
+/// The most that `decode_states_max` may be configured to be.
+pub const DECODE_STATES_CEILING: u64 = 4096;
 /// Queues of one server.
 pub const QUEUES_MAX: u64 = 64;
 /// Handler threads of one server.
@@ -215,4 +232,5 @@ pub const HANDLER_THREADS_MAX: u64 = 1024;
 const _: () = assert!(READ_AHEAD_BYTES >= SLAB_BYTES);
 const _: () = assert!(TLS_CARRIED_BYTES > SLAB_BYTES);
 const _: () = assert!(READ_PER_TICK_BYTES >= SLAB_BYTES);
+const _: () = assert!(ERRAND_SHARE_LEAST <= ERRAND_SHARE);
 const _: () = assert!(HEADERS_CEILING < (1 << 31));

@@ -196,7 +196,9 @@ fn expected() -> Vec<String> {
         limit_handshake,
         connections_in_handshake,
         limit_handshakes_max,
-        handshakes_displaced
+        handshakes_displaced,
+        refused_415,
+        decodings_offloaded
     );
     describe!(lines, ingest_log_record, size, level, at_ns, text);
     describe!(lines, ingest_trace, size, flags, token, journey, host_ns, respond_ns, send_ns, status, listener, reserved);

@@ -3,6 +3,7 @@
 
 mod body;
 pub mod coded;
+pub mod errand;
 
 use self::body::{append, opening, there};
 use self::coded::Coded;
@@ -162,7 +163,7 @@ impl Http1 {
         let nothing_yet = used == 0 && *at == bytes.len();
         let charged = body.len();
         tools.memory.charge_body(charged);
-        let coded = is_coded.then(|| Box::new(Coded::begin(codings, tools)));
+        let coded = is_coded.then(|| Box::new(Coded::begin(codings, framing, tools)));
         let open = self.open.insert(Box::new(Open { letter, terms, body, rest, coded, head_at_ns: tools.now_ns, charged }));
         if is_coded {
             // Decoders are charged at once, since a client may send nothing more for long.

@@ -5,12 +5,13 @@ mod br;
 mod codings;
 mod decoders;
 mod deflate;
+mod demand;
 mod zstd;
 
 pub use codings::{Coding, Codings, read};
-pub use decoders::{Decoders, Place, Share};
+pub use decoders::{Decoders, Place, Places, Share};
 
-use crate::limits::{CODINGS_MAX, DECODE_MARK_BYTES, DECODE_PIECE_BYTES, Limits, RATIO_FREE_BYTES};
+use crate::limits::{BR_LIGHT_BITS, CODINGS_MAX, DECODE_MARK_BYTES, DECODE_PIECE_BYTES, Limits, RATIO_FREE_BYTES};
 use crate::memory::budget::body_share;
 use crate::parse::refusal::Refusal;
 use br::Brotli;
@@ -186,6 +187,27 @@ impl Chain {
             *place = Some(Layer { decoder: decoders.lend(coding), made: 0, has_more: false });
         }
         Chain { layers, between: Vec::new(), wire: 0, caps, failure: None }
+    }
+
+    /// No decoders, in the place of some that are elsewhere.
+    pub fn absent(&self) -> Self {
+        Chain { layers: [const { None }; CODINGS_MAX], between: Vec::new(), wire: 0, caps: self.caps }
+    }
+
+    /// Whether one step of a body that begins so may make far more than its share: br fills its window before it hands anything out.
+    pub fn is_heavy(&self, first: u8) -> bool {
+        let is_br = |layer: &Option<Layer>| layer.as_ref().is_some_and(|layer| matches!(layer.decoder, Decoder::Br(_)));
+        (is_br(&self.layers[0]) && br::window_bits(first).is_some_and(|bits| bits > BR_LIGHT_BITS)) || is_br(&self.layers[1])
+    }
+
+    /// Octets of memory that windows and tables may come to take beyond what is held.
+    pub fn may_grow(&self) -> usize {
+        let of = |layer: &Layer| match &layer.decoder {
+            Decoder::Inflate(_) => 0,
+            Decoder::Br(decoder) => decoder.may_grow(),
+            Decoder::Zstd(decoder) => decoder.may_grow(),
+        };
+        self.layers.iter().flatten().map(of).sum()
     }
 
     /// Decodes: appends to `output`, and says how many octets of `input` are done with and why it stopped. After `Suspended` it has

@@ -125,6 +125,10 @@ impl Server {
             let text = "a server that is driven by turns has no threads for handshakes (set handshake_threads=0)";
             return Err(Failure::new(INGEST_E_OPTION, text));
         }
+        if chosen.decode_threads > 0 {
+            let text = "a server that is driven by turns has no threads for large bodies (set decode_threads=0)";
+            return Err(Failure::new(INGEST_E_OPTION, text));
+        }
         let way = match (&life.sink, self.options.delivery) {
             // Without threads a callback can only run in the turn itself.
             (Some(sink), Delivery::Auto | Delivery::Inline) => Way::Inline(Arc::clone(sink)),
@@ -145,7 +149,7 @@ impl Server {
         // Spinning would keep the host from its own loop.
         let mut options = self.options.clone();
         options.spin = Spin::Off;
-        let post = Post { engine, way, number: 0, pass: None, quarantine: None, lanes: None };
+        let post = Post { engine, way, number: 0, pass: None, quarantine: None, workshop: None, lanes: None };
         Ok(post.segment(options, Arc::clone(&self.door), Arc::clone(&self.orders)))
     }
 

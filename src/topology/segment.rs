@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod cut;
+mod errands;
 mod events;
 mod faults;
 mod ferry;
@@ -69,6 +70,7 @@ pub struct Segment<E> {
     limits_known: u64,
     census: Census,
     handshakes: handshakes::Handshakes,
+    errands: errands::Errands,
     /// Present when other threads parse.
     cut: Option<Box<cut::Cut>>,
     /// Present when another thread accepts.
@@ -133,6 +135,7 @@ impl<E: Engine<Connection>> Segment<E> {
             limits_known: 0,
             census: Census::default(),
             handshakes: handshakes::Handshakes::default(),
+            errands: errands::Errands::default(),
             cut: None,
             intake: None,
         }
@@ -215,6 +218,9 @@ impl<E: Engine<Connection>> Segment<E> {
         }
         if self.handshakes.have_threads() {
             self.let_visitors_in();
+        }
+        if self.errands.have_threads() {
+            self.let_errands_in();
         }
         if self.intake.is_some() {
             self.let_newcomers_in();
@@ -307,6 +313,7 @@ impl<E: Engine<Connection>> Segment<E> {
             || self.handshakes.has_shelved()
             || self.engine.has_ready()
             || self.serving.has_news()
+            || self.errands.has_sendable(self.serving.limits.decode_states_max)
             || self.has_arrivals()
     }
 
@@ -357,7 +364,9 @@ impl<E: Engine<Connection>> Segment<E> {
         while let Some(id) = self.scratch.pop() {
             if let Some(mut connection) = self.engine.seats().take_baton(id) {
                 connection.resumes = false;
-                if self.shortage.stops_bodies() && connection.protocol.is_suspended() {
+                // Whose decoders are elsewhere has nothing to do here.
+                let has_turn = !connection.protocol.is_suspended() || connection.protocol.has_turn_to_come();
+                if !has_turn || (self.shortage.stops_bodies() && connection.protocol.is_suspended()) {
                     self.go_on(id, connection);
                     continue;
                 }

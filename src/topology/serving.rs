@@ -172,7 +172,9 @@ impl Serving {
     /// Whether there is something to parse or to decode although nothing new came.
     pub fn can_resume(&self, connection: &Connection) -> bool {
         let protocol = &connection.protocol;
-        protocol.is_suspended() || (!connection.inbox.is_empty() && protocol.is_stalled() && protocol.may_begin(&self.limits))
+        // Who is refused, or lingers, has nothing more decoded.
+        (protocol.has_turn_to_come() && connection.ending == Ending::Open)
+            || (!connection.inbox.is_empty() && protocol.is_stalled() && protocol.may_begin(&self.limits))
     }
 
     /// What the octets of a connection are worked on with; the receive took `read_ns`, if it was timed.
@@ -461,7 +463,7 @@ impl Serving {
         counters.memory_bodies_bytes.set(memory.bodies);
         counters.memory_read_ahead_bytes.set(memory.read_ahead);
         counters.memory_requests_bytes.set(memory.used.saturating_sub(memory.bodies + memory.read_ahead));
-        counters.memory_pooled_bytes.set(self.pool.kept() as u64);
+        counters.memory_pooled_bytes.set((self.pool.kept() + self.decoders.kept()) as u64);
     }
 
     /// Slots that are not free, and octets of blocks that are lent.

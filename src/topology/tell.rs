@@ -27,6 +27,9 @@ pub fn started(log: &Log, chosen: Chosen, delivery: Option<Delivery>, handlers: 
     if chosen.handshake_threads > 0 {
         let _ = write!(text, ", {} for handshakes", chosen.handshake_threads);
     }
+    if chosen.decode_threads > 0 {
+        let _ = write!(text, ", {} for large bodies", chosen.decode_threads);
+    }
     let _ = match delivery {
         Some(Delivery::Threads) => write!(text, ", {handlers} handler thread{}", if handlers == 1 { "" } else { "s" }),
         Some(Delivery::Inline) => write!(text, ", delivery inline"),

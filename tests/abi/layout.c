@@ -210,6 +210,8 @@ static void types(void) {
   FIELD(ingest_stats, connections_in_handshake);
   FIELD(ingest_stats, limit_handshakes_max);
   FIELD(ingest_stats, handshakes_displaced);
+  FIELD(ingest_stats, refused_415);
+  FIELD(ingest_stats, decodings_offloaded);
 
   TYPE(ingest_log_record);
   FIELD(ingest_log_record, size);

@@ -14,6 +14,9 @@ const STATE_BYTES: usize = size_of::<State>();
 /// Tables are had whatever room there is for windows; they are few.
 const SMALL_CELLS: usize = 32 * 1024;
 
+/// What tables come to at most.
+const TABLES_BYTES: usize = 3 << 20;
+
 type State = BrotliState<Counted, Counted, Counted>;
 
 /// Memory that a decoder asked for; empty when there was none.
@@ -83,7 +86,7 @@ impl fmt::Debug for Brotli {
 
 /// RFC 7932 section 9.1: the window is in the lowest bits of the first octet. The pattern that is left over announces what that RFC
 /// does not know, windows of up to a gibibyte.
-fn window_bits(first: u8) -> Option<u8> {
+pub(super) fn window_bits(first: u8) -> Option<u8> {
     if first & 1 == 0 {
         return Some(16);
     }
@@ -103,6 +106,12 @@ impl Brotli {
 
     pub fn held(&self) -> usize {
         STATE_BYTES + self.state.alloc_u8.held + self.state.alloc_u32.held + self.state.alloc_hc.held
+    }
+
+    /// The window, had at once or in steps of which the last but one is still held when it is had, and tables.
+    pub fn may_grow(&self) -> usize {
+        let bits = if self.window_bits == 0 { 24 } else { self.window_bits };
+        ((3 << bits) / 2 + TABLES_BYTES).saturating_sub(self.held() - STATE_BYTES)
     }
 
     pub fn is_at_end(&self) -> bool {

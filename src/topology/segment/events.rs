@@ -266,6 +266,8 @@ impl<E: Engine<Connection>> Segment<E> {
         }
         if self.shortage.stops_bodies() && connection.protocol.in_body() && !connection.receiving {
             self.shortage.starve(id, &mut connection);
+        } else if connection.protocol.has_errand() && connection.ending == Ending::Open {
+            self.send_errand(id, &mut connection);
         } else if self.serving.can_resume(&connection) {
             // What was carried over comes first; the kernel is asked for more once it has been looked at.
             if !std::mem::replace(&mut connection.resumes, true) {
