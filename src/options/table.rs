@@ -401,6 +401,13 @@ pub const TABLE: &[Row] = &[
         |o, v| values::choose(v, &ESCAPES).map(|choice| o.limits.rules.strict_escapes = choice),
         "what becomes of a percent sign in a path, query or form that no two hexadecimal digits follow: it stays, or 400",
     )),
+    live(word(
+        "decode.charset",
+        "keep",
+        "keep,utf-8,strict",
+        |o, v| values::choose(v, &CHARSETS).map(|choice| o.limits.rules.charset = choice),
+        "what becomes of text and forms in a declared charset: delivered as they came, in UTF-8, or refused (400, 415) if that fails",
+    )),
     unbuilt(Kind::Count, "decode_threads", "0", "", "threads for large bodies; 0 decodes on the I/O threads"),
     unbuilt(Kind::Size, "decode_offload_bytes", "256KiB", "", "encoded bodies from this size on go to the decode threads"),
     live(count(
