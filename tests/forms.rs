@@ -4,6 +4,8 @@ mod support;
 
 #[path = "forms/browser.rs"]
 mod browser;
+#[path = "forms/charset.rs"]
+mod charset;
 #[path = "forms/clients.rs"]
 mod clients;
 #[path = "forms/conformance.rs"]

@@ -52,7 +52,7 @@ fn convert(letter: &mut Letter, tools: &mut Tools<'_>) -> Result<(), Refusal> {
     let room = tools.memory.room_for_windows().saturating_sub(letter.charge());
     let buffer = tools.pool.lend_body(text.len().min(room)).ok_or(NO_MEMORY)?;
     let Ok(mut converted) = String::from_utf8(buffer) else { return Err(NO_MEMORY) };
-    let bounds = Bounds { most: charset::most(tools.limits), room };
+    let bounds = Bounds { most: charset::most(tools.limits, before.len()), room };
     let mark = before.len() - text.len();
     let is_strict = rules.charset == Charset::Strict;
     if let Err(refusal) = charset::convert(encoding, text, is_strict, bounds, &mut converted) {

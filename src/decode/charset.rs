@@ -29,9 +29,11 @@ pub struct Bounds {
 /// The text grows in steps of at least so much.
 const STEP_BYTES: usize = 4 * 1024;
 
-/// The most that text may become: `decoded_max`, or what bodies may fill of the memory.
-pub fn most(limits: &Limits) -> usize {
-    usize::try_from(limits.decoded_max.min(body_share(limits.memory_max))).unwrap_or(usize::MAX)
+/// The most that text may become beside a body of so many octets: `decoded_max`, or what bodies may fill of the memory.
+pub fn most(limits: &Limits, beside: usize) -> usize {
+    // What can never find room is told at once, not to be tried again.
+    let share = body_share(limits.memory_max).saturating_sub(beside as u64);
+    usize::try_from(limits.decoded_max.min(share)).unwrap_or(usize::MAX)
 }
 
 /// The encoding that the text of a body was declared to have, if it is one that is converted whole.

@@ -9,7 +9,7 @@ use crate::memory::contents::{Contents, Field, Kind, Piece};
 use crate::parse::refusal::Refusal;
 use encoding_rs::Encoding;
 
-const TOO_MANY: Refusal = Refusal::new(413, "too many fields in the form: send fewer");
+const TOO_MANY: Refusal = Refusal::new(413, "too many fields in the form: send fewer, or what is no form as application/octet-stream");
 const MALFORMED: Refusal = Refusal::new(400, "malformed percent-escape in the form: send two hexadecimal digits behind each percent sign");
 
 /// Fills `contents.fields`, converted from `encoding` if there is one. Nothing is looked up and nothing hashed, so names that collide cost what others cost.
@@ -71,7 +71,7 @@ fn converted(
     }
     let is_strict = limits.rules.charset == Charset::Strict || limits.rules.utf8 == Utf8::Refuse;
     let begin = piece.start.checked_sub(contents.body_len).unwrap_or(contents.extra.len());
-    let most = charset::most(limits).saturating_sub(begin);
+    let most = charset::most(limits, body.len()).saturating_sub(begin);
     let mut text = std::mem::take(&mut contents.text);
     text.clear();
     let outcome = charset::convert(encoding, contents.bytes(body, piece), is_strict, Bounds { most, room: most }, &mut text);
