@@ -366,8 +366,7 @@ impl Writer {
     }
 
     fn fixed(&mut self, parts: &Parts<'_>) {
-        let sketch = parts.sketch;
-        let fixed = self.start.cast::<Fixed>();
+        let (sketch, fixed) = (parts.sketch, self.start.cast::<Fixed>());
         let peer_at = parts.head.len() + sketch.extra.len();
         let peer = ingest_peer {
             size: size_of::<ingest_peer>() as u32,

@@ -1,4 +1,5 @@
 //! Tests of declared encodings, of what is converted, and of its bounds.
+#![forbid(unsafe_code)]
 
 use super::*;
 
