@@ -332,6 +332,7 @@ static void describe(text *out, const ingest_request *request)
     put_base64(out, request->body);
     put(out, "\",");
     put_field(out, "decoded", request->decoded);
+    put_field(out, "charset", request->charset);
     put_form(out, request->form);
     put_parts(out, request->parts);
     put_json(out, request);

@@ -438,13 +438,16 @@ typedef struct ingest_request {
   const struct ingest_pairs *trailers;
   // What each step cost, NULL with `journey=off`.
   const struct ingest_journey *journey;
-  // The body's length before its content-codings were undone; `body_len` when none were.
+  // The body's length before its content-codings were undone and its text was converted; `body_len` when neither was.
   uint64_t encoded_len;
   // The content-codings that were undone, as `gzip` or `gzip, br` in the order in which the client applied them; absent when none were.
   // `headers` still has Content-Encoding and Content-Length as they were sent.
   struct ingest_slice decoded;
   // The parts of a body of type `multipart/form-data`; NULL for any other.
   const struct ingest_parts *parts;
+  // With `decode.charset`, what the text of `body`, or of `form`, was converted from: the encoding's name in the WHATWG standard, as
+  // `windows-1252` or `Shift_JIS`. It is well-formed UTF-8 then, and was before if this is `UTF-8`. Absent if nothing was converted.
+  struct ingest_slice charset;
 } ingest_request;
 
 // What reaches the host, in batches, the same for poll and callback. Frozen: it appears in arrays.

@@ -274,13 +274,16 @@ pub struct ingest_request {
     pub trailers: *const ingest_pairs,
     /// What each step cost, NULL with `journey=off`.
     pub journey: *const ingest_journey,
-    /// The body's length before its content-codings were undone; `body_len` when none were.
+    /// The body's length before its content-codings were undone and its text was converted; `body_len` when neither was.
     pub encoded_len: u64,
     /// The content-codings that were undone, as `gzip` or `gzip, br` in the order in which the client applied them; absent when none were.
     /// `headers` still has Content-Encoding and Content-Length as they were sent.
     pub decoded: ingest_slice,
     /// The parts of a body of type `multipart/form-data`; NULL for any other.
     pub parts: *const ingest_parts,
+    /// With `decode.charset`, what the text of `body`, or of `form`, was converted from: the encoding's name in the WHATWG standard, as
+    /// `windows-1252` or `Shift_JIS`. It is well-formed UTF-8 then, and was before if this is `UTF-8`. Absent if nothing was converted.
+    pub charset: ingest_slice,
 }
 
 /// A complete request is here.

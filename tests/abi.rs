@@ -128,7 +128,8 @@ fn expected() -> Vec<String> {
         journey,
         encoded_len,
         decoded,
-        parts
+        parts,
+        charset
     );
     describe!(lines, ingest_event, kind, flags, reason, token, tag, request, data);
     describe!(lines, ingest_response, size, status, flags, headers, header_count, body, content_length, lend, reserved);

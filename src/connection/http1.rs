@@ -10,6 +10,7 @@ use self::coded::Coded;
 use super::contents;
 use super::exchange::{Exchange, Open, Origin, Pending, Rest, Terms, UNPLACED};
 use super::{Memory, Tools};
+use crate::decode::rules::Charset;
 use crate::decode::{self, content};
 use crate::engine::Landing;
 use crate::journey::{Before, Steps};
@@ -129,8 +130,9 @@ impl Http1 {
             return Ok(Step::Wait);
         }
         let framing = tools.sketch.framing;
-        let (body, rest, used) =
-            if codings.is_empty() { there(framing, behind, tools.limits)? } else { (&[][..], Some(Rest::of(framing)), 0) };
+        // A body that may be converted has a buffer of its own, so that no second copy of it stays.
+        let is_apart = !codings.is_empty() || (tools.limits.rules.charset != Charset::Keep && framing != Framing::None);
+        let (body, rest, used) = if is_apart { (&[][..], Some(Rest::of(framing)), 0) } else { there(framing, behind, tools.limits)? };
         let before = (self.served == 0).then(|| Before::of(origin.accept_ns, origin.session));
         let journey = tools.timing.journey(&steps, tools.now_ns, self.head_began_ns, before);
         let framed = framing != Framing::None;
@@ -174,6 +176,9 @@ impl Http1 {
         }
         if matches!(&self.open, Some(open) if open.is_complete()) {
             return self.finish(tools);
+        }
+        if is_apart && !nothing_yet {
+            return self.body(bytes, at, tools);
         }
         if tools.sketch.expects_continue && nothing_yet { Ok(Step::Continue) } else { Ok(Step::Wait) }
     }

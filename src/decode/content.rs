@@ -191,7 +191,7 @@ impl Chain {
 
     /// No decoders, in the place of some that are elsewhere.
     pub fn absent(&self) -> Self {
-        Chain { layers: [const { None }; CODINGS_MAX], between: Vec::new(), wire: 0, caps: self.caps }
+        Chain { layers: [const { None }; CODINGS_MAX], between: Vec::new(), wire: 0, caps: self.caps, failure: None }
     }
 
     /// Whether one step of a body that begins so may make far more than its share: br fills its window before it hands anything out.

@@ -49,7 +49,7 @@ pub fn of<'a>(content_type: &'a [u8], rules: &Rules) -> Result<Media<'a>, Refusa
 }
 
 /// `application/json`, `text/json`, and any type with the suffix (RFC 6839 section 3.1).
-fn is_json(essence: &[u8]) -> bool {
+pub(super) fn is_json(essence: &[u8]) -> bool {
     let suffix = essence.len().checked_sub(b"+json".len()).map(|at| &essence[at..]);
     essence.eq_ignore_ascii_case(b"application/json")
         || essence.eq_ignore_ascii_case(b"text/json")

@@ -1,6 +1,7 @@
 //! Step five, decode: `finish` adds path, query pairs and cookies to a parsed head, `unfold` says what is in a body. No I/O, no clock.
 #![forbid(unsafe_code)]
 
+pub mod charset;
 pub mod content;
 pub mod cookies;
 pub mod form;
@@ -42,7 +43,10 @@ pub fn judge(sketch: &mut Sketch, head: &[u8], rules: &Rules) -> Result<(), Refu
 pub fn unfold(content_type: &[u8], body: &[u8], limits: &Limits, contents: &mut Contents) -> Result<(), Refusal> {
     contents.clear(body.len());
     match media::of(content_type, &limits.rules)? {
-        Media::Form => form::split(body, limits, contents),
+        Media::Form => {
+            let encoding = charset::of_form(content_type, body, &limits.rules)?;
+            form::split(body, encoding, limits, contents)
+        }
         Media::Multipart(boundary) => multipart::split(body, boundary, limits, contents),
         Media::Json => json::validate(body, limits),
         Media::Other => Ok(()),

@@ -18,6 +18,18 @@ pub enum Utf8 {
     Refuse,
 }
 
+/// What becomes of text that is declared to be in another charset.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Charset {
+    /// It is delivered as it came.
+    #[default]
+    Keep,
+    /// It is converted, with U+FFFD for what is malformed; in a charset that is not known it is delivered as it came.
+    Utf8,
+    /// It is converted, and refused when it is malformed (400) or in a charset that is not known (415).
+    Strict,
+}
+
 /// The choices of one server; they are part of its limits, so that they reach whoever decodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rules {
@@ -29,11 +41,13 @@ pub struct Rules {
     pub utf8: Utf8,
     /// A percent sign that no two hexadecimal digits follow is refused in path, query and forms (`decode.escapes`).
     pub strict_escapes: bool,
+    /// Bodies that are text, and forms (`decode.charset`).
+    pub charset: Charset,
 }
 
 impl Default for Rules {
     fn default() -> Self {
-        Rules { form: true, json: false, utf8: Utf8::Keep, strict_escapes: false }
+        Rules { form: true, json: false, utf8: Utf8::Keep, strict_escapes: false, charset: Charset::Keep }
     }
 }
 

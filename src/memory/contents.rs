@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::parse::refusal::Refusal;
+use encoding_rs::Encoding;
 use std::ops::Range;
 
 pub const NO_MEMORY: Refusal = Refusal::new(503, "memory limit reached, try again later");
@@ -58,6 +59,10 @@ pub struct Contents {
     pub parts: Vec<Part>,
     /// Octets that are not in the body: decoded names and values.
     pub extra: Vec<u8>,
+    /// What the fields were converted from.
+    pub charset: Option<&'static Encoding>,
+    /// A text while it is converted.
+    pub text: String,
 }
 
 impl Contents {
@@ -70,6 +75,9 @@ impl Contents {
         self.parts.clear();
         self.extra.clear();
         self.extra.shrink_to(EXTRA_KEPT_BYTES);
+        self.charset = None;
+        self.text.clear();
+        self.text.shrink_to(EXTRA_KEPT_BYTES);
     }
 
     pub fn push_field(&mut self, field: Field) -> Result<(), Refusal> {

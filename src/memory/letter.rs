@@ -139,6 +139,20 @@ impl Letter {
         request.encoded_len = encoded_len;
     }
 
+    /// The text of the body, or of its form, was converted from this encoding; `body` is in UTF-8, if it is another one than it was.
+    pub fn note_charset(&mut self, name: &'static str, body: Option<Vec<u8>>, pool: &mut Pool) {
+        if let Some(body) = body {
+            let attached = self.attached.get_or_insert_default();
+            let before = std::mem::replace(&mut attached.body, body);
+            let slice = ingest_slice { ptr: attached.body.as_ptr(), len: attached.body.len() };
+            pool.take_back_body(before);
+            let request = &mut self.fixed().request;
+            request.body = slice;
+            request.body_len = slice.len as u64;
+        }
+        self.fixed().request.charset = ingest_slice::of(name.as_bytes());
+    }
+
     /// Attaches a trailer section; the table's offsets refer to `octets`.
     pub fn attach_trailers(&mut self, octets: Vec<u8>, table: &[Pair]) {
         if table.is_empty() {
@@ -186,6 +200,9 @@ impl Letter {
         let request = &mut self.fixed().request;
         request.form = faces.form;
         request.parts = faces.parts;
+        if let Some(encoding) = contents.charset {
+            request.charset = ingest_slice::of(encoding.name().as_bytes());
+        }
         true
     }
 
@@ -349,8 +366,7 @@ impl Writer {
     }
 
     fn fixed(&mut self, parts: &Parts<'_>) {
-        let sketch = parts.sketch;
-        let fixed = self.start.cast::<Fixed>();
+        let (sketch, fixed) = (parts.sketch, self.start.cast::<Fixed>());
         let peer_at = parts.head.len() + sketch.extra.len();
         let peer = ingest_peer {
             size: size_of::<ingest_peer>() as u32,
@@ -404,6 +420,7 @@ impl Writer {
             encoded_len: parts.body.len() as u64,
             decoded: ingest_slice::NONE,
             parts: ptr::null(),
+            charset: ingest_slice::NONE,
         };
         let trailers = ingest_pairs { size: size_of::<ingest_pairs>() as u32, count: 0, items: ptr::null() };
         // SAFETY: the block is at least a Fixed long, aligned for it, and nobody else knows it yet. Each part is written where it stays.

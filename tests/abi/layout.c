@@ -118,6 +118,7 @@ static void types(void) {
   FIELD(ingest_request, encoded_len);
   FIELD(ingest_request, decoded);
   FIELD(ingest_request, parts);
+  FIELD(ingest_request, charset);
 
   TYPE(ingest_event);
   FIELD(ingest_event, kind);

@@ -102,6 +102,15 @@ fn n17_boundaries_that_are_none_and_a_million_parts() {
     assert_eq!(statuses(&[], &[(MULTIPART, &filled), (MULTIPART, &million), (MULTIPART, &parts(100_000))]), [200, 400, 413]);
 }
 
+/// curl's `--data-binary @file` says that any file is a form: its user reads what to say instead, and is served then.
+#[test]
+fn who_sends_a_file_as_a_form_is_told_what_to_do() {
+    let file = b"\x7fELF&".repeat(5000);
+    let said = answers(&[], &[(FORM, &file)]);
+    assert!(said.iter().all(|answer| answer.status == 413 && answer.text().contains("application/octet-stream")));
+    assert_eq!(statuses(&[], &[("application/octet-stream", &file)]), [200]);
+}
+
 trait ReplaceAll {
     fn replace_all(&self, old: &[u8], new: &[u8]) -> Vec<u8>;
 }

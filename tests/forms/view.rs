@@ -25,6 +25,10 @@ type ByName = (&'static str, Option<Vec<u8>>, Option<Vec<u8>>);
 #[derive(Clone, Debug, Default)]
 pub struct Contents {
     pub body: Vec<u8>,
+    /// Its length as it came.
+    pub encoded_len: u64,
+    pub charset: Option<String>,
+    pub decode_ns: u64,
     pub form: Option<Pairs>,
     pub parts: Option<Vec<Part>>,
     /// What some pointers lead to: pointer, status, value.
@@ -96,6 +100,9 @@ fn copy(request: RequestView) -> Contents {
     });
     Contents {
         body: request.body().to_vec(),
+        encoded_len: face.encoded_len,
+        charset: optional(face.charset).map(|name| String::from_utf8_lossy(&name).into_owned()),
+        decode_ns: request.journey().map_or(0, |journey| journey.decode_ns),
         form: form.map(|form| pairs(form.items, form.count as usize)),
         parts,
         json: POINTERS.map(|pointer| look_up(face, pointer)).to_vec(),
