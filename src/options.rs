@@ -1,6 +1,7 @@
 //! What a host may set: one typed struct, filled by name and text through the table in `options/table.rs`.
 #![forbid(unsafe_code)]
 
+mod bodies;
 mod events;
 mod row;
 pub mod table;
