@@ -13,6 +13,8 @@ pub enum BodyPolicy {
     Buffer,
     /// In events, as it arrives.
     Stream,
+    /// Whole: in memory up to `body_buffer_max` octets, else in a file.
+    Spool,
 }
 
 /// The bounds of one server. Durations are milliseconds, sizes octets.
@@ -35,8 +37,10 @@ pub struct Limits {
     pub body_max: u64,
     pub chunk_ext_max: u64,
     pub body: BodyPolicy,
-    /// With `BodyPolicy::Stream`, an announced length up to this is buffered all the same.
+    /// With `BodyPolicy::Stream`, an announced length up to this is buffered all the same; with `BodyPolicy::Spool`, a body up to this.
     pub body_buffer_max: u64,
+    /// With `BodyPolicy::Spool`, what all files may hold together.
+    pub spool_max: u64,
     /// Octets of a streamed body that the host has not given back, at which reading stops.
     pub body_window: u64,
     /// Content-codings are undone.
@@ -88,6 +92,7 @@ impl Default for Limits {
             chunk_ext_max: 4 * 1024,
             body: BodyPolicy::Buffer,
             body_buffer_max: 64 * 1024,
+            spool_max: 1024 * MIB,
             body_window: 256 * 1024,
             decode: true,
             decode_layers: 1,

@@ -100,6 +100,8 @@ pub struct Options {
     pub tls: tls::Tls,
     /// Descriptors lie at or above this number.
     pub fd_floor: u32,
+    /// Where bodies go with `body=spool`.
+    pub spool_dir: String,
     pub limits: Limits,
     /// Bit `1 << row` for each row of the table that `set` has named.
     named: u128,
@@ -126,6 +128,7 @@ impl Default for Options {
             handshake_threads: 0,
             tls: tls::Tls::default(),
             fd_floor: 0,
+            spool_dir: "/var/tmp".to_owned(),
             limits: Limits::default(),
             named: 0,
         }

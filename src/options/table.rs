@@ -451,6 +451,8 @@ pub const TABLE: &[Row] = &[
     bodies::POLICY,
     bodies::BUFFER_MAX,
     bodies::WINDOW,
+    bodies::SPOOL_DIR,
+    bodies::SPOOL_MAX,
     // Respond.
     live(duration(
         "response_timeout",
