@@ -15,6 +15,7 @@ mod memory;
 #[path = "spool/parts.rs"]
 mod parts;
 #[path = "forms/view.rs"]
+#[allow(dead_code)] // the tests of forms look at more of it
 mod view;
 
 use support::client::{Answer, Client};
