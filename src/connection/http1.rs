@@ -13,7 +13,7 @@ use super::{Memory, Tools};
 use crate::decode::{self, content};
 use crate::engine::Landing;
 use crate::journey::{Before, Steps};
-use crate::limits::{BodyPolicy, Limits, READ_PER_TICK_BYTES};
+use crate::limits::{Limits, READ_PER_TICK_BYTES};
 use crate::memory::budget::body_share;
 use crate::memory::letter::{Letter, Parts};
 use crate::parse::head::HeadScan;
@@ -161,12 +161,9 @@ impl Http1 {
             return Err(NO_MEMORY);
         }
         let is_coded = !codings.is_empty();
-        let spills = !is_coded && spooled::spills(announced(body, &rest), tools.limits);
-        let buffer = match is_coded {
-            true => Coded::room(framing, tools.pool).ok_or(NO_MEMORY)?,
-            false if spills => Vec::new(),
-            false => opening(body, &rest, tools.pool)?,
-        };
+        let spills = !is_coded && spooled::spills(announced(body, &rest) as u64, tools.limits);
+        let in_memory = if spills { None } else { Some(body) };
+        let buffer = if is_coded { Coded::room(framing, tools.pool).ok_or(NO_MEMORY)? } else { opening(in_memory, &rest, tools.pool)? };
         let nothing_yet = used == 0 && *at == here;
         let charged = buffer.len();
         tools.memory.charge_body(charged);
@@ -189,7 +186,7 @@ impl Http1 {
     fn finds_room(&mut self, head: usize, behind: usize, tools: &mut Tools<'_>) -> Result<bool, Refusal> {
         let body = match tools.sketch.framing {
             Framing::None => 0,
-            Framing::Length(length) if length > body_share(tools.limits.memory_max) && tools.limits.body != BodyPolicy::Spool => {
+            Framing::Length(length) if length > body_share(tools.limits.memory_max) && !spooled::spills(length, tools.limits) => {
                 return Err(NEVER_ROOM);
             }
             Framing::Length(length) => usize::try_from(length).map_or(behind, |length| length.min(behind)),

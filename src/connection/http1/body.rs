@@ -38,8 +38,10 @@ pub(super) fn announced(there: &[u8], rest: &Rest) -> usize {
     }
 }
 
-/// The buffer of a body that is not complete: reserved once for an announced length, and begun with what is there.
-pub(super) fn opening(there: &[u8], rest: &Rest, pool: &mut Pool) -> Result<Vec<u8>, Refusal> {
+/// The buffer of a body that is not complete: reserved once for an announced length, and begun with what is there. None for one whose
+/// octets go elsewhere.
+pub(super) fn opening(there: Option<&[u8]>, rest: &Rest, pool: &mut Pool) -> Result<Vec<u8>, Refusal> {
+    let Some(there) = there else { return Ok(Vec::new()) };
     let mut body = pool.lend_body(announced(there, rest)).ok_or(NO_MEMORY)?;
     body.extend_from_slice(there);
     Ok(body)

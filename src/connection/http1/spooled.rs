@@ -36,13 +36,13 @@ fn refusal(trouble: Trouble) -> Refusal {
 
 /// Whether a body of so many octets, decoded, goes to a file.
 #[inline]
-pub(super) fn spills(octets: usize, limits: &Limits) -> bool {
-    limits.body == BodyPolicy::Spool && octets as u64 > limits.body_buffer_max
+pub(super) fn spills(octets: u64, limits: &Limits) -> bool {
+    limits.body == BodyPolicy::Spool && octets > limits.body_buffer_max
 }
 
 /// A body that came whole with its head, and is too large for memory, goes the way of those that come later.
 pub(super) fn left(rest: Option<Rest>, whole: usize, limits: &Limits) -> Option<Rest> {
-    rest.or_else(|| spills(whole, limits).then_some(Rest::Length(0)))
+    rest.or_else(|| spills(whole as u64, limits).then_some(Rest::Length(0)))
 }
 
 impl Spill {
@@ -106,7 +106,7 @@ impl Open {
 
     /// What is in the buffer goes to the file, if it has become too much or other octets went there before.
     pub(super) fn spill_buffer(&mut self, tools: &mut Tools<'_>) -> Result<(), Refusal> {
-        if self.spill.is_none() && !spills(self.body.len(), tools.limits) {
+        if self.spill.is_none() && !spills(self.body.len() as u64, tools.limits) {
             return Ok(());
         }
         let mut body = std::mem::take(&mut self.body);
