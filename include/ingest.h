@@ -352,6 +352,8 @@ typedef struct ingest_journey {
   // accept on. Zero for plain connections, and for all requests but the first of a connection.
   uint64_t handshake_began_at_ns;
   uint64_t handshake_ended_at_ns;
+  // Of `body_wait_ns`, writing the body to its file with `body=spool`, and finding its parts meanwhile. Zero without `INGEST_JOURNEY_EXACT`.
+  uint64_t spool_ns;
 } ingest_journey;
 
 // One part of a multipart body. It may grow at its end, so parts are reached by pointers, one for each.
@@ -372,8 +374,16 @@ typedef struct ingest_part {
   const struct ingest_header *headers;
   // How many field lines.
   size_t header_count;
-  // Its content, as sent: no Content-Transfer-Encoding is undone.
+  // Its content, as sent: no Content-Transfer-Encoding is undone. Absent when it is in a file alone (docs/spool.md).
   struct ingest_slice body;
+  // The request's `body_fd`: -1 while the whole body is in memory, else the file that has this content, too.
+  int32_t body_fd;
+  // Zero.
+  uint32_t reserved;
+  // Where the content begins in the request's body, wherever that is: in `body_fd`, or behind `request->body.ptr`.
+  uint64_t body_offset;
+  // How long it is.
+  uint64_t body_len;
 } ingest_part;
 
 // The parts of a multipart body, in the order received.
@@ -420,9 +430,10 @@ typedef struct ingest_request {
   size_t header_count;
   // The complete body, de-chunked and decoded; absent when it is in `body_fd` or there is none.
   struct ingest_slice body;
-  // A descriptor with the body, -1 if none.
+  // With `body=spool`, a file that has the body when it is too large for memory, else -1. It is the library's: read it with pread, and do
+  // not write to it, move its position or close it. It is closed when the request is given back; dup() it to keep it.
   int32_t body_fd;
-  // The body's length in octets.
+  // The body's length in octets, wherever it is.
   uint64_t body_len;
   // Who sent it; never NULL.
   const struct ingest_peer *peer;
@@ -623,6 +634,16 @@ typedef struct ingest_stats {
   uint64_t limit_handshakes_max;
   // Connections that were closed at `tls.handshakes_max`, since their clients did not go on and others waited.
   uint64_t handshakes_displaced;
+  // Bodies that were begun in files (`body=spool`).
+  uint64_t bodies_spooled;
+  // Bodies that were refused because of `spool_max`, or since there was no descriptor for a file.
+  uint64_t limit_spool;
+  // Bodies that could not be written to their file: no space, a broken disk, a folder that is gone.
+  uint64_t spool_failures;
+  // Octets in files of bodies now, those that the host holds included.
+  uint64_t spool_bytes;
+  // Such files that are open now.
+  uint64_t spool_files;
 } ingest_stats;
 
 // The whole life of one request that has ended.
@@ -1297,7 +1318,8 @@ struct ingest_slice ingest_request_form(const struct ingest_request *request,
 // Thread: any, also several at once.
 // Blocks: never.
 // Returns: the content, empty if the part is empty; ptr is NULL if there is no such part, the body is
-// no multipart/form-data, request or name is NULL, and in a forked child.
+// no multipart/form-data, request or name is NULL, in a forked child, and if the part is in a file alone
+// (body=spool): request->parts says where.
 // Since: 0.1
 struct ingest_slice ingest_request_part(const struct ingest_request *request,
                                         const char *name,
@@ -1312,7 +1334,7 @@ struct ingest_slice ingest_request_part(const struct ingest_request *request,
 // Thread: any, also several at once.
 // Blocks: never; it takes time in proportion to the body.
 // Returns: INGEST_OK, and value->ptr is NULL if the pointer leads to nothing; INGEST_E_MALFORMED if the body is no
-// well-formed JSON, is empty, or nests deeper than 512; INGEST_E_ARGUMENT for NULL, or a pointer that is no JSON
+// well-formed JSON, is empty, or nests deeper than 512; INGEST_E_UNSUPPORTED if it is in a file (body=spool); INGEST_E_ARGUMENT for NULL, or a pointer that is no JSON
 // pointer in UTF-8; INGEST_E_FORKED. After an error value->ptr is NULL.
 // Since: 0.1
 ingest_status ingest_request_json(const struct ingest_request *request,
@@ -1330,15 +1352,16 @@ ingest_status ingest_request_json(const struct ingest_request *request,
 // Since: 0.1
 ingest_status ingest_request_credit(struct ingest_server *server, ingest_token token, size_t bytes);
 
-// Copies octets of a request's body into the caller's buffer, from an offset on: for a body that a packed
-// block does not carry. The host must hold the request: it was delivered, and neither answered, abandoned
+// Copies octets of a request's body into the caller's buffer, from an offset on, whether the body is in memory
+// or in a file (body=spool): for a body that a packed block does not carry. The host must hold the request: it was delivered, and neither answered, abandoned
 // nor returned.
 //
 // Ownership: the buffer is the caller's.
 // Thread: any.
-// Blocks: never.
-// Returns: how many octets were copied, 0 at the body's end or if there is no body; INGEST_E_GONE if the
-// token is stale or foreign; INGEST_E_ARGUMENT for NULL (a buffer may be NULL if capacity is 0);
+// Blocks: never for a body in memory; for one in a file as long as the kernel takes to read it.
+// Returns: how many octets were copied, 0 at the body's end or if there is no body, and fewer than there is
+// room for only if the body ends there; INGEST_E_GONE if the token is stale or foreign; INGEST_E_SYSTEM if the file
+// cannot be read (errno says why); INGEST_E_ARGUMENT for NULL (a buffer may be NULL if capacity is 0);
 // INGEST_E_FORKED.
 // Since: 0.1
 int64_t ingest_request_body_read(struct ingest_server *server,
