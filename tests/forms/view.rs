@@ -63,6 +63,15 @@ pub fn watching(seen: &Seen) -> Handler {
     })
 }
 
+/// As `watching`, with an answer that says nothing: for what is too large to be shown.
+pub fn keeping(seen: &Seen) -> Handler {
+    let seen = seen.clone();
+    on_requests(move |host, request| {
+        *seen.0.lock().expect("nobody panics with it") = Some(copy(request));
+        assert_eq!(host.text(request.0.token, b"kept"), INGEST_OK);
+    })
+}
+
 impl Contents {
     pub fn form_text(&self) -> Option<Vec<(String, String)>> {
         let text = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();

@@ -2,7 +2,8 @@
 
 use super::support::Random;
 use super::support::host::{Delivery, Server};
-use super::view::{Seen, watching};
+use super::support::python::{python, run};
+use super::view::{Seen, keeping};
 use super::{IN_MEMORY, SPOOL, is_clean};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -18,11 +19,6 @@ fn file(name: &str, content: &[u8]) -> PathBuf {
     path
 }
 
-fn run(command: &mut Command) {
-    let output = command.output().unwrap_or_else(|error| panic!("cannot start {command:?}: {error} (tests/run installs what is needed)"));
-    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
-}
-
 #[test]
 fn curl_sends_a_large_file() {
     let content = Random(31).bytes(length());
@@ -30,7 +26,7 @@ fn curl_sends_a_large_file() {
     for place in [SPOOL, IN_MEMORY] {
         let seen = Seen::default();
         let server =
-            Server::serve(&[&place[..], &[("body_max", "1GiB"), ("response_timeout", "5m")]].concat(), Delivery::Queue(1), watching(&seen));
+            Server::serve(&[&place[..], &[("body_max", "1GiB"), ("response_timeout", "5m")]].concat(), Delivery::Queue(1), keeping(&seen));
         for arguments in [&[][..], &["--header", "Transfer-Encoding: chunked"]] {
             let url = format!("http://127.0.0.1:{}/", server.port());
             run(Command::new("curl")
@@ -45,5 +41,28 @@ fn curl_sends_a_large_file() {
         assert!(is_clean(&server));
         server.finish();
     }
+    std::fs::remove_file(path).expect("it was written");
+}
+
+#[test]
+fn requests_sends_a_large_file() {
+    let content = Random(32).bytes(length());
+    let path = file("spool-requests", &content);
+    let seen = Seen::default();
+    let server =
+        Server::serve(&[&SPOOL[..], &[("body_max", "1GiB"), ("response_timeout", "5m")]].concat(), Delivery::Queue(1), keeping(&seen));
+    let script = "import sys, requests\n\
+                  file = open(sys.argv[2], 'rb')\n\
+                  answer = requests.post(sys.argv[1], files={'file': file}, data={'text': 'value'}, timeout=300)\n\
+                  assert (answer.status_code, answer.text) == (200, 'kept'), answer.text\n";
+    let url = format!("http://127.0.0.1:{}/", server.port());
+    run(Command::new(python()).args(["-c", script, &url]).arg(&path));
+    let found = seen.take();
+    let parts = found.parts.as_ref().expect("parts");
+    assert_eq!((parts.len(), parts[0].body.as_slice()), (2, &b"value"[..]));
+    assert!(parts[1].body == content && found.is_spooled);
+    drop(found);
+    assert!(is_clean(&server));
+    server.finish();
     std::fs::remove_file(path).expect("it was written");
 }

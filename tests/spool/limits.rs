@@ -32,6 +32,12 @@ fn limits_of_decoding_hold() {
         let answer = ask(&mut server.connect(), post("Content-Encoding: zstd\r\n", &encode("zstd", body)));
         assert_eq!(answer.status, status, "{}", answer.text());
     }
+    // An octet less than the bound, and an octet more.
+    let exact = [&fits[..], &super::support::Random(6).bytes((3 << 20) - 3_000_000)].concat();
+    for (body, status) in [(exact.clone(), 200), ([&exact[..], b"x"].concat(), 413)] {
+        let coded = encode("zstd", &body);
+        assert_eq!(ask(&mut server.connect(), post("Content-Encoding: zstd\r\n", &coded)).status, status);
+    }
     // A ratio above a hundred, once a mebibyte was made.
     let answer = ask(&mut server.connect(), chunked("Content-Encoding: gzip\r\n", &encode("gzip", &over[..2 << 20]), 1_000));
     assert_eq!(answer.status, 413, "{}", answer.text());
@@ -108,6 +114,20 @@ fn limits_of_what_has_to_be_in_memory() {
     let server = serve(&[("decode.form", "off")]);
     for kind in [form, json] {
         assert_eq!(ask(&mut server.connect(), post(kind, &over)).text(), told("file", &over));
+    }
+    server.finish();
+}
+
+#[test]
+fn limits_parts_max_in_a_file() {
+    let server = serve(&[("parts_max", "3"), ("body_buffer_max", "10")]);
+    let part = "--b\r\nContent-Disposition: form-data; name=a\r\n\r\nx\r\n";
+    for (count, status) in [(3, 200), (4, 413)] {
+        let body = format!("{}--b--\r\n", part.repeat(count));
+        let kind = "Content-Type: multipart/form-data; boundary=b\r\n";
+        for wire in [post(kind, body.as_bytes()), chunked(kind, body.as_bytes(), 7)] {
+            assert_eq!(ask(&mut server.connect(), wire).status, status);
+        }
     }
     server.finish();
 }
