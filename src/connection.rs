@@ -11,6 +11,7 @@ use crate::accept::per_address::Place;
 use crate::connection::http1::Http1;
 use crate::decode::content::Decoders;
 use crate::decrypt::Session;
+use crate::engine::spool::Spool;
 use crate::engine::{Landing, Outgoing};
 use crate::journey::Timing;
 use crate::limits::{Limits, READ_AHEAD_BYTES};
@@ -102,6 +103,7 @@ pub struct Tools<'a> {
     pub pool: &'a mut Pool,
     pub memory: &'a mut Memory,
     pub decoders: &'a mut Decoders,
+    pub spool: &'a Spool,
     pub timing: Timing,
     pub now_ns: u64,
     /// Octets of what is worked on that are charged as read ahead.

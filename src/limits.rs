@@ -6,6 +6,17 @@ use crate::decode::rules::Rules;
 /// Written out as `unlimited` in an option; a limit of zero never means unlimited.
 pub const UNLIMITED: u64 = u64::MAX;
 
+/// How a body reaches the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyPolicy {
+    /// Whole, in memory.
+    Buffer,
+    /// In events, as it arrives.
+    Stream,
+    /// Whole: in memory up to `body_buffer_max` octets, else in a file.
+    Spool,
+}
+
 /// The bounds of one server. Durations are milliseconds, sizes octets.
 #[derive(Clone, Debug)]
 pub struct Limits {
@@ -25,6 +36,13 @@ pub struct Limits {
     pub body_rate_min: u64,
     pub body_max: u64,
     pub chunk_ext_max: u64,
+    pub body: BodyPolicy,
+    /// With `BodyPolicy::Stream`, an announced length up to this is buffered all the same; with `BodyPolicy::Spool`, a body up to this.
+    pub body_buffer_max: u64,
+    /// With `BodyPolicy::Spool`, what all files may hold together.
+    pub spool_max: u64,
+    /// Octets of a streamed body that the host has not given back, at which reading stops.
+    pub body_window: u64,
     /// Content-codings are undone.
     pub decode: bool,
     pub decode_layers: u64,
@@ -75,6 +93,10 @@ impl Default for Limits {
             body_rate_min: 500,
             body_max: 16 * MIB,
             chunk_ext_max: 4 * 1024,
+            body: BodyPolicy::Buffer,
+            body_buffer_max: 64 * 1024,
+            spool_max: 1024 * MIB,
+            body_window: 256 * 1024,
             decode: true,
             decode_layers: 1,
             decoded_max: 64 * MIB,

@@ -137,8 +137,16 @@ pub struct ingest_part {
     pub headers: *const ingest_header,
     /// How many field lines.
     pub header_count: usize,
-    /// Its content, as sent: no Content-Transfer-Encoding is undone.
+    /// Its content, as sent: no Content-Transfer-Encoding is undone. Absent when it is in a file alone (docs/spool.md).
     pub body: ingest_slice,
+    /// The request's `body_fd`: -1 while the whole body is in memory, else the file that has this content, too.
+    pub body_fd: i32,
+    /// Zero.
+    pub reserved: u32,
+    /// Where the content begins in the request's body, wherever that is: in `body_fd`, or behind `request->body.ptr`.
+    pub body_offset: u64,
+    /// How long it is.
+    pub body_len: u64,
 }
 
 /// The parts of a multipart body, in the order received.
@@ -190,6 +198,8 @@ pub struct ingest_journey {
     /// accept on. Zero for plain connections, and for all requests but the first of a connection.
     pub handshake_began_at_ns: u64,
     pub handshake_ended_at_ns: u64,
+    /// Of `body_wait_ns`, writing the body to its file with `body=spool`, and finding its parts meanwhile. Zero without `INGEST_JOURNEY_EXACT`.
+    pub spool_ns: u64,
 }
 
 /// The request came over TLS.
@@ -256,9 +266,10 @@ pub struct ingest_request {
     pub header_count: usize,
     /// The complete body, de-chunked and decoded; absent when it is in `body_fd` or there is none.
     pub body: ingest_slice,
-    /// A descriptor with the body, -1 if none.
+    /// With `body=spool`, a file that has the body when it is too large for memory, else -1. It is the library's: read it with pread, and do
+    /// not write to it, move its position or close it. It is closed when the request is given back; dup() it to keep it.
     pub body_fd: i32,
-    /// The body's length in octets.
+    /// The body's length in octets, wherever it is.
     pub body_len: u64,
     /// Who sent it; never NULL.
     pub peer: *const ingest_peer,

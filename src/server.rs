@@ -10,6 +10,7 @@ mod live;
 mod posts;
 mod quarantine;
 mod secure;
+mod spool;
 mod watch;
 mod workshop;
 
@@ -227,6 +228,7 @@ impl Server {
             return Err(Failure::new(INGEST_E_STATE, "the server has no listener (call ingest_server_listen before)"));
         }
         self.options.check()?;
+        self.open_spool(&self.options)?;
         let chosen = self.crewed(plans::choose(&self.options)?);
         let delivery = plans::delivery(&self.options, life.sink.is_some())?;
         if delivery == Delivery::Threads && self.handlers() < self.options.queues as usize {

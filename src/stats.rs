@@ -71,6 +71,7 @@ counted! {
     refused_415 decodings_offloaded
     panics;
     server:
+    bodies_spooled limit_spool spool_failures spool_bytes spool_files
     limit_in_flight in_flight in_flight_max queued queue_oldest_ns connections_max memory_max_bytes wakeups_sent is_unhealthy
 }
 

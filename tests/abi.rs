@@ -78,7 +78,23 @@ fn expected() -> Vec<String> {
         client_not_after
     );
     describe!(lines, ingest_pairs, size, count, items);
-    describe!(lines, ingest_part, size, flags, name, filename, filename_extended, content_type, headers, header_count, body);
+    describe!(
+        lines,
+        ingest_part,
+        size,
+        flags,
+        name,
+        filename,
+        filename_extended,
+        content_type,
+        headers,
+        header_count,
+        body,
+        body_fd,
+        reserved,
+        body_offset,
+        body_len
+    );
     describe!(lines, ingest_parts, size, count, items);
     describe!(
         lines,
@@ -96,7 +112,8 @@ fn expected() -> Vec<String> {
         body_wait_ns,
         queue_ns,
         handshake_began_at_ns,
-        handshake_ended_at_ns
+        handshake_ended_at_ns,
+        spool_ns
     );
     describe!(
         lines,
@@ -199,7 +216,12 @@ fn expected() -> Vec<String> {
         limit_handshakes_max,
         handshakes_displaced,
         refused_415,
-        decodings_offloaded
+        decodings_offloaded,
+        bodies_spooled,
+        limit_spool,
+        spool_failures,
+        spool_bytes,
+        spool_files
     );
     describe!(lines, ingest_log_record, size, level, at_ns, text);
     describe!(lines, ingest_trace, size, flags, token, journey, host_ns, respond_ns, send_ns, status, listener, reserved);

@@ -255,6 +255,16 @@ fn inspect_shows_what_is_in_a_body() {
         assert!(answer.contains(shown), "{shown} is not in {answer}");
     }
     server.stop_cleanly(DRAIN);
+    // The same from a file.
+    let server = Server::start(example("inspect").args(LISTEN).args(["--set", "body=spool", "--set", "body_buffer_max=1"]), 1);
+    let mut peer = Client::connect(server.port());
+    let head =
+        format!("POST / HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=b\r\nContent-Length: {}\r\n\r\n", part.len());
+    peer.send([head.as_bytes(), part.as_bytes()].concat().as_slice());
+    let answer = String::from_utf8(peer.receive(false).body).expect("JSON is UTF-8");
+    let body = format!(r#""body_b64":"","body_len":{},"spooled":{{"sha256":""#, part.len());
+    assert!(answer.contains(parts) && answer.contains(&body), "{answer}");
+    server.stop_cleanly(DRAIN);
 }
 
 #[test]

@@ -13,6 +13,7 @@ mod conformance;
 #[path = "forms/refusals.rs"]
 mod refusals;
 #[path = "forms/view.rs"]
+#[allow(dead_code)] // the tests of bodies in files look at more of it
 mod view;
 
 use support::client::{Answer, Client};

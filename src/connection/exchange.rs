@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::http1::coded::Coded;
+use super::http1::spooled::Spill;
 use crate::accept::Peer;
 use crate::decrypt::Session;
 use crate::memory::letter::Letter;
@@ -45,6 +46,8 @@ pub struct Open {
     pub rest: Rest,
     /// Present when the body has content-codings that are undone.
     pub coded: Option<Box<Coded>>,
+    /// Present when the body goes to a file.
+    pub spill: Option<Box<Spill>>,
     /// When the head was complete.
     pub head_at_ns: u64,
     /// Octets charged to the thread's memory.

@@ -4,8 +4,9 @@
 mod body;
 pub mod coded;
 pub mod errand;
+pub mod spooled;
 
-use self::body::{append, opening, there};
+use self::body::{announced, append, opening, there};
 use self::coded::Coded;
 use super::contents;
 use super::exchange::{Exchange, Open, Origin, Pending, Rest, Terms, UNPLACED};
@@ -122,6 +123,7 @@ impl Http1 {
         origin: Origin<'_>,
         tools: &mut Tools<'_>,
     ) -> Result<Step, Refusal> {
+        let here = bytes.len();
         let (head, behind) = bytes.split_at_mut(range.end);
         let head = &head[range.start..];
         let codings = content::read(tools.sketch, head, tools.limits)?;
@@ -133,6 +135,7 @@ impl Http1 {
         // A body that may be converted has a buffer of its own, so that no second copy of it stays.
         let is_apart = !codings.is_empty() || (tools.limits.rules.charset != Charset::Keep && framing != Framing::None);
         let (body, rest, used) = if is_apart { (&[][..], Some(Rest::of(framing)), 0) } else { there(framing, behind, tools.limits)? };
+        let rest = spooled::left(rest, body.len(), tools.limits);
         let before = (self.served == 0).then(|| Before::of(origin.accept_ns, origin.session));
         let journey = tools.timing.journey(&steps, tools.now_ns, self.head_began_ns, before);
         let framed = framing != Framing::None;
@@ -161,15 +164,20 @@ impl Http1 {
             return Err(NO_MEMORY);
         }
         let is_coded = !codings.is_empty();
-        let body = if is_coded { Coded::room(framing, tools.pool).ok_or(NO_MEMORY)? } else { opening(body, &rest, tools.pool)? };
-        let nothing_yet = used == 0 && *at == bytes.len();
-        let charged = body.len();
+        let spills = !is_coded && spooled::spills(announced(body, &rest) as u64, tools.limits);
+        let in_memory = if spills { None } else { Some(body) };
+        let buffer = if is_coded { Coded::room(framing, tools.pool).ok_or(NO_MEMORY)? } else { opening(in_memory, &rest, tools.pool)? };
+        let nothing_yet = used == 0 && *at == here;
+        let charged = buffer.len();
         tools.memory.charge_body(charged);
         let coded = is_coded.then(|| Box::new(Coded::begin(codings, framing, tools)));
-        let open = self.open.insert(Box::new(Open { letter, terms, body, rest, coded, head_at_ns: tools.now_ns, charged }));
+        let head_at_ns = tools.now_ns;
+        let open = self.open.insert(Box::new(Open { letter, terms, body: buffer, rest, coded, spill: None, head_at_ns, charged }));
         if is_coded {
             // Decoders are charged at once, since a client may send nothing more for long.
             open.recharge(tools.memory)?;
+        } else if spills {
+            open.spill(body, tools)?;
         }
         if is_coded && (!nothing_yet || framing == Framing::Length(0)) {
             return self.coded(bytes, at, tools);
@@ -187,7 +195,9 @@ impl Http1 {
     fn finds_room(&mut self, head: usize, behind: usize, tools: &mut Tools<'_>) -> Result<bool, Refusal> {
         let body = match tools.sketch.framing {
             Framing::None => 0,
-            Framing::Length(length) if length > body_share(tools.limits.memory_max) => return Err(NEVER_ROOM),
+            Framing::Length(length) if length > body_share(tools.limits.memory_max) && !spooled::spills(length, tools.limits) => {
+                return Err(NEVER_ROOM);
+            }
             Framing::Length(length) => usize::try_from(length).map_or(behind, |length| length.min(behind)),
             Framing::Chunked => behind,
         };
@@ -207,18 +217,13 @@ impl Http1 {
         if input.is_empty() {
             return Ok(Step::Wait);
         }
-        match &mut open.rest {
-            Rest::Length(left) => {
-                let count = input.len().min(*left);
-                append(&mut open.body, &input[..count])?;
-                *left -= count;
-                *at += count;
-            }
-            Rest::Chunked(chunked) => {
-                let compacted = chunked.compact(input, tools.limits)?;
-                append(&mut open.body, &input[..compacted.kept])?;
-                *at += compacted.consumed;
-            }
+        let (consumed, kept) = open.rest.take(input, tools.limits)?;
+        *at += consumed;
+        if open.spill.is_some() {
+            open.spill(&input[..kept], tools)?;
+        } else {
+            append(&mut open.body, &input[..kept])?;
+            open.spill_buffer(tools)?;
         }
         open.recharge(tools.memory)?;
         if open.is_complete() { self.finish(tools) } else { Ok(Step::Wait) }
@@ -240,15 +245,25 @@ impl Http1 {
             }
         }
         open.body = buffer;
+        open.spill_buffer(tools)?;
         open.recharge(tools.memory)?;
         if open.is_complete() { self.finish(tools) } else { Ok(Step::Wait) }
     }
 
     fn finish(&mut self, tools: &mut Tools<'_>) -> Result<Step, Refusal> {
         let Some(open) = self.open.take() else { return Ok(Step::Wait) };
-        let Open { mut letter, terms, body, rest, head_at_ns, charged, .. } = *open;
+        let Open { mut letter, terms, body, rest, head_at_ns, charged, spill, .. } = *open;
         tools.memory.release_body(charged);
-        letter.attach_body(body);
+        let is_spooled = spill.is_some();
+        match spill {
+            None => letter.attach_body(body),
+            Some(spill) => {
+                if let Err(refusal) = spill.finish(&mut letter, tools) {
+                    letter.dissolve(tools.pool);
+                    return Err(refusal);
+                }
+            }
+        }
         if let Rest::Chunked(mut chunked) = rest {
             let trailers = chunked.take_trailers();
             letter.attach_trailers(trailers.bytes, &trailers.pairs);
@@ -257,7 +272,7 @@ impl Http1 {
             journey.body_wait_ns = tools.now_ns.saturating_sub(head_at_ns);
             journey.delivered_at_ns = tools.now_ns;
         }
-        self.unfold(letter, terms, tools)
+        if is_spooled { Ok(self.complete(letter, terms, tools.memory)) } else { self.unfold(letter, terms, tools) }
     }
 
     /// A request with a body is complete. Apart, so that those without one pay nothing for it.
@@ -307,6 +322,9 @@ impl Http1 {
             // What comes is not kept, so it has no place to stay.
             return (!coded.is_suspended()).then_some(Landing::Slab);
         }
+        if open.spill.is_some() {
+            return Some(Landing::Slab);
+        }
         let mut body = std::mem::take(&mut open.body);
         let most = match open.rest {
             Rest::Length(left) => left.min(READ_PER_TICK_BYTES),
@@ -331,6 +349,8 @@ impl Http1 {
     /// How large the body that is coming will be; nobody knows of a chunked or coded one.
     pub fn body_whole(&self) -> Option<u64> {
         self.open.as_ref().map(|open| match open.rest {
+            // What is to come goes to its file.
+            _ if open.spill.is_some() => open.charged as u64,
             _ if open.coded.is_some() => u64::MAX,
             Rest::Length(left) => (open.charged + left) as u64,
             Rest::Chunked(_) => u64::MAX,
@@ -465,7 +485,8 @@ impl Http1 {
     /// Of a body that is coming: when its head was complete, in milliseconds and later by what it waited for its turns, and how many octets
     /// of it are here.
     pub fn body_so_far(&self) -> Option<(u64, u64)> {
-        let arrived = |open: &Open| open.coded.as_ref().map_or(open.charged as u64, |coded| coded.wire());
+        let plain = |open: &Open| open.spill.as_ref().map_or(open.charged as u64, |spill| spill.length());
+        let arrived = |open: &Open| open.coded.as_ref().map_or_else(|| plain(open), |coded| coded.wire());
         let rested_ns = |open: &Open| open.coded.as_ref().map_or(0, |coded| coded.rested_ns());
         self.open.as_ref().map(|open| ((open.head_at_ns + rested_ns(open)) / 1_000_000, arrived(open)))
     }

@@ -11,7 +11,7 @@ mod zstd;
 pub use codings::{Coding, Codings, read};
 pub use decoders::{Decoders, Place, Places, Share};
 
-use crate::limits::{BR_LIGHT_BITS, CODINGS_MAX, DECODE_MARK_BYTES, DECODE_PIECE_BYTES, Limits, RATIO_FREE_BYTES};
+use crate::limits::{BR_LIGHT_BITS, BodyPolicy, CODINGS_MAX, DECODE_MARK_BYTES, DECODE_PIECE_BYTES, Limits, RATIO_FREE_BYTES};
 use crate::memory::budget::body_share;
 use crate::parse::refusal::Refusal;
 use br::Brotli;
@@ -46,7 +46,8 @@ pub struct Caps {
 impl Caps {
     pub fn of(limits: &Limits) -> Self {
         // What can never find room is told at once, not after a wait.
-        Caps { decoded_max: limits.decoded_max.min(body_share(limits.memory_max)), ratio: limits.decode_ratio }
+        let room = if limits.body == BodyPolicy::Spool { u64::MAX } else { body_share(limits.memory_max) };
+        Caps { decoded_max: limits.decoded_max.min(room), ratio: limits.decode_ratio }
     }
 }
 

@@ -137,7 +137,8 @@ pub unsafe extern "C" fn ingest_request_form(request: *const ingest_request, nam
 /// Thread: any, also several at once.
 /// Blocks: never.
 /// Returns: the content, empty if the part is empty; ptr is NULL if there is no such part, the body is
-/// no multipart/form-data, request or name is NULL, and in a forked child.
+/// no multipart/form-data, request or name is NULL, in a forked child, and if the part is in a file alone
+/// (body=spool): request->parts says where.
 /// Since: 0.1
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ingest_request_part(request: *const ingest_request, name: *const c_char, length: usize) -> ingest_slice {
@@ -165,7 +166,7 @@ pub unsafe extern "C" fn ingest_request_part(request: *const ingest_request, nam
 /// Thread: any, also several at once.
 /// Blocks: never; it takes time in proportion to the body.
 /// Returns: INGEST_OK, and value->ptr is NULL if the pointer leads to nothing; INGEST_E_MALFORMED if the body is no
-/// well-formed JSON, is empty, or nests deeper than 512; INGEST_E_ARGUMENT for NULL, or a pointer that is no JSON
+/// well-formed JSON, is empty, or nests deeper than 512; INGEST_E_UNSUPPORTED if it is in a file (body=spool); INGEST_E_ARGUMENT for NULL, or a pointer that is no JSON
 /// pointer in UTF-8; INGEST_E_FORKED. After an error value->ptr is NULL.
 /// Since: 0.1
 #[unsafe(no_mangle)]
@@ -183,6 +184,9 @@ pub unsafe extern "C" fn ingest_request_json(
         let (Some(request), Some(pointer)) = (unsafe { (request.as_ref(), name_of(pointer, length)) }) else {
             return INGEST_E_ARGUMENT;
         };
+        if request.body_fd >= 0 {
+            return INGEST_E_UNSUPPORTED;
+        }
         // SAFETY: the body is the library's own and lives as long as the request.
         let body = unsafe { area(request.body.ptr, request.body.len) }.unwrap_or(&[]);
         match pointer::find(body, pointer) {
@@ -213,15 +217,16 @@ pub unsafe extern "C" fn ingest_request_credit(server: *mut ingest_server, token
     fence(|| if unsafe { server_of(server) }.is_some() { INGEST_E_UNSUPPORTED } else { INGEST_E_ARGUMENT })
 }
 
-/// Copies octets of a request's body into the caller's buffer, from an offset on: for a body that a packed
-/// block does not carry. The host must hold the request: it was delivered, and neither answered, abandoned
+/// Copies octets of a request's body into the caller's buffer, from an offset on, whether the body is in memory
+/// or in a file (body=spool): for a body that a packed block does not carry. The host must hold the request: it was delivered, and neither answered, abandoned
 /// nor returned.
 ///
 /// Ownership: the buffer is the caller's.
 /// Thread: any.
-/// Blocks: never.
-/// Returns: how many octets were copied, 0 at the body's end or if there is no body; INGEST_E_GONE if the
-/// token is stale or foreign; INGEST_E_ARGUMENT for NULL (a buffer may be NULL if capacity is 0);
+/// Blocks: never for a body in memory; for one in a file as long as the kernel takes to read it.
+/// Returns: how many octets were copied, 0 at the body's end or if there is no body, and fewer than there is
+/// room for only if the body ends there; INGEST_E_GONE if the token is stale or foreign; INGEST_E_SYSTEM if the file
+/// cannot be read (errno says why); INGEST_E_ARGUMENT for NULL (a buffer may be NULL if capacity is 0);
 /// INGEST_E_FORKED.
 /// Since: 0.1
 #[unsafe(no_mangle)]

@@ -35,7 +35,10 @@ pub struct Part {
     pub content_type: Option<Piece>,
     /// Its head, as indices into `Contents::fields`.
     pub fields: Range<usize>,
+    /// Where its octets are in the body.
     pub content: Piece,
+    /// Of a body that is not in memory: where its octets are beside it, if they were kept.
+    pub kept: Option<Piece>,
 }
 
 /// What a body was found to be.

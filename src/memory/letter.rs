@@ -3,6 +3,7 @@
 use super::contents::Contents;
 use super::pool::{Block, Pool};
 use super::secured::{Certificate, TlsView};
+use super::spooled::Spooled;
 use super::unfolded;
 use crate::parse::octets::is_named;
 use crate::parse::sketch::{Pair, Sketch, Span};
@@ -67,6 +68,8 @@ pub struct Letter {
 #[derive(Debug, Default)]
 struct Attached {
     body: Vec<u8>,
+    /// The body, when it is in a file.
+    spooled: Option<Spooled>,
     /// The octets that `trailers` points into.
     trailer_octets: Vec<u8>,
     trailers: Vec<ingest_header>,
@@ -132,6 +135,19 @@ impl Letter {
         request.body = slice;
     }
 
+    /// Attaches a body that lies in a file.
+    pub fn attach_spooled(&mut self, spooled: Spooled) {
+        let (body_fd, length) = (spooled.descriptor(), spooled.length());
+        self.attached.get_or_insert_default().spooled = Some(spooled);
+        let request = &mut self.fixed().request;
+        request.body = ingest_slice::NONE;
+        request.body_fd = body_fd;
+        request.body_len = length;
+        if request.decoded.ptr.is_null() {
+            request.encoded_len = length;
+        }
+    }
+
     /// The body came coded: what was undone, and how long it was before.
     pub fn note_decoded(&mut self, names: &'static str, encoded_len: u64) {
         let request = &mut self.fixed().request;
@@ -195,7 +211,8 @@ impl Letter {
 
     /// Attaches what the body was taken apart into, which lies in the body and in a block of its own. False when memory cannot be had.
     pub fn attach_contents(&mut self, pool: &mut Pool, contents: &Contents) -> bool {
-        let Some((block, faces)) = unfolded::fold(pool, contents, self.body()) else { return false };
+        let body_fd = self.fixed().request.body_fd;
+        let Some((block, faces)) = unfolded::fold(pool, contents, self.body(), body_fd) else { return false };
         self.attached.get_or_insert_default().unfolded = Some(block);
         let request = &mut self.fixed().request;
         request.form = faces.form;

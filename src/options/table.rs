@@ -4,6 +4,7 @@
 pub use super::row::{LISTENER, LIVE, Row, Store, UNBUILT};
 
 use super::Events;
+use super::bodies;
 use super::decoding;
 use super::row::*;
 use super::tls;
@@ -408,7 +409,11 @@ pub const TABLE: &[Row] = &[
         |o, n| o.limits.json_depth = n,
         "most arrays and objects in each other of a JSON body that is checked; over it 400",
     )),
-    unbuilt(Kind::Choice, "body", "buffer", "buffer,stream,file", "how a body reaches the host: whole, in events, or as a descriptor"),
+    bodies::POLICY,
+    bodies::BUFFER_MAX,
+    bodies::WINDOW,
+    bodies::SPOOL_DIR,
+    bodies::SPOOL_MAX,
     // Respond.
     live(duration(
         "response_timeout",

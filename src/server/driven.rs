@@ -117,6 +117,7 @@ impl Server {
             return Err(wrong("a server that was started cannot be driven by turns"));
         }
         self.options.check()?;
+        self.open_spool(&self.options)?;
         let chosen = plans::choose(&self.options)?;
         if chosen.plan.home != Crew::One || chosen.ahead_threads + chosen.far_threads > 0 || self.options.delivery == Delivery::Threads {
             return Err(wrong("a server that is driven by turns has no threads (set topology=inline, and delivery to inline or queue)"));

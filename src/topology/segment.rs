@@ -15,6 +15,7 @@ use super::coming::Coming;
 use super::orders::Orders;
 use super::serving::{Landed, Serving};
 use super::spinner::Spinner;
+use super::tell;
 use crate::connection::Connection;
 use crate::engine::clock::Clock;
 use crate::engine::{Engine, Event, SeatId};
@@ -108,6 +109,7 @@ impl<E: Engine<Connection>> Segment<E> {
     pub fn new(engine: E, door: Arc<Door>, orders: Arc<Orders>, number: usize, mut serving: Serving, spinner: Spinner) -> Self {
         let clock = Clock::new(door.clock());
         serving.clock = door.clock();
+        serving.spool = Arc::clone(&orders.spool);
         Segment {
             engine,
             door,
@@ -249,6 +251,9 @@ impl<E: Engine<Connection>> Segment<E> {
         self.serving.tell(&self.door);
         self.weigh_memory();
         self.mind_the_door();
+        if let Some(error) = self.orders.spool.take_error() {
+            tell::not_spooled(&self.orders.log, &error);
+        }
         let counters = &self.door.homes()[self.number].counters;
         self.serving.show_memory(counters);
         self.census.show(counters);

@@ -13,6 +13,7 @@ use crate::connection::http1::NO_MEMORY;
 use crate::connection::{Connection, Ending, Memory, Tools};
 use crate::decode::content::Decoders;
 use crate::engine::clock::Source;
+use crate::engine::spool::Spool;
 use crate::engine::{Engine, Outgoing, SeatId, Sending, Window, sys};
 use crate::handoff::{Door, Outlet};
 use crate::journey::{Sampler, Timing};
@@ -31,6 +32,7 @@ use crate::respond::{self, settle, streamed};
 use crate::stats::Counters;
 use httpdate::HttpDate;
 use std::io::Write;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 /// Write buffers kept for the next answer.
@@ -52,6 +54,8 @@ pub struct Serving {
     pool: Pool,
     sketch: Sketch,
     decoders: Decoders,
+    /// Where bodies go that are too large for memory.
+    pub spool: Arc<Spool>,
     contents: Contents,
     serial: bool,
     mode: JourneyMode,
@@ -87,6 +91,7 @@ impl Serving {
             pool: Pool::new(),
             sketch: Sketch::roomy(),
             decoders: Decoders::default(),
+            spool: Arc::default(),
             contents: Contents::default(),
             serial,
             mode,
@@ -188,6 +193,7 @@ impl Serving {
             pool: &mut self.pool,
             memory: &mut self.memory,
             decoders: &mut self.decoders,
+            spool: &self.spool,
             timing,
             now_ns: self.now_ns,
             ahead: 0,

@@ -131,6 +131,13 @@ pub fn many_handshakes(log: &Log, handshakes_max: u64) {
     });
 }
 
+/// A body could not be kept in a file.
+pub fn not_spooled(log: &Log, error: &io::Error) {
+    log.say_seldom(Kind::Spool, Level::Warn, || {
+        format!("cannot write a body to its file: {error} (look at the room in spool_dir, and at the limits on descriptors and file sizes); its client was refused")
+    });
+}
+
 /// One address has as many connections as it may.
 pub fn crowded(log: &Log, peer: SocketAddr) {
     log.say_seldom(Kind::Crowded, Level::Warn, || {

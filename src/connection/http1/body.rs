@@ -30,13 +30,19 @@ pub(super) fn there<'a>(framing: Framing, behind: &'a mut [u8], limits: &Limits)
     })
 }
 
-/// The buffer of a body that is not complete: reserved once for an announced length, and begun with what is there.
-pub(super) fn opening(there: &[u8], rest: &Rest, pool: &mut Pool) -> Result<Vec<u8>, Refusal> {
-    let wanted = match rest {
-        Rest::Length(left) => there.len() + left,
+/// The length of a body as far as it is known.
+pub(super) fn announced(there: &[u8], rest: &Rest) -> usize {
+    match rest {
+        Rest::Length(left) => there.len().saturating_add(*left),
         Rest::Chunked(_) => there.len(),
-    };
-    let mut body = pool.lend_body(wanted).ok_or(NO_MEMORY)?;
+    }
+}
+
+/// The buffer of a body that is not complete: reserved once for an announced length, and begun with what is there. None for one whose
+/// octets go elsewhere.
+pub(super) fn opening(there: Option<&[u8]>, rest: &Rest, pool: &mut Pool) -> Result<Vec<u8>, Refusal> {
+    let Some(there) = there else { return Ok(Vec::new()) };
+    let mut body = pool.lend_body(announced(there, rest)).ok_or(NO_MEMORY)?;
     body.extend_from_slice(there);
     Ok(body)
 }
@@ -50,7 +56,8 @@ pub(super) fn append(body: &mut Vec<u8>, octets: &[u8]) -> Result<(), Refusal> {
 impl Open {
     /// Octets of memory that the body holds now: it itself, and what decodes it.
     pub(super) fn holds(&self) -> usize {
-        self.body.len() + self.coded.as_ref().map_or(0, |coded| coded.held())
+        let beside = self.coded.as_ref().map_or(0, |coded| coded.held()) + self.spill.as_ref().map_or(0, |spill| spill.held());
+        self.body.len() + beside
     }
 
     /// Charges what has been added since the last time; a length that was only announced costs nothing.

@@ -189,7 +189,7 @@ impl Rest {
     }
 
     /// Undoes the framing of what comes next, in place: octets that are done with, and octets of the body at their front.
-    fn take(&mut self, bytes: &mut [u8], limits: &Limits) -> Result<(usize, usize), Refusal> {
+    pub(super) fn take(&mut self, bytes: &mut [u8], limits: &Limits) -> Result<(usize, usize), Refusal> {
         match self {
             Rest::Length(left) => {
                 let count = bytes.len().min(*left);
@@ -231,6 +231,7 @@ impl Http1 {
         if !coded.is_suspended {
             coded.place = None;
         }
+        open.spill_buffer(tools)?;
         open.recharge(tools.memory)?;
         if !open.is_complete() {
             return Ok(Step::Wait);
