@@ -25,6 +25,8 @@ pub struct Terms {
     pub keep_alive: bool,
     /// The body is delivered with the content-codings that it came with, so nothing looks into it.
     pub left_coded: bool,
+    /// The request is delivered before its body, which follows in events.
+    pub streamed: bool,
 }
 
 /// What of a connection, beside its protocol, goes into a letter.
@@ -39,7 +41,8 @@ pub struct Origin<'a> {
 /// A request whose head is sealed and whose body is still coming.
 #[derive(Debug)]
 pub struct Open {
-    pub letter: Letter,
+    /// `None` when the body is streamed: the letter has been delivered.
+    pub letter: Option<Letter>,
     pub terms: Terms,
     pub body: Vec<u8>,
     pub rest: Rest,

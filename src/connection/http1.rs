@@ -3,16 +3,19 @@
 
 mod body;
 pub mod coded;
+mod upload;
 
 use self::body::{append, opening, there};
 use self::coded::Coded;
+use self::upload::{PIECE_BYTES, Upload, is_streamed};
 use super::contents;
 use super::exchange::{Exchange, Open, Origin, Pending, Rest, Terms, UNPLACED};
 use super::{Memory, Tools};
-use crate::decode::{self, content};
+use crate::decode;
+use crate::decode::content::{self, Codings};
 use crate::engine::Landing;
 use crate::journey::{Before, Steps};
-use crate::limits::{Limits, READ_PER_TICK_BYTES};
+use crate::limits::{BodyPolicy, Limits, READ_PER_TICK_BYTES};
 use crate::memory::budget::body_share;
 use crate::memory::letter::{Letter, Parts};
 use crate::parse::head::HeadScan;
@@ -47,6 +50,8 @@ pub struct Http1 {
     /// When the first octet of the present head came; zero when none has.
     head_began_ns: u64,
     open: Option<Box<Open>>,
+    /// The body that is coming is streamed.
+    upload: Option<Box<Upload>>,
     pending: VecDeque<Pending>,
     /// How many of `pending` are answered.
     answered: u32,
@@ -128,8 +133,9 @@ impl Http1 {
             return Ok(Step::Wait);
         }
         let framing = tools.sketch.framing;
+        let streamed = is_streamed(framing, &codings, tools.limits);
         let (body, rest, used) =
-            if codings.is_empty() { there(framing, behind, tools.limits)? } else { (&[][..], Some(Rest::of(framing)), 0) };
+            if codings.is_empty() && !streamed { there(framing, behind, tools.limits)? } else { (&[][..], Some(Rest::of(framing)), 0) };
         let before = (self.served == 0).then(|| Before::of(origin.accept_ns, origin.session));
         let journey = tools.timing.journey(&steps, tools.now_ns, self.head_began_ns, before);
         let framed = framing != Framing::None;
@@ -139,7 +145,7 @@ impl Http1 {
             sketch: tools.sketch,
             head,
             body: sealed_body,
-            has_body: framed,
+            has_body: framed && !streamed,
             scheme: origin.session.scheme(),
             listener: origin.listener,
             peer,
@@ -147,7 +153,7 @@ impl Http1 {
             journey: journey.as_ref(),
         };
         let letter = Letter::seal(tools.pool, &parts).ok_or(NO_MEMORY)?;
-        let terms = self.terms(safe, tools);
+        let terms = Terms { streamed, ..self.terms(safe, tools) };
         self.head_began_ns = 0;
         *at = range.end + used;
         let Some(rest) = rest else {
@@ -158,12 +164,15 @@ impl Http1 {
             return Err(NO_MEMORY);
         }
         let is_coded = !codings.is_empty();
+        if streamed {
+            return self.begin_upload(letter, terms, codings, tools);
+        }
         let body = if is_coded { Coded::room(framing, tools.pool).ok_or(NO_MEMORY)? } else { opening(body, &rest, tools.pool)? };
         let nothing_yet = used == 0 && *at == bytes.len();
         let charged = body.len();
         tools.memory.charge_body(charged);
         let coded = is_coded.then(|| Box::new(Coded::begin(codings, tools)));
-        self.open = Some(Box::new(Open { letter, terms, body, rest, coded, head_at_ns: tools.now_ns, charged }));
+        self.open = Some(Box::new(Open { letter: Some(letter), terms, body, rest, coded, head_at_ns: tools.now_ns, charged }));
         if is_coded && (!nothing_yet || framing == Framing::Length(0)) {
             return self.coded(bytes, at, tools);
         }
@@ -173,11 +182,28 @@ impl Http1 {
         if tools.sketch.expects_continue && nothing_yet { Ok(Step::Continue) } else { Ok(Step::Wait) }
     }
 
+    /// The head of a request is complete whose body is streamed: it is delivered at once.
+    fn begin_upload(&mut self, mut letter: Letter, terms: Terms, codings: Codings, tools: &mut Tools<'_>) -> Result<Step, Refusal> {
+        let framing = tools.sketch.framing;
+        let is_coded = !codings.is_empty();
+        letter.note_streamed(if let Framing::Length(length) = framing { length } else { 0 }, is_coded);
+        if is_coded {
+            letter.note_decoded(codings.names(), if let Framing::Length(length) = framing { length } else { 0 });
+        }
+        let coded = is_coded.then(|| Box::new(Coded::begin(codings, tools)));
+        let rest = Rest::of(framing);
+        self.open = Some(Box::new(Open { letter: None, terms, body: Vec::new(), rest, coded, head_at_ns: tools.now_ns, charged: 0 }));
+        self.upload = Some(Box::new(Upload::begin(tools.sketch.expects_continue)));
+        Ok(self.complete(letter, terms, tools.memory))
+    }
+
     /// Whether there is room for a request with so many octets of body here. One that finds none waits, until it is refused.
     fn finds_room(&mut self, head: usize, behind: usize, tools: &mut Tools<'_>) -> Result<bool, Refusal> {
         let body = match tools.sketch.framing {
             Framing::None => 0,
-            Framing::Length(length) if length > body_share(tools.limits.memory_max) => return Err(NEVER_ROOM),
+            Framing::Length(length) if length > body_share(tools.limits.memory_max) && tools.limits.body == BodyPolicy::Buffer => {
+                return Err(NEVER_ROOM);
+            }
             Framing::Length(length) => usize::try_from(length).map_or(behind, |length| length.min(behind)),
             Framing::Chunked => behind,
         };
@@ -189,6 +215,15 @@ impl Http1 {
 
     /// Consumes body octets that came through the inbox.
     fn body(&mut self, bytes: &mut [u8], at: &mut usize, tools: &mut Tools<'_>) -> Result<Step, Refusal> {
+        if let Some(upload) = &mut self.upload {
+            if upload.is_whole {
+                self.stalled = true;
+                return Ok(Step::Wait);
+            }
+            if std::mem::take(&mut upload.owes_continue) && *at == bytes.len() {
+                return Ok(Step::Continue);
+            }
+        }
         let Some(open) = &mut self.open else { return Ok(Step::Wait) };
         if open.coded.is_some() {
             return self.coded(bytes, at, tools);
@@ -235,8 +270,14 @@ impl Http1 {
     }
 
     fn finish(&mut self, tools: &mut Tools<'_>) -> Result<Step, Refusal> {
+        if let Some(upload) = &mut self.upload {
+            // What lies behind it is looked at once its last piece is drawn off.
+            upload.is_whole = true;
+            self.stalled = true;
+            return Ok(Step::Wait);
+        }
         let Some(open) = self.open.take() else { return Ok(Step::Wait) };
-        let Open { mut letter, terms, body, rest, head_at_ns, charged, .. } = *open;
+        let Open { letter: Some(mut letter), terms, body, rest, head_at_ns, charged, .. } = *open else { return Ok(Step::Wait) };
         tools.memory.release_body(charged);
         letter.attach_body(body);
         if let Rest::Chunked(mut chunked) = rest {
@@ -270,7 +311,7 @@ impl Http1 {
         let keep_alive = sketch.keep_alive && self.served + 1 < tools.limits.requests_per_connection;
         let head_only = sketch.flags & crate::request::INGEST_REQUEST_HEAD != 0;
         let left_coded = !tools.limits.decode && !sketch.coding_lines.is_empty();
-        Terms { http_version: sketch.http_version, safe, head_only, keep_alive, left_coded }
+        Terms { http_version: sketch.http_version, safe, head_only, keep_alive, left_coded, streamed: false }
     }
 
     /// Whether another request may be begun: there is room in the pipeline, and no unsafe one is under way.
@@ -292,6 +333,10 @@ impl Http1 {
         if self.refusal.is_some() {
             return None;
         }
+        if self.upload.as_ref().is_some_and(|upload| upload.is_whole) || self.is_full() {
+            return None;
+        }
+        let streamed = self.upload.is_some();
         let open = self.open.as_deref_mut()?;
         if let Some(coded) = &open.coded {
             // What comes is not kept, so it has no place to stay.
@@ -299,11 +344,16 @@ impl Http1 {
         }
         let mut body = std::mem::take(&mut open.body);
         let most = match open.rest {
+            Rest::Length(left) if streamed => {
+                let _ = body.try_reserve_exact(left.min(PIECE_BYTES));
+                (body.capacity() - body.len()).min(left)
+            }
             Rest::Length(left) => left.min(READ_PER_TICK_BYTES),
             Rest::Chunked(_) => {
                 // Doubling keeps the copying linear. Without memory nothing can be received, which the caller sees.
-                if body.capacity() - body.len() < CHUNKED_STEP_BYTES {
-                    let _ = body.try_reserve(CHUNKED_STEP_BYTES);
+                let step = if streamed { PIECE_BYTES } else { CHUNKED_STEP_BYTES };
+                if body.capacity() - body.len() < step {
+                    let _ = body.try_reserve(step);
                 }
                 (body.capacity() - body.len()).min(READ_PER_TICK_BYTES)
             }
@@ -321,6 +371,8 @@ impl Http1 {
     /// How large the body that is coming will be; nobody knows of a chunked or coded one.
     pub fn body_whole(&self) -> Option<u64> {
         self.open.as_ref().map(|open| match open.rest {
+            // What has come of it does not stay here.
+            _ if self.upload.is_some() => open.charged as u64,
             _ if open.coded.is_some() => u64::MAX,
             Rest::Length(left) => (open.charged + left) as u64,
             Rest::Chunked(_) => u64::MAX,
@@ -329,6 +381,7 @@ impl Http1 {
 
     /// A delivered request's answer is owed from now on.
     pub fn push_pending(&mut self, pending: Pending) {
+        self.place_upload(&pending);
         self.pending.push_back(pending);
     }
 
@@ -413,7 +466,7 @@ impl Http1 {
     pub fn drop_body(&mut self, memory: &mut Memory) -> Option<Letter> {
         let open = self.open.take()?;
         memory.release_body(open.charged);
-        Some(open.letter)
+        open.letter
     }
 
     /// A request waits for memory.
@@ -455,7 +508,10 @@ impl Http1 {
     /// Of a body that is coming: when its head was complete, in milliseconds, and how many octets of it are here.
     pub fn body_so_far(&self) -> Option<(u64, u64)> {
         let arrived = |open: &Open| open.coded.as_ref().map_or(open.charged as u64, |coded| coded.wire());
-        self.open.as_ref().map(|open| (open.head_at_ns / 1_000_000, arrived(open)))
+        let (full_ms, drawn) = self.upload_so_far();
+        // Of a coded body what came over the wire counts, drawn off or not.
+        let drawn = if self.open.as_ref().is_some_and(|open| open.coded.is_some()) { 0 } else { drawn };
+        self.open.as_ref().map(|open| (open.head_at_ns / 1_000_000 + full_ms, arrived(open) + drawn))
     }
 
     /// When the head that is coming began, in milliseconds; `None` when none is.

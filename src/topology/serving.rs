@@ -4,6 +4,7 @@
 mod ends;
 mod packing;
 mod secure;
+mod uploads;
 
 pub use packing::Landed;
 
@@ -172,7 +173,8 @@ impl Serving {
     /// Whether there is something to parse or to decode although nothing new came.
     pub fn can_resume(&self, connection: &Connection) -> bool {
         let protocol = &connection.protocol;
-        protocol.is_suspended() || (!connection.inbox.is_empty() && protocol.is_stalled() && protocol.may_begin(&self.limits))
+        (protocol.is_suspended() && !protocol.is_full())
+            || (!connection.inbox.is_empty() && protocol.is_stalled() && protocol.may_begin(&self.limits))
     }
 
     /// What the octets of a connection are worked on with; the receive took `read_ns`, if it was timed.
@@ -420,7 +422,7 @@ impl Serving {
 
     /// The peer sends nothing more. What is incomplete never becomes a request; what is complete is still answered.
     pub fn peer_finished(&mut self, connection: &mut Connection) {
-        if connection.protocol.is_suspended() {
+        if connection.protocol.is_suspended() || connection.protocol.is_upload_whole() {
             // All of it may be here; this is looked at again when it is decoded.
             return self.note_read_closed(connection);
         }
