@@ -5,9 +5,7 @@ use super::packed;
 use super::server::{ingest_server, server_of};
 use crate::decode::json::pointer::{self, Trouble};
 use crate::request::{ingest_header, ingest_pairs, ingest_request, ingest_slice, ingest_token};
-use crate::status::{
-    INGEST_E_ARGUMENT, INGEST_E_FORKED, INGEST_E_MALFORMED, INGEST_E_PANIC, INGEST_OK, ingest_status,
-};
+use crate::status::{INGEST_E_ARGUMENT, INGEST_E_FORKED, INGEST_E_MALFORMED, INGEST_E_PANIC, INGEST_OK, ingest_status};
 use std::ffi::{c_char, c_void};
 use std::mem::MaybeUninit;
 
