@@ -15,9 +15,11 @@ fn breaks(options: &[(&str, &str)], wire: &[u8], status: Option<u16>) {
             let seen = Seen::default();
             let all = [&[STREAM, ("decode_ratio", "1000")], options, shape].concat();
             let server = Server::serve(&all, delivery, taking(&seen));
+            let end_of_head = wire.windows(4).position(|octets| octets == b"\r\n\r\n").expect("a head") + 4;
             let mut client = server.connect();
-            client.send(wire);
+            client.send(&wire[..end_of_head]);
             assert!(eventually(|| seen.all().len() == 1), "the head alone is delivered");
+            client.send(&wire[end_of_head..]);
             match status {
                 Some(status) => assert_eq!(client.answer().status, status),
                 None => client.finish_sending(),
@@ -28,6 +30,24 @@ fn breaks(options: &[(&str, &str)], wire: &[u8], status: Option<u16>) {
             assert!(eventually(|| server.stats().memory_bytes == 0 && server.stats().in_flight == 0));
             server.finish();
         }
+    }
+}
+
+#[test]
+fn a_body_that_breaks_with_its_head_is_never_whole() {
+    // All at once the request may be over before the host has taken it: then it hears nothing of it.
+    for delivery in [Delivery::Queue(1), Delivery::Inline] {
+        let seen = Seen::default();
+        let server = Server::serve(&[STREAM], delivery, taking(&seen));
+        for _ in 0..50 {
+            let mut client = server.connect();
+            client.send(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nzz\r\n");
+            assert_eq!(client.answer().status, 400);
+            assert!(client.is_closed());
+        }
+        assert!(eventually(|| server.stats().in_flight == 0 && seen.ends().len() == seen.all().len()));
+        assert!(seen.ends().iter().all(|end| *end == End::Cut));
+        server.finish();
     }
 }
 
