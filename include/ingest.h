@@ -105,6 +105,10 @@
 // The client asked for `100 Continue` before it sent the body.
 #define INGEST_REQUEST_EXPECTS_CONTINUE 128
 
+// The body is not here yet: it comes in BODY events of this token, then BODY_END, or GONE if it is cut short (`body=stream`). `body_len` is the
+// length that was announced, 0 if none was or the body is decoded; `encoded_len` the announced length in any case.
+#define INGEST_REQUEST_STREAMED 256
+
 // A method that has no number; read `method`.
 #define INGEST_METHOD_OTHER 0
 
@@ -127,10 +131,10 @@
 // A complete request is here.
 #define INGEST_EVENT_REQUEST 1
 
-// Octets of a streamed body.
+// Octets of a streamed body; they stay where they are until `ingest_request_credit`, or until the request is given back.
 #define INGEST_EVENT_BODY 2
 
-// A streamed body is complete.
+// A streamed body is complete; `data` is the trailer section as it came, field lines and all, absent if there is none.
 #define INGEST_EVENT_BODY_END 3
 
 // The peer's side is over; `reason` says how.
@@ -461,7 +465,7 @@ typedef struct ingest_event {
   uint64_t tag;
   // The request for REQUEST, else NULL.
   const struct ingest_request *request;
-  // The octets of BODY, until credited.
+  // The octets of BODY, until credited; of BODY_END the trailer section.
   struct ingest_slice data;
 } ingest_event;
 
@@ -1231,7 +1235,8 @@ int32_t ingest_queue_return(struct ingest_queue *queue, const ingest_token *toke
 // Blocks: never.
 // Returns: how many requests were packed, 0 if there are none; INGEST_E_SPACE if the first does not fit
 // (nothing was taken); INGEST_E_STOPPED when the server has stopped and nothing is left;
-// INGEST_E_ARGUMENT for NULL or a capacity under 32, a header's; INGEST_E_FORKED.
+// INGEST_E_STATE once body=stream was set: a block has no place for octets that are the host's until
+// credited; INGEST_E_ARGUMENT for NULL or a capacity under 32, a header's; INGEST_E_FORKED.
 // Since: 0.1
 int32_t ingest_queue_poll_packed(struct ingest_queue *queue, void *block, size_t capacity);
 
@@ -1320,13 +1325,18 @@ ingest_status ingest_request_json(const struct ingest_request *request,
                                   size_t length,
                                   struct ingest_slice *value);
 
-// Says that the host has dealt with so many octets of a streamed body, so that as many may follow. Not
-// built yet.
+// Gives octets of a streamed body back, the oldest that BODY events of this token brought, so that as many
+// may follow: while the host has `body_window` octets nothing more of that body is read. Credit need not
+// be given event by event. What was not given back when the request is answered, abandoned or returned
+// is given back by that.
 //
-// Ownership: none.
-// Thread: any.
+// Ownership: the octets are the library's again, and must not be read any more.
+// Thread: any, also from a callback.
 // Blocks: never.
-// Returns: INGEST_E_UNSUPPORTED in this version; INGEST_E_ARGUMENT for NULL; INGEST_E_FORKED.
+// Returns: INGEST_OK; INGEST_E_GONE if the token is stale or foreign, or the right to answer has ended
+// (nothing happened: the octets may be read until the request is given back); INGEST_E_ARGUMENT for
+// NULL, a request whose body is not streamed, or more octets than the host has of it (nothing happened);
+// INGEST_E_FORKED.
 // Since: 0.1
 ingest_status ingest_request_credit(struct ingest_server *server, ingest_token token, size_t bytes);
 
