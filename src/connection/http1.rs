@@ -7,15 +7,13 @@ mod upload;
 
 use self::body::{append, opening, there};
 use self::coded::Coded;
-use self::upload::{PIECE_BYTES, Upload, is_streamed};
+use self::upload::{Upload, is_streamed};
 use super::contents;
 use super::exchange::{Exchange, Open, Origin, Pending, Rest, Terms, UNPLACED};
 use super::{Memory, Tools};
-use crate::decode;
-use crate::decode::content::{self, Codings};
-use crate::engine::Landing;
+use crate::decode::{self, content};
 use crate::journey::{Before, Steps};
-use crate::limits::{BodyPolicy, Limits, READ_PER_TICK_BYTES};
+use crate::limits::{BodyPolicy, Limits};
 use crate::memory::budget::body_share;
 use crate::memory::letter::{Letter, Parts};
 use crate::parse::head::HeadScan;
@@ -24,9 +22,6 @@ use crate::parse::sketch::Framing;
 use crate::parse::{self, known};
 use std::collections::VecDeque;
 use std::ops::Range;
-
-/// Room made for the next octets of a chunked body.
-const CHUNKED_STEP_BYTES: usize = 16 * 1024;
 
 /// There is no room within `memory_max`, and there was none for a while.
 pub const NO_MEMORY: Refusal = Refusal::new(503, "memory limit reached, try again later");
@@ -182,21 +177,6 @@ impl Http1 {
         if tools.sketch.expects_continue && nothing_yet { Ok(Step::Continue) } else { Ok(Step::Wait) }
     }
 
-    /// The head of a request is complete whose body is streamed: it is delivered at once.
-    fn begin_upload(&mut self, mut letter: Letter, terms: Terms, codings: Codings, tools: &mut Tools<'_>) -> Result<Step, Refusal> {
-        let framing = tools.sketch.framing;
-        let is_coded = !codings.is_empty();
-        letter.note_streamed(if let Framing::Length(length) = framing { length } else { 0 }, is_coded);
-        if is_coded {
-            letter.note_decoded(codings.names(), if let Framing::Length(length) = framing { length } else { 0 });
-        }
-        let coded = is_coded.then(|| Box::new(Coded::begin(codings, tools)));
-        let rest = Rest::of(framing);
-        self.open = Some(Box::new(Open { letter: None, terms, body: Vec::new(), rest, coded, head_at_ns: tools.now_ns, charged: 0 }));
-        self.upload = Some(Box::new(Upload::begin(tools.sketch.expects_continue)));
-        Ok(self.complete(letter, terms, tools.memory))
-    }
-
     /// Whether there is room for a request with so many octets of body here. One that finds none waits, until it is refused.
     fn finds_room(&mut self, head: usize, behind: usize, tools: &mut Tools<'_>) -> Result<bool, Refusal> {
         let body = match tools.sketch.framing {
@@ -326,57 +306,6 @@ impl Http1 {
                 !self.blocked && !alone && (self.pending.len() as u64) < limits.pipeline_max
             }
         }
-    }
-
-    /// Where the octets of a body should land: where they stay. `None` when no body is under way.
-    pub fn body_landing(&mut self) -> Option<Landing> {
-        if self.refusal.is_some() {
-            return None;
-        }
-        if self.upload.as_ref().is_some_and(|upload| upload.is_whole) || self.is_full() {
-            return None;
-        }
-        let streamed = self.upload.is_some();
-        let open = self.open.as_deref_mut()?;
-        if let Some(coded) = &open.coded {
-            // What comes is not kept, so it has no place to stay.
-            return (!coded.is_suspended()).then_some(Landing::Slab);
-        }
-        let mut body = std::mem::take(&mut open.body);
-        let most = match open.rest {
-            Rest::Length(left) if streamed => {
-                let _ = body.try_reserve_exact(left.min(PIECE_BYTES));
-                (body.capacity() - body.len()).min(left)
-            }
-            Rest::Length(left) => left.min(READ_PER_TICK_BYTES),
-            Rest::Chunked(_) => {
-                // Doubling keeps the copying linear. Without memory nothing can be received, which the caller sees.
-                let step = if streamed { PIECE_BYTES } else { CHUNKED_STEP_BYTES };
-                if body.capacity() - body.len() < step {
-                    let _ = body.try_reserve(step);
-                }
-                (body.capacity() - body.len()).min(READ_PER_TICK_BYTES)
-            }
-        };
-        Some(Landing::Buffer(body, most))
-    }
-
-    /// The engine gives a landing back that it has received nothing into.
-    pub fn put_body_back(&mut self, landing: Landing) {
-        if let (Some(open), Landing::Buffer(buffer, _)) = (&mut self.open, landing) {
-            open.body = buffer;
-        }
-    }
-
-    /// How large the body that is coming will be; nobody knows of a chunked or coded one.
-    pub fn body_whole(&self) -> Option<u64> {
-        self.open.as_ref().map(|open| match open.rest {
-            // What has come of it does not stay here.
-            _ if self.upload.is_some() => open.charged as u64,
-            _ if open.coded.is_some() => u64::MAX,
-            Rest::Length(left) => (open.charged + left) as u64,
-            Rest::Chunked(_) => u64::MAX,
-        })
     }
 
     /// A delivered request's answer is owed from now on.

@@ -1,11 +1,14 @@
 //! A body that is streamed: its request is with the host already, and what comes is drawn off at home, piece by piece.
 #![forbid(unsafe_code)]
 
-use super::Http1;
-use crate::connection::Memory;
-use crate::connection::exchange::{Pending, Rest, UNPLACED};
+use super::coded::Coded;
+use super::{Http1, Step};
+use crate::connection::exchange::{Open, Pending, Rest, Terms, UNPLACED};
+use crate::connection::{Memory, Tools};
 use crate::decode::content::Codings;
 use crate::limits::{BodyPolicy, Limits, UNREAD_BYTES};
+use crate::memory::letter::Letter;
+use crate::parse::refusal::Refusal;
 use crate::parse::sketch::Framing;
 
 /// What is received at once where it stays, and so the usual size of a piece.
@@ -55,6 +58,27 @@ impl Upload {
 }
 
 impl Http1 {
+    /// The head of a request is complete whose body is streamed: it is delivered at once.
+    pub(super) fn begin_upload(
+        &mut self,
+        mut letter: Letter,
+        terms: Terms,
+        codings: Codings,
+        tools: &mut Tools<'_>,
+    ) -> Result<Step, Refusal> {
+        let framing = tools.sketch.framing;
+        let is_coded = !codings.is_empty();
+        letter.note_streamed(if let Framing::Length(length) = framing { length } else { 0 }, is_coded);
+        if is_coded {
+            letter.note_decoded(codings.names(), if let Framing::Length(length) = framing { length } else { 0 });
+        }
+        let coded = is_coded.then(|| Box::new(Coded::begin(codings, tools)));
+        let rest = Rest::of(framing);
+        self.open = Some(Box::new(Open { letter: None, terms, body: Vec::new(), rest, coded, head_at_ns: tools.now_ns, charged: 0 }));
+        self.upload = Some(Box::new(Upload::begin(tools.sketch.expects_continue)));
+        Ok(self.complete(letter, terms, tools.memory))
+    }
+
     pub fn has_upload(&self) -> bool {
         self.upload.is_some()
     }
