@@ -133,9 +133,9 @@ impl SlotOwner {
                     }
                     // Who waits for the rest of a body hears unasked that it will not come.
                     if streamed {
-                        self.note_always(index, news::RESET)
+                        self.note_always(index, news::RESET);
                     } else {
-                        self.note(index, news::RESET)
+                        self.note(index, news::RESET);
                     }
                     return closed;
                 }
