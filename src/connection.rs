@@ -164,8 +164,11 @@ impl Connection {
                 return None;
             }
             // A body comes sealed, so it has no place to be received into.
-            let wanted =
-                if self.protocol.in_body() { !self.protocol.is_refused() && !self.protocol.is_suspended() } else { self.has_room(limits) };
+            let wanted = if self.protocol.in_body() {
+                !self.protocol.is_refused() && !self.protocol.is_suspended() && !self.protocol.is_full()
+            } else {
+                self.has_room(limits)
+            };
             return wanted.then_some(Landing::Slab);
         }
         if let Some(landing) = self.protocol.body_landing() {

@@ -188,6 +188,8 @@ pub const SLAB_BYTES: usize = 64 * 1024;
 pub const READ_AHEAD_BYTES: usize = 64 * 1024;
 /// Most octets one connection may read in one tick, of a body, before the others get their turn; of heads it is a slab.
 pub const READ_PER_TICK_BYTES: usize = 256 * 1024;
+/// An answer that is given before the body of its request has come ends its connection, unless no more than this is still to come.
+pub const UNREAD_BYTES: usize = 64 * 1024;
 /// Answers gathered for one connection before they are sent although more input is waiting.
 pub const FLUSH_BYTES: usize = 64 * 1024;
 /// Ciphertext of one connection that is no whole record, or no whole handshake message, yet: the largest message that TLS has here, the

@@ -218,6 +218,9 @@ pub const INGEST_REQUEST_PATH_HAS_MALFORMED_ESCAPE: u32 = 32;
 pub const INGEST_REQUEST_CHUNKED: u32 = 64;
 /// The client asked for `100 Continue` before it sent the body.
 pub const INGEST_REQUEST_EXPECTS_CONTINUE: u32 = 128;
+/// The body is not here yet: it comes in BODY events of this token, then BODY_END, or GONE if it is cut short (`body=stream`). `body_len` is the
+/// length that was announced, 0 if none was or the body is decoded; `encoded_len` the announced length in any case.
+pub const INGEST_REQUEST_STREAMED: u32 = 256;
 
 /// A method that has no number; read `method`.
 pub const INGEST_METHOD_OTHER: u16 = 0;
@@ -299,9 +302,9 @@ pub struct ingest_request {
 
 /// A complete request is here.
 pub const INGEST_EVENT_REQUEST: u16 = 1;
-/// Octets of a streamed body.
+/// Octets of a streamed body; they stay where they are until `ingest_request_credit`, or until the request is given back.
 pub const INGEST_EVENT_BODY: u16 = 2;
-/// A streamed body is complete.
+/// A streamed body is complete; `data` is the trailer section as it came, field lines and all, absent if there is none.
 pub const INGEST_EVENT_BODY_END: u16 = 3;
 /// The peer's side is over; `reason` says how.
 pub const INGEST_EVENT_GONE: u16 = 4;
@@ -341,6 +344,6 @@ pub struct ingest_event {
     pub tag: u64,
     /// The request for REQUEST, else NULL.
     pub request: *const ingest_request,
-    /// The octets of BODY, until credited.
+    /// The octets of BODY, until credited; of BODY_END the trailer section.
     pub data: ingest_slice,
 }

@@ -2,6 +2,8 @@
 
 #[path = "examples/tls.rs"]
 mod tls;
+#[path = "examples/upload.rs"]
+mod upload;
 
 mod runner;
 
@@ -18,7 +20,7 @@ use std::process::Command;
 use std::sync::Once;
 use std::time::{Duration, Instant};
 
-const ALL: [&str; 8] = ["hello", "queue", "own_loop", "turn", "late", "stream", "inspect", "tls"];
+const ALL: [&str; 9] = ["hello", "queue", "own_loop", "turn", "late", "stream", "upload", "inspect", "tls"];
 const LISTEN: [&str; 2] = ["--listen", "http://127.0.0.1:0"];
 const DRAIN: Duration = Duration::from_secs(10);
 

@@ -53,9 +53,12 @@ impl Connection {
             return Some((after(self.since_ms, limits.linger_timeout_ms), Overdue::Linger));
         }
         if let Some(oldest) = self.protocol.oldest() {
-            if oldest.begun {
+            // Of a streamed body the peer is waited for although its request is with the host, and the host is not blamed then.
+            let body = if self.protocol.upload_comes() { self.body_deadline(limits) } else { None };
+            let on_peer = body.is_some() && self.protocol.upload_slot() == Some(oldest.slot) && !oldest.queued;
+            if oldest.begun || on_peer {
                 // A stream lasts as long as the host wants; that the peer reads it is looked at while it is sent.
-                return None;
+                return body;
             }
             // What is answered already waits for its elders only.
             let (allowed, what) = if oldest.queued {
@@ -63,17 +66,14 @@ impl Connection {
             } else {
                 (limits.response_timeout_ms, Overdue::Response)
             };
-            return Some((after(oldest.at_ms, allowed), what));
+            return body.into_iter().chain([(after(oldest.at_ms, allowed), what)]).min_by_key(|(at_ms, _)| *at_ms);
         }
         if self.protocol.is_suspended() {
             // It waits for its turn, not for the peer.
             return None;
         }
-        if let Some((began_ms, arrived)) = self.protocol.body_so_far() {
-            // A record shows what is in it when it is whole; until then its octets count as they come.
-            let arrived = arrived + self.session.carried() as u64;
-            let slow = at_least(limits.body_rate_min, began_ms, arrived);
-            return Some((after(self.since_ms, limits.body_timeout_ms).min(slow), Overdue::Body));
+        if let Some(body) = self.body_deadline(limits) {
+            return Some(body);
         }
         if let Some(began_ms) = self.protocol.head_began_ms() {
             return Some((after(began_ms, limits.header_timeout_ms), Overdue::Head));
@@ -82,6 +82,15 @@ impl Connection {
             return Some((after(self.since_ms, limits.header_timeout_ms), Overdue::Head));
         }
         Some((after(self.since_ms, limits.keepalive_timeout_ms), Overdue::KeepAlive))
+    }
+
+    /// Until when octets of the body that is coming have to come.
+    fn body_deadline(&self, limits: &Limits) -> Option<(u64, Overdue)> {
+        let (began_ms, arrived) = self.protocol.body_so_far()?;
+        // A record shows what is in it when it is whole; until then its octets count as they come.
+        let arrived = arrived + self.session.carried() as u64;
+        let slow = at_least(limits.body_rate_min, began_ms, arrived);
+        Some((after(self.since_ms, limits.body_timeout_ms).min(slow), Overdue::Body))
     }
 }
 

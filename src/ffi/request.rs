@@ -202,19 +202,23 @@ pub unsafe extern "C" fn ingest_request_json(
     })
 }
 
-/// Says that the host has dealt with so many octets of a streamed body, so that as many may follow. Not
-/// built yet.
+/// Gives octets of a streamed body back, the oldest that BODY events of this token brought, so that as many
+/// may follow: while the host has `body_window` octets nothing more of that body is read. Credit need not
+/// be given event by event. What was not given back when the request is answered, abandoned or returned
+/// is given back by that.
 ///
-/// Ownership: none.
-/// Thread: any.
+/// Ownership: the octets are the library's again, and must not be read any more.
+/// Thread: any, also from a callback.
 /// Blocks: never.
-/// Returns: INGEST_E_UNSUPPORTED in this version; INGEST_E_ARGUMENT for NULL; INGEST_E_FORKED.
+/// Returns: INGEST_OK; INGEST_E_GONE if the token is stale or foreign, or the right to answer has ended
+/// (nothing happened: the octets may be read until the request is given back); INGEST_E_ARGUMENT for
+/// NULL, a request whose body is not streamed, or more octets than the host has of it (nothing happened);
+/// INGEST_E_FORKED.
 /// Since: 0.1
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ingest_request_credit(server: *mut ingest_server, token: ingest_token, bytes: usize) -> ingest_status {
-    let _ = (token, bytes);
     // SAFETY: NULL, or a server that is not freed during the call.
-    fence(|| if unsafe { server_of(server) }.is_some() { INGEST_E_UNSUPPORTED } else { INGEST_E_ARGUMENT })
+    fence(|| unsafe { server_of(server) }.map_or(INGEST_E_ARGUMENT, |server| server.credit(token, bytes)))
 }
 
 /// Copies octets of a request's body into the caller's buffer, from an offset on, whether the body is in memory

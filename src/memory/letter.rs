@@ -8,8 +8,8 @@ use super::unfolded;
 use crate::parse::octets::is_named;
 use crate::parse::sketch::{Pair, Sketch, Span};
 use crate::request::{
-    INGEST_TLS_CLIENT_NAMES_UNREAD, INGEST_TLS_CLIENT_READ, INGEST_TLS_RESUMED, ingest_header, ingest_journey, ingest_pairs, ingest_peer,
-    ingest_request, ingest_slice, ingest_tls, ingest_token,
+    INGEST_REQUEST_STREAMED, INGEST_TLS_CLIENT_NAMES_UNREAD, INGEST_TLS_CLIENT_READ, INGEST_TLS_RESUMED, ingest_header, ingest_journey,
+    ingest_pairs, ingest_peer, ingest_request, ingest_slice, ingest_tls, ingest_token,
 };
 use std::mem::{MaybeUninit, size_of};
 use std::{ptr, slice};
@@ -167,6 +167,20 @@ impl Letter {
             request.body_len = slice.len as u64;
         }
         self.fixed().request.charset = ingest_slice::of(name.as_bytes());
+    }
+
+    /// The body follows in events: of so many octets, if that was announced, once its codings are undone if there are any.
+    pub fn note_streamed(&mut self, announced: u64, is_coded: bool) {
+        let request = &mut self.fixed().request;
+        request.flags |= INGEST_REQUEST_STREAMED;
+        request.body = ingest_slice::NONE;
+        request.body_len = if is_coded { 0 } else { announced };
+        request.encoded_len = announced;
+    }
+
+    pub fn is_streamed(&self) -> bool {
+        // SAFETY: `seal` has written the request, which lives as long as the block.
+        unsafe { (*self.request()).flags & INGEST_REQUEST_STREAMED != 0 }
     }
 
     /// Attaches a trailer section; the table's offsets refer to `octets`.

@@ -102,7 +102,8 @@ fn is_full(connection: &Connection) -> bool {
 fn write_reply(connection: &mut Connection, pending: Pending, closes: bool, desk: &mut Desk<'_>) -> ReplyKind {
     let Pending { slot, terms, .. } = pending;
     // A drain answers everything that was delivered; only the last answer ends the connection.
-    let close = closes || !terms.keep_alive || (desk.draining && connection.protocol.oldest().is_none());
+    let unread = connection.protocol.leave_upload(slot);
+    let close = closes || unread || !terms.keep_alive || (desk.draining && connection.protocol.oldest().is_none());
     let opening = desk.opening;
     let settled = desk.slots.settle(slot, desk.pool, |reply| {
         let lent = if reply.tail.is_lent() { RELEASED } else { 0 };

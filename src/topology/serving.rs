@@ -4,6 +4,7 @@
 mod ends;
 mod packing;
 mod secure;
+mod uploads;
 
 pub use packing::Landed;
 
@@ -428,7 +429,7 @@ impl Serving {
 
     /// The peer sends nothing more. What is incomplete never becomes a request; what is complete is still answered.
     pub fn peer_finished(&mut self, connection: &mut Connection) {
-        if connection.protocol.is_suspended() {
+        if connection.protocol.is_suspended() || connection.protocol.is_upload_whole() {
             // All of it may be here; this is looked at again when it is decoded.
             return self.note_read_closed(connection);
         }

@@ -99,6 +99,11 @@ impl Coded {
         }
     }
 
+    /// Lets others decode while this one waits for something else.
+    pub fn step_aside(&mut self) {
+        self.place = None;
+    }
+
     /// Octets of memory beside the body.
     pub(super) fn held(&self) -> usize {
         self.held.capacity() + self.chain.held()
@@ -216,7 +221,8 @@ impl Http1 {
             }
         }
         fail_point!("decode");
-        let is_exact = open.letter.journey().is_some_and(|journey| journey.flags & INGEST_JOURNEY_EXACT != 0);
+        let is_exact =
+            open.letter.as_mut().and_then(|letter| letter.journey()).is_some_and(|journey| journey.flags & INGEST_JOURNEY_EXACT != 0);
         let began_ns = if is_exact { (tools.timing.clock)() } else { 0 };
         let mut share = tools.decoders.share(tools.memory.room_for_windows());
         let given = share.left();
@@ -224,7 +230,7 @@ impl Http1 {
         let done = coded.work(&mut open.body, &mut open.rest, &mut bytes[*at..], tools.limits, &mut share);
         tools.decoders.spent(given, &share);
         coded.count_rest(was_suspended, tools.now_ns);
-        if let (true, Some(journey)) = (is_exact, open.letter.journey()) {
+        if let (true, Some(journey)) = (is_exact, open.letter.as_mut().and_then(|letter| letter.journey())) {
             journey.decode_ns += (tools.timing.clock)() - began_ns;
         }
         *at += done?;
@@ -246,7 +252,9 @@ impl Http1 {
             let Coded { chain, codings, wire, .. } = *coded;
             chain.finish()?;
             chain.dissolve(tools.decoders);
-            open.letter.note_decoded(codings.names(), wire);
+            if let Some(letter) = &mut open.letter {
+                letter.note_decoded(codings.names(), wire);
+            }
             if open.body.capacity() - open.body.len() > WASTE_BYTES {
                 open.body.shrink_to_fit();
             }

@@ -94,12 +94,12 @@ impl Http1 {
 
     /// There is something to decode here although no octets come.
     pub fn has_turn_to_come(&self) -> bool {
-        self.is_suspended() && self.stage() == Stage::Here && self.refusal.is_none()
+        self.is_suspended() && self.stage() == Stage::Here && self.refusal.is_none() && !self.is_full()
     }
 
     /// A body's decoders are to go to a decode thread.
     pub fn has_errand(&self) -> bool {
-        self.stage() == Stage::Ready && self.refusal.is_none()
+        self.stage() == Stage::Ready && self.refusal.is_none() && !self.is_full()
     }
 
     /// They are there, or on their way.
@@ -110,7 +110,7 @@ impl Http1 {
     /// Sends them: there is so much room for what they make and for their windows.
     pub fn begin_errand(&mut self, place: Place, room: usize) -> Option<Box<Errand>> {
         let open = self.open.as_deref_mut()?;
-        let is_timed = open.letter.journey().is_some_and(|journey| journey.flags & INGEST_JOURNEY_EXACT != 0);
+        let is_timed = open.journey().is_some_and(|journey| journey.flags & INGEST_JOURNEY_EXACT != 0);
         let coded = open.coded.as_deref_mut()?;
         let windows = coded.chain.may_grow().min(room);
         coded.stage = Stage::Away;
@@ -149,7 +149,7 @@ impl Http1 {
         coded.place = has_more.then_some(place);
         (open.body, open.charged) = (body, charged);
         if took_ns > 0
-            && let Some(journey) = open.letter.journey()
+            && let Some(journey) = open.journey()
         {
             journey.decode_ns += took_ns;
         }

@@ -88,17 +88,18 @@ impl Open {
     /// Sends octets of the body on to its file; the first ones make it.
     pub(super) fn spill(&mut self, octets: &[u8], tools: &Tools<'_>) -> Result<(), Refusal> {
         let clock = self.clock(&tools.timing);
+        let Some(letter) = &self.letter else { return Ok(()) };
         let began_ns = clock.map_or(0, |clock| clock());
         let spill = match &mut self.spill {
             Some(spill) => spill,
             none => {
                 let left = if let Rest::Length(left) = self.rest { left } else { 0 };
                 let known = octets.len() + if self.coded.is_some() { 0 } else { left };
-                none.insert(Box::new(Spill::begin(&self.letter, self.terms.left_coded, known as u64, tools)?))
+                none.insert(Box::new(Spill::begin(letter, self.terms.left_coded, known as u64, tools)?))
             }
         };
         spill.take(octets, tools)?;
-        if let (Some(clock), Some(journey)) = (clock, self.letter.journey()) {
+        if let (Some(clock), Some(journey)) = (clock, self.journey()) {
             journey.spool_ns += clock() - began_ns;
         }
         Ok(())
@@ -106,7 +107,8 @@ impl Open {
 
     /// What is in the buffer goes to the file, if it has become too much or other octets went there before.
     pub(super) fn spill_buffer(&mut self, tools: &mut Tools<'_>) -> Result<(), Refusal> {
-        if self.spill.is_none() && !spills(self.body.len() as u64, tools.limits) {
+        // Octets that are streamed leave memory another way, whatever the policy is by now.
+        if self.letter.is_none() || self.spill.is_none() && !spills(self.body.len() as u64, tools.limits) {
             return Ok(());
         }
         let mut body = std::mem::take(&mut self.body);
@@ -123,6 +125,6 @@ impl Open {
 
     /// The clock, if the steps of this request are timed.
     fn clock(&mut self, timing: &Timing) -> Option<fn() -> u64> {
-        self.letter.journey().filter(|journey| journey.flags & INGEST_JOURNEY_EXACT != 0).map(|_| timing.clock)
+        self.journey().filter(|journey| journey.flags & INGEST_JOURNEY_EXACT != 0).map(|_| timing.clock)
     }
 }

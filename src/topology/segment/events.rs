@@ -246,6 +246,7 @@ impl<E: Engine<Connection>> Segment<E> {
 
     /// Everything that may follow a change: write answers, send them, end, or ask for more octets. Brings the baton home.
     pub(super) fn go_on(&mut self, id: SeatId, mut connection: Box<Connection>) {
+        self.serving.pour(&mut connection);
         let counters = &self.door.homes()[self.number].counters;
         self.serving.flush(id, &mut connection, &mut self.engine, counters);
         // What is not sealed yet has its turn in the next tick, when this one has had its share.
