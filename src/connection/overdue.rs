@@ -56,11 +56,12 @@ impl Connection {
             // Of a streamed body the peer is waited for although its request is with the host, and the host is not blamed then.
             let body = if self.protocol.upload_comes() { self.body_deadline(limits) } else { None };
             let on_peer = body.is_some() && self.protocol.upload_slot() == Some(oldest.slot) && !oldest.queued;
-            if oldest.begun || on_peer {
-                // A stream lasts as long as the host wants; that the peer reads it is looked at while it is sent.
+            if oldest.begun || oldest.answered || on_peer {
+                // A stream lasts as long as the host wants; that the peer reads it is looked at while it is sent. So it is while an
+                // answer, which is here, waits behind a large one that is sealed a portion a tick: the host was in time.
                 return body;
             }
-            // What is answered already waits for its elders only.
+            // What is answered behind it waits for its elders only.
             let (allowed, what) = if oldest.queued {
                 (limits.queue_age_ms.min(limits.response_timeout_ms), Overdue::Queue)
             } else {
@@ -115,4 +116,24 @@ fn at_least(rate: u64, began_ms: u64, octets: u64) -> u64 {
 
 fn after(since_ms: u64, allowed_ms: u64) -> u64 {
     since_ms.saturating_add(allowed_ms)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::accept::Peer;
+    use crate::connection::exchange::{Pending, Terms};
+    use crate::decrypt::Session;
+
+    #[test]
+    fn only_what_is_not_answered_can_be_late() {
+        let mut connection = Connection::new(0, Peer::unnamed(), Session::Plain, 7);
+        let terms = Terms { http_version: 11, safe: true, head_only: false, keep_alive: true, left_coded: false };
+        connection.protocol.push_pending(Pending::new(3, terms, 50));
+        connection.protocol.oldest_mut().unwrap().queued = false;
+        let limits = Limits::default();
+        assert_eq!(connection.deadline(&limits), Some((50 + limits.response_timeout_ms, Overdue::Response)));
+        assert!(connection.protocol.mark_answered(3, false));
+        assert_eq!(connection.deadline(&limits), None);
+    }
 }

@@ -183,7 +183,7 @@ pub fn refuse(connection: &mut Connection, refusal: Refusal, desk: &mut Desk<'_>
 /// Ends the oldest request with a status of our own; the host's answer, should it come, is late.
 pub fn fail(connection: &mut Connection, refusal: Refusal, desk: &mut Desk<'_>) {
     let Some(oldest) = connection.protocol.pop_pending() else { return };
-    close_slot(desk, oldest.slot);
+    give_up(desk, oldest);
     let Terms { http_version, head_only, .. } = oldest.terms;
     let framed = Framed { status: refusal.status, http_version, close: true, dated: true, body: Body::Length(0) };
     encode::refusal(&mut connection.outbox.first, desk.opening, refusal, head_only, framed);
@@ -195,8 +195,13 @@ pub fn fail(connection: &mut Connection, refusal: Refusal, desk: &mut Desk<'_>) 
 pub fn drop_pending(connection: &mut Connection, desk: &mut Desk<'_>) {
     while let Some(pending) = connection.protocol.pop_pending() {
         connection.truncated |= pending.head_written;
-        if pending.answered { release(desk, pending.slot) } else { close_slot(desk, pending.slot) }
+        give_up(desk, pending);
     }
+}
+
+/// A request gets no answer of the host's. One that is here already comes home no second time, so its slot is freed now.
+fn give_up(desk: &mut Desk<'_>, pending: Pending) {
+    if pending.answered { release(desk, pending.slot) } else { close_slot(desk, pending.slot) }
 }
 
 fn close_slot(desk: &mut Desk<'_>, slot: u32) {
@@ -208,4 +213,40 @@ fn close_slot(desk: &mut Desk<'_>, slot: u32) {
 fn release(desk: &mut Desk<'_>, slot: u32) {
     let charge = desk.slots.free(slot, desk.pool);
     desk.memory.release(charge);
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::accept::Peer;
+    use crate::decrypt::Session;
+    use crate::memory::letter::{Letter, Parts};
+    use crate::memory::slots::SlotTable;
+    use crate::parse::sketch::Sketch;
+    use std::sync::Arc;
+
+    #[test]
+    fn a_request_that_fails_frees_its_slot_also_if_it_is_answered() {
+        let table = Arc::new(SlotTable::new(1, 7));
+        let (mut slots, mut pool, mut memory) = (SlotOwner::new(Arc::clone(&table), 0), Pool::new(), Memory::empty());
+        let mut connection = Connection::new(0, Peer::unnamed(), Session::Plain, 0);
+        let (sketch, peer, head) = (Sketch::default(), Peer::unnamed(), b"GET / HTTP/1.1\r\n\r\n");
+        let (scheme, peer) = (b"http", peer.view());
+        let parts = Parts { sketch: &sketch, head, body: b"", has_body: false, scheme, listener: 0, peer, journey: None, tls: None };
+        let terms = Terms { http_version: 11, safe: true, head_only: false, keep_alive: true, left_coded: false };
+        let letter = Letter::seal(&mut pool, &parts).unwrap();
+        memory.charge(letter.charge());
+        let (slot, token, _) = slots.open(letter, 0, true).unwrap();
+        connection.protocol.push_pending(Pending::new(slot, terms, 0));
+        let claim = table.claim(token, false).unwrap();
+        assert_eq!(claim.seal(|reply| reply.begin(ReplyKind::Answer)), Some(slot));
+        let homing = slots.homing(slot).unwrap();
+        let free = slots.taken() - 1;
+        let opening = Opening::new(b"Mon, 23 Nov 2026 09:00:00 GMT");
+        let mut desk = Desk { slots: &mut slots, pool: &mut pool, memory: &mut memory, opening: &opening, draining: false };
+        settle(Some(&mut connection), slot, homing, &mut desk);
+        fail(&mut connection, AGED, &mut desk);
+        assert_eq!((memory.used, pool.lent(), slots.taken()), (0, 0, free));
+        assert!(connection.outbox.first.starts_with(b"HTTP/1.1 503 "));
+    }
 }

@@ -1,9 +1,9 @@
 //! Large answers, which are sealed in portions: that all of one is sent, whatever comes or is due between two portions.
 
-use crate::support::PATIENCE;
 use crate::support::host::{Delivery, Server, blank_event, on_requests};
 use crate::support::request_view::octets;
 use crate::support::secured;
+use crate::support::{PATIENCE, eventually};
 use ingest::status::INGEST_OK;
 use std::io::ErrorKind;
 use std::time::Duration;
@@ -97,6 +97,31 @@ fn a_deadline_that_passes_between_two_portions_is_told_behind_them() {
         assert_eq!(client.answer().status, 504);
         assert_eq!(client.read_to_end().expect("close_notify comes before the end"), b"");
     }
+}
+
+#[test]
+fn an_answer_that_waits_behind_a_large_one_is_not_late() {
+    let options = [&secured::options()[..], &[("response_timeout", "100ms")]].concat();
+    let server = Server::serve(
+        &options,
+        Delivery::Inline,
+        on_requests(|host, request| {
+            let body = if octets(&request.0.path) == b"/1" { vec![b'x'; 64 << 20] } else { b"in time".to_vec() };
+            host.text(request.0.token, &body);
+        }),
+    );
+    for _ in 0..3 {
+        let mut client = server.connect();
+        client.send(TWO);
+        // Both are answered at once. The deadline passes while the kernel takes no more, and is looked at between two portions.
+        std::thread::sleep(Duration::from_millis(200));
+        assert_eq!(client.answer().body.len(), 64 << 20);
+        let second = client.answer();
+        assert_eq!((second.status, second.text().as_str()), (200, "in time"));
+        drop(client);
+        assert!(eventually(|| server.stats().memory_bytes == 0), "{:?}", server.stats());
+    }
+    assert_eq!(server.stats().requests_timed_out, 0);
 }
 
 #[test]
