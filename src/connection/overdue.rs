@@ -128,7 +128,7 @@ mod tests {
     #[test]
     fn only_what_is_not_answered_can_be_late() {
         let mut connection = Connection::new(0, Peer::unnamed(), Session::Plain, 7);
-        let terms = Terms { http_version: 11, safe: true, head_only: false, keep_alive: true, left_coded: false };
+        let terms = Terms { http_version: 11, safe: true, head_only: false, keep_alive: true, left_coded: false, streamed: false };
         connection.protocol.push_pending(Pending::new(3, terms, 50));
         connection.protocol.oldest_mut().unwrap().queued = false;
         let limits = Limits::default();

@@ -233,7 +233,7 @@ mod tests {
         let (sketch, peer, head) = (Sketch::default(), Peer::unnamed(), b"GET / HTTP/1.1\r\n\r\n");
         let (scheme, peer) = (b"http", peer.view());
         let parts = Parts { sketch: &sketch, head, body: b"", has_body: false, scheme, listener: 0, peer, journey: None, tls: None };
-        let terms = Terms { http_version: 11, safe: true, head_only: false, keep_alive: true, left_coded: false };
+        let terms = Terms { http_version: 11, safe: true, head_only: false, keep_alive: true, left_coded: false, streamed: false };
         let letter = Letter::seal(&mut pool, &parts).unwrap();
         memory.charge(letter.charge());
         let (slot, token, _) = slots.open(letter, 0, true).unwrap();
