@@ -1,5 +1,6 @@
 /* inspect: answers every request with all that libingest knows about it, as JSON. One octet is one latin-1 character; what a client's
    certificate says is always UTF-8 and stands as such. */
+#define _POSIX_C_SOURCE 200809L
 #include "common/program.h"
 #include "common/sha256.h"
 
@@ -8,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <unistd.h>
 
 /* Text that grows. Once memory ran out it stays `failed` and takes nothing more. */
 typedef struct text {
@@ -271,9 +273,51 @@ static void put_form(text *out, const ingest_pairs *form)
         put(out, "\"form\":null,");
 }
 
-/* The parts of a multipart body, or null. */
-static void put_parts(text *out, const ingest_parts *parts)
+/* The hash of a piece of the body, wherever the body is; nothing if it cannot be read. */
+static void hash_of(const ingest_request *request, uint64_t offset, uint64_t length, char text[65])
 {
+    uint8_t piece[65536];
+    text[0] = '\0';
+    if (request->body_fd < 0) {
+        sha256_text(request->body.ptr + offset, (size_t)length, text);
+        return;
+    }
+    sha256 sum;
+    sha256_begin(&sum);
+    while (length > 0) {
+        /* The descriptor is the library's: pread leaves its position alone. */
+        ssize_t count = pread(request->body_fd, piece, length < sizeof piece ? (size_t)length : sizeof piece, (off_t)offset);
+        if (count <= 0)
+            return;
+        sha256_add(&sum, piece, (size_t)count);
+        offset += (uint64_t)count;
+        length -= (uint64_t)count;
+    }
+    sha256_end(&sum, text);
+}
+
+/* Octets of a body in memory; of one in a file, how many they are and their hash. */
+static void put_body(text *out, const ingest_request *request)
+{
+    put(out, "\"body_b64\":\"");
+    put_base64(out, request->body);
+    put(out, "\",");
+    char hash[65], rest[160];
+    snprintf(rest, sizeof rest, "\"body_len\":%llu,\"spooled\":", (unsigned long long)request->body_len);
+    put(out, rest);
+    if (request->body_fd < 0) {
+        put(out, "null,");
+        return;
+    }
+    hash_of(request, 0, request->body_len, hash);
+    snprintf(rest, sizeof rest, "{\"sha256\":\"%s\"},", hash);
+    put(out, rest);
+}
+
+/* The parts of a multipart body, or null. */
+static void put_parts(text *out, const ingest_request *request)
+{
+    const ingest_parts *parts = request->parts;
     put(out, "\"parts\":");
     if (!parts) {
         put(out, "null,");
@@ -289,20 +333,20 @@ static void put_parts(text *out, const ingest_parts *parts)
         put_optional(out, "content_type", part->content_type, false);
         put_pairs(out, "headers", part->headers, part->header_count);
         char hash[65], rest[128];
-        sha256_text(part->body.ptr, part->body.len, hash);
-        snprintf(rest, sizeof rest, "\"size\":%zu,\"sha256\":\"%s\"}", part->body.len, hash);
+        hash_of(request, part->body_offset, part->body_len, hash);
+        snprintf(rest, sizeof rest, "\"size\":%llu,\"sha256\":\"%s\"}", (unsigned long long)part->body_len, hash);
         put(out, rest);
     }
     put(out, "],");
 }
 
-/* Whether the body is well-formed JSON; null unless its type says that it is JSON. */
+/* Whether the body is well-formed JSON; null unless its type says that it is JSON, and when it is in a file. */
 static void put_json(text *out, const ingest_request *request)
 {
     static const char json[] = "application/json";
     ingest_slice type = ingest_request_header(request, "content-type", 12), value;
     bool is_json = type.len >= sizeof json - 1 && strncasecmp((const char *)type.ptr, json, sizeof json - 1) == 0;
-    if (!is_json)
+    if (!is_json || request->body_fd >= 0)
         put(out, "\"json\":null,");
     else if (ingest_request_json(request, "", 0, &value) == INGEST_OK)
         put(out, "\"json\":\"well-formed\",");
@@ -328,12 +372,11 @@ static void describe(text *out, const ingest_request *request)
     put_pairs(out, "trailers", request->trailers->items, request->trailers->count);
     put_pairs(out, "query", request->query_pairs->items, request->query_pairs->count);
     put_pairs(out, "cookies", request->cookies->items, request->cookies->count);
-    put(out, "\"body_b64\":\"");
-    put_base64(out, request->body);
-    put(out, "\",");
+    put_body(out, request);
     put_field(out, "decoded", request->decoded);
+    put_field(out, "charset", request->charset);
     put_form(out, request->form);
-    put_parts(out, request->parts);
+    put_parts(out, request);
     put_json(out, request);
     put_field(out, "peer", request->peer->text);
     put_field(out, "listener", slice_of(program_listener_url(request->listener)));

@@ -105,6 +105,10 @@
 // The client asked for `100 Continue` before it sent the body.
 #define INGEST_REQUEST_EXPECTS_CONTINUE 128
 
+// The body is not here yet: it comes in BODY events of this token, then BODY_END, or GONE if it is cut short (`body=stream`). `body_len` is the
+// length that was announced, 0 if none was or the body is decoded; `encoded_len` the announced length in any case.
+#define INGEST_REQUEST_STREAMED 256
+
 // A method that has no number; read `method`.
 #define INGEST_METHOD_OTHER 0
 
@@ -127,10 +131,10 @@
 // A complete request is here.
 #define INGEST_EVENT_REQUEST 1
 
-// Octets of a streamed body.
+// Octets of a streamed body; they stay where they are until `ingest_request_credit`, or until the request is given back.
 #define INGEST_EVENT_BODY 2
 
-// A streamed body is complete.
+// A streamed body is complete; `data` is the trailer section as it came, field lines and all, absent if there is none.
 #define INGEST_EVENT_BODY_END 3
 
 // The peer's side is over; `reason` says how.
@@ -352,6 +356,8 @@ typedef struct ingest_journey {
   // accept on. Zero for plain connections, and for all requests but the first of a connection.
   uint64_t handshake_began_at_ns;
   uint64_t handshake_ended_at_ns;
+  // Of `body_wait_ns`, writing the body to its file with `body=spool`, and finding its parts meanwhile. Zero without `INGEST_JOURNEY_EXACT`.
+  uint64_t spool_ns;
 } ingest_journey;
 
 // One part of a multipart body. It may grow at its end, so parts are reached by pointers, one for each.
@@ -372,8 +378,16 @@ typedef struct ingest_part {
   const struct ingest_header *headers;
   // How many field lines.
   size_t header_count;
-  // Its content, as sent: no Content-Transfer-Encoding is undone.
+  // Its content, as sent: no Content-Transfer-Encoding is undone. Absent when it is in a file alone (docs/spool.md).
   struct ingest_slice body;
+  // The request's `body_fd`: -1 while the whole body is in memory, else the file that has this content, too.
+  int32_t body_fd;
+  // Zero.
+  uint32_t reserved;
+  // Where the content begins in the request's body, wherever that is: in `body_fd`, or behind `request->body.ptr`.
+  uint64_t body_offset;
+  // How long it is.
+  uint64_t body_len;
 } ingest_part;
 
 // The parts of a multipart body, in the order received.
@@ -420,9 +434,10 @@ typedef struct ingest_request {
   size_t header_count;
   // The complete body, de-chunked and decoded; absent when it is in `body_fd` or there is none.
   struct ingest_slice body;
-  // A descriptor with the body, -1 if none.
+  // With `body=spool`, a file that has the body when it is too large for memory, else -1. It is the library's: read it with pread, and do
+  // not write to it, move its position or close it. It is closed when the request is given back; dup() it to keep it.
   int32_t body_fd;
-  // The body's length in octets.
+  // The body's length in octets, wherever it is.
   uint64_t body_len;
   // Who sent it; never NULL.
   const struct ingest_peer *peer;
@@ -438,13 +453,16 @@ typedef struct ingest_request {
   const struct ingest_pairs *trailers;
   // What each step cost, NULL with `journey=off`.
   const struct ingest_journey *journey;
-  // The body's length before its content-codings were undone; `body_len` when none were.
+  // The body's length before its content-codings were undone and its text was converted; `body_len` when neither was.
   uint64_t encoded_len;
   // The content-codings that were undone, as `gzip` or `gzip, br` in the order in which the client applied them; absent when none were.
   // `headers` still has Content-Encoding and Content-Length as they were sent.
   struct ingest_slice decoded;
   // The parts of a body of type `multipart/form-data`; NULL for any other.
   const struct ingest_parts *parts;
+  // With `decode.charset`, what the text of `body`, or of `form`, was converted from: the encoding's name in the WHATWG standard, as
+  // `windows-1252` or `Shift_JIS`. It is well-formed UTF-8 then, and was before if this is `UTF-8`. Absent if nothing was converted.
+  struct ingest_slice charset;
 } ingest_request;
 
 // What reaches the host, in batches, the same for poll and callback. Frozen: it appears in arrays.
@@ -461,7 +479,7 @@ typedef struct ingest_event {
   uint64_t tag;
   // The request for REQUEST, else NULL.
   const struct ingest_request *request;
-  // The octets of BODY, until credited.
+  // The octets of BODY, until credited; of BODY_END the trailer section.
   struct ingest_slice data;
 } ingest_event;
 
@@ -623,6 +641,20 @@ typedef struct ingest_stats {
   uint64_t limit_handshakes_max;
   // Connections that were closed at `tls.handshakes_max`, since their clients did not go on and others waited.
   uint64_t handshakes_displaced;
+  // Requests refused for a content-coding that is not known, or for too many.
+  uint64_t refused_415;
+  // How often the decoding of a large body went to a decode thread: once for each share of it.
+  uint64_t decodings_offloaded;
+  // Bodies that were begun in files (`body=spool`).
+  uint64_t bodies_spooled;
+  // Bodies that were refused because of `spool_max`, or since there was no descriptor for a file.
+  uint64_t limit_spool;
+  // Bodies that could not be written to their file: no space, a broken disk, a folder that is gone.
+  uint64_t spool_failures;
+  // Octets in files of bodies now, those that the host holds included.
+  uint64_t spool_bytes;
+  // Such files that are open now.
+  uint64_t spool_files;
 } ingest_stats;
 
 // The whole life of one request that has ended.
@@ -877,6 +909,7 @@ ingest_status ingest_server_on_log(struct ingest_server *server, ingest_on_log c
 // Sets a function that is called on each library thread, after it started (1) and before it ends (0).
 // Threads that take part in I/O are named ingest-io-0, ingest-io-1 and so on, the one that only accepts
 // with topology=acceptor ingest-accept-0, those for handshakes (`handshake_threads`) ingest-shake-0, those that
+// decode large bodies (`decode_threads`) ingest-decode-0, those that
 // run the callback of delivery=threads ingest-run-0 and so on, the one that looks at files with tls.watch=on
 // ingest-watch. Whatever started also ends, before
 // ingest_server_join returns. The function must return normally, and may call any function but
@@ -1231,7 +1264,8 @@ int32_t ingest_queue_return(struct ingest_queue *queue, const ingest_token *toke
 // Blocks: never.
 // Returns: how many requests were packed, 0 if there are none; INGEST_E_SPACE if the first does not fit
 // (nothing was taken); INGEST_E_STOPPED when the server has stopped and nothing is left;
-// INGEST_E_ARGUMENT for NULL or a capacity under 32, a header's; INGEST_E_FORKED.
+// INGEST_E_STATE once body=stream was set: a block has no place for octets that are the host's until
+// credited; INGEST_E_ARGUMENT for NULL or a capacity under 32, a header's; INGEST_E_FORKED.
 // Since: 0.1
 int32_t ingest_queue_poll_packed(struct ingest_queue *queue, void *block, size_t capacity);
 
@@ -1297,7 +1331,8 @@ struct ingest_slice ingest_request_form(const struct ingest_request *request,
 // Thread: any, also several at once.
 // Blocks: never.
 // Returns: the content, empty if the part is empty; ptr is NULL if there is no such part, the body is
-// no multipart/form-data, request or name is NULL, and in a forked child.
+// no multipart/form-data, request or name is NULL, in a forked child, and if the part is in a file alone
+// (body=spool): request->parts says where.
 // Since: 0.1
 struct ingest_slice ingest_request_part(const struct ingest_request *request,
                                         const char *name,
@@ -1312,7 +1347,7 @@ struct ingest_slice ingest_request_part(const struct ingest_request *request,
 // Thread: any, also several at once.
 // Blocks: never; it takes time in proportion to the body.
 // Returns: INGEST_OK, and value->ptr is NULL if the pointer leads to nothing; INGEST_E_MALFORMED if the body is no
-// well-formed JSON, is empty, or nests deeper than 512; INGEST_E_ARGUMENT for NULL, or a pointer that is no JSON
+// well-formed JSON, is empty, or nests deeper than 512; INGEST_E_UNSUPPORTED if it is in a file (body=spool); INGEST_E_ARGUMENT for NULL, or a pointer that is no JSON
 // pointer in UTF-8; INGEST_E_FORKED. After an error value->ptr is NULL.
 // Since: 0.1
 ingest_status ingest_request_json(const struct ingest_request *request,
@@ -1320,25 +1355,31 @@ ingest_status ingest_request_json(const struct ingest_request *request,
                                   size_t length,
                                   struct ingest_slice *value);
 
-// Says that the host has dealt with so many octets of a streamed body, so that as many may follow. Not
-// built yet.
+// Gives octets of a streamed body back, the oldest that BODY events of this token brought, so that as many
+// may follow: while the host has `body_window` octets nothing more of that body is read. Credit need not
+// be given event by event. What was not given back when the request is answered, abandoned or returned
+// is given back by that.
 //
-// Ownership: none.
-// Thread: any.
+// Ownership: the octets are the library's again, and must not be read any more.
+// Thread: any, also from a callback.
 // Blocks: never.
-// Returns: INGEST_E_UNSUPPORTED in this version; INGEST_E_ARGUMENT for NULL; INGEST_E_FORKED.
+// Returns: INGEST_OK; INGEST_E_GONE if the token is stale or foreign, or the right to answer has ended
+// (nothing happened: the octets may be read until the request is given back); INGEST_E_ARGUMENT for
+// NULL, a request whose body is not streamed, or more octets than the host has of it (nothing happened);
+// INGEST_E_FORKED.
 // Since: 0.1
 ingest_status ingest_request_credit(struct ingest_server *server, ingest_token token, size_t bytes);
 
-// Copies octets of a request's body into the caller's buffer, from an offset on: for a body that a packed
-// block does not carry. The host must hold the request: it was delivered, and neither answered, abandoned
+// Copies octets of a request's body into the caller's buffer, from an offset on, whether the body is in memory
+// or in a file (body=spool): for a body that a packed block does not carry. The host must hold the request: it was delivered, and neither answered, abandoned
 // nor returned.
 //
 // Ownership: the buffer is the caller's.
 // Thread: any.
-// Blocks: never.
-// Returns: how many octets were copied, 0 at the body's end or if there is no body; INGEST_E_GONE if the
-// token is stale or foreign; INGEST_E_ARGUMENT for NULL (a buffer may be NULL if capacity is 0);
+// Blocks: never for a body in memory; for one in a file as long as the kernel takes to read it.
+// Returns: how many octets were copied, 0 at the body's end or if there is no body, and fewer than there is
+// room for only if the body ends there; INGEST_E_GONE if the token is stale or foreign; INGEST_E_SYSTEM if the file
+// cannot be read (errno says why); INGEST_E_ARGUMENT for NULL (a buffer may be NULL if capacity is 0);
 // INGEST_E_FORKED.
 // Since: 0.1
 int64_t ingest_request_body_read(struct ingest_server *server,

@@ -11,6 +11,7 @@ use crate::accept::per_address::Place;
 use crate::connection::http1::Http1;
 use crate::decode::content::Decoders;
 use crate::decrypt::Session;
+use crate::engine::spool::Spool;
 use crate::engine::{Landing, Outgoing};
 use crate::journey::Timing;
 use crate::limits::{Limits, READ_AHEAD_BYTES};
@@ -102,6 +103,7 @@ pub struct Tools<'a> {
     pub pool: &'a mut Pool,
     pub memory: &'a mut Memory,
     pub decoders: &'a mut Decoders,
+    pub spool: &'a Spool,
     pub timing: Timing,
     pub now_ns: u64,
     /// Octets of what is worked on that are charged as read ahead.
@@ -162,8 +164,11 @@ impl Connection {
                 return None;
             }
             // A body comes sealed, so it has no place to be received into.
-            let wanted =
-                if self.protocol.in_body() { !self.protocol.is_refused() && !self.protocol.is_suspended() } else { self.has_room(limits) };
+            let wanted = if self.protocol.in_body() {
+                !self.protocol.is_refused() && !self.protocol.is_suspended() && !self.protocol.is_full()
+            } else {
+                self.has_room(limits)
+            };
             return wanted.then_some(Landing::Slab);
         }
         if let Some(landing) = self.protocol.body_landing() {

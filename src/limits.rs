@@ -6,6 +6,17 @@ use crate::decode::rules::Rules;
 /// Written out as `unlimited` in an option; a limit of zero never means unlimited.
 pub const UNLIMITED: u64 = u64::MAX;
 
+/// How a body reaches the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyPolicy {
+    /// Whole, in memory.
+    Buffer,
+    /// In events, as it arrives.
+    Stream,
+    /// Whole: in memory up to `body_buffer_max` octets, else in a file.
+    Spool,
+}
+
 /// The bounds of one server. Durations are milliseconds, sizes octets.
 #[derive(Clone, Debug)]
 pub struct Limits {
@@ -25,12 +36,22 @@ pub struct Limits {
     pub body_rate_min: u64,
     pub body_max: u64,
     pub chunk_ext_max: u64,
+    pub body: BodyPolicy,
+    /// With `BodyPolicy::Stream`, an announced length up to this is buffered all the same; with `BodyPolicy::Spool`, a body up to this.
+    pub body_buffer_max: u64,
+    /// With `BodyPolicy::Spool`, what all files may hold together.
+    pub spool_max: u64,
+    /// Octets of a streamed body that the host has not given back, at which reading stops.
+    pub body_window: u64,
     /// Content-codings are undone.
     pub decode: bool,
     pub decode_layers: u64,
     pub decoded_max: u64,
     pub decode_ratio: u64,
     pub decode_states_max: u64,
+    /// Threads for large bodies, and from which size on they are for them.
+    pub decode_threads: u64,
+    pub decode_offload_bytes: u64,
     pub trailers_max: u64,
     pub trailer_count: u64,
     pub memory_max: u64,
@@ -72,11 +93,17 @@ impl Default for Limits {
             body_rate_min: 500,
             body_max: 16 * MIB,
             chunk_ext_max: 4 * 1024,
+            body: BodyPolicy::Buffer,
+            body_buffer_max: 64 * 1024,
+            spool_max: 1024 * MIB,
+            body_window: 256 * 1024,
             decode: true,
             decode_layers: 1,
             decoded_max: 64 * MIB,
             decode_ratio: 100,
             decode_states_max: 16,
+            decode_threads: 0,
+            decode_offload_bytes: 256 * 1024,
             trailers_max: 8 * 1024,
             trailer_count: 32,
             memory_max: 256 * MIB,
@@ -147,12 +174,22 @@ pub const ZSTD_WINDOW_BYTES: usize = 8 << 20;
 /// are made. The slowest coding makes 250 octets a microsecond, so a tick is held up for 4 ms (docs/decode.md).
 pub const DECODE_SHARE: usize = 256 * 1024;
 pub const DECODE_TICK: usize = 1 << 20;
+/// Coded octets that a body gathers before they go to a decode thread, and so the most of them that are there at once; and what is decoded
+/// there, counted as above, before it comes home to be weighed and others have their turn.
+pub const ERRAND_BYTES: usize = 256 * 1024;
+pub const ERRAND_SHARE: usize = 1 << 20;
+/// And the least, however little memory there is.
+pub const ERRAND_SHARE_LEAST: usize = 64 * 1024;
+/// The window of br that may be filled at a stretch on a thread that serves, if there are others; as the power of two.
+pub const BR_LIGHT_BITS: u8 = 20;
 /// A thread's read slab: the size of a read caps the size of a batch.
 pub const SLAB_BYTES: usize = 64 * 1024;
 /// Read-ahead of one connection while earlier answers are outstanding.
 pub const READ_AHEAD_BYTES: usize = 64 * 1024;
 /// Most octets one connection may read in one tick, of a body, before the others get their turn; of heads it is a slab.
 pub const READ_PER_TICK_BYTES: usize = 256 * 1024;
+/// An answer that is given before the body of its request has come ends its connection, unless no more than this is still to come.
+pub const UNREAD_BYTES: usize = 64 * 1024;
 /// Answers gathered for one connection before they are sent although more input is waiting.
 pub const FLUSH_BYTES: usize = 64 * 1024;
 /// Ciphertext of one connection that is no whole record, or no whole handshake message, yet: the largest message that TLS has here, the
@@ -207,6 +244,10 @@ pub const FD_FLOOR_CEILING: u64 = 1 << 20;
 pub const IO_THREADS_MAX: u64 = 256;
 /// Threads for handshakes of one server.
 pub const HANDSHAKE_THREADS_MAX: u64 = 256;
+/// Threads for large bodies of one server.
+pub const DECODE_THREADS_MAX: u64 = 256;
+/// The most that `decode_states_max` may be configured to be.
+pub const DECODE_STATES_CEILING: u64 = 4096;
 /// Queues of one server.
 pub const QUEUES_MAX: u64 = 64;
 /// Handler threads of one server.
@@ -215,4 +256,5 @@ pub const HANDLER_THREADS_MAX: u64 = 1024;
 const _: () = assert!(READ_AHEAD_BYTES >= SLAB_BYTES);
 const _: () = assert!(TLS_CARRIED_BYTES > SLAB_BYTES);
 const _: () = assert!(READ_PER_TICK_BYTES >= SLAB_BYTES);
+const _: () = assert!(ERRAND_SHARE_LEAST <= ERRAND_SHARE);
 const _: () = assert!(HEADERS_CEILING < (1 << 31));

@@ -42,9 +42,11 @@ pub enum Kind {
     Crowded,
     /// As many handshakes are under way as may be.
     Handshakes,
+    /// Bodies cannot be written to files.
+    Spool,
 }
 
-const KINDS: usize = Kind::Handshakes as usize + 1;
+const KINDS: usize = Kind::Spool as usize + 1;
 
 /// One line of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]

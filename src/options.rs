@@ -1,6 +1,8 @@
 //! What a host may set: one typed struct, filled by name and text through the table in `options/table.rs`.
 #![forbid(unsafe_code)]
 
+mod bodies;
+mod decoding;
 mod events;
 mod row;
 pub mod table;
@@ -99,6 +101,8 @@ pub struct Options {
     pub tls: tls::Tls,
     /// Descriptors lie at or above this number.
     pub fd_floor: u32,
+    /// Where bodies go with `body=spool`.
+    pub spool_dir: String,
     pub limits: Limits,
     /// Bit `1 << row` for each row of the table that `set` has named.
     named: u128,
@@ -125,6 +129,7 @@ impl Default for Options {
             handshake_threads: 0,
             tls: tls::Tls::default(),
             fd_floor: 0,
+            spool_dir: "/var/tmp".to_owned(),
             limits: Limits::default(),
             named: 0,
         }
@@ -324,7 +329,6 @@ mod tests {
             ("tls.watch_every", "50ms", "at least 100ms"),
             ("tls.alpn", "h2", "http/1.1"),
             ("tls.client_auth", "off", "none, optional, required"),
-            ("decode_threads", "2", "not built yet"),
             ("decode_layers", "3", "at most 2"),
             ("decode", "no", "on, off"),
             ("io_threads", "", "count"),

@@ -137,8 +137,16 @@ pub struct ingest_part {
     pub headers: *const ingest_header,
     /// How many field lines.
     pub header_count: usize,
-    /// Its content, as sent: no Content-Transfer-Encoding is undone.
+    /// Its content, as sent: no Content-Transfer-Encoding is undone. Absent when it is in a file alone (docs/spool.md).
     pub body: ingest_slice,
+    /// The request's `body_fd`: -1 while the whole body is in memory, else the file that has this content, too.
+    pub body_fd: i32,
+    /// Zero.
+    pub reserved: u32,
+    /// Where the content begins in the request's body, wherever that is: in `body_fd`, or behind `request->body.ptr`.
+    pub body_offset: u64,
+    /// How long it is.
+    pub body_len: u64,
 }
 
 /// The parts of a multipart body, in the order received.
@@ -190,6 +198,8 @@ pub struct ingest_journey {
     /// accept on. Zero for plain connections, and for all requests but the first of a connection.
     pub handshake_began_at_ns: u64,
     pub handshake_ended_at_ns: u64,
+    /// Of `body_wait_ns`, writing the body to its file with `body=spool`, and finding its parts meanwhile. Zero without `INGEST_JOURNEY_EXACT`.
+    pub spool_ns: u64,
 }
 
 /// The request came over TLS.
@@ -208,6 +218,9 @@ pub const INGEST_REQUEST_PATH_HAS_MALFORMED_ESCAPE: u32 = 32;
 pub const INGEST_REQUEST_CHUNKED: u32 = 64;
 /// The client asked for `100 Continue` before it sent the body.
 pub const INGEST_REQUEST_EXPECTS_CONTINUE: u32 = 128;
+/// The body is not here yet: it comes in BODY events of this token, then BODY_END, or GONE if it is cut short (`body=stream`). `body_len` is the
+/// length that was announced, 0 if none was or the body is decoded; `encoded_len` the announced length in any case.
+pub const INGEST_REQUEST_STREAMED: u32 = 256;
 
 /// A method that has no number; read `method`.
 pub const INGEST_METHOD_OTHER: u16 = 0;
@@ -256,9 +269,10 @@ pub struct ingest_request {
     pub header_count: usize,
     /// The complete body, de-chunked and decoded; absent when it is in `body_fd` or there is none.
     pub body: ingest_slice,
-    /// A descriptor with the body, -1 if none.
+    /// With `body=spool`, a file that has the body when it is too large for memory, else -1. It is the library's: read it with pread, and do
+    /// not write to it, move its position or close it. It is closed when the request is given back; dup() it to keep it.
     pub body_fd: i32,
-    /// The body's length in octets.
+    /// The body's length in octets, wherever it is.
     pub body_len: u64,
     /// Who sent it; never NULL.
     pub peer: *const ingest_peer,
@@ -274,20 +288,23 @@ pub struct ingest_request {
     pub trailers: *const ingest_pairs,
     /// What each step cost, NULL with `journey=off`.
     pub journey: *const ingest_journey,
-    /// The body's length before its content-codings were undone; `body_len` when none were.
+    /// The body's length before its content-codings were undone and its text was converted; `body_len` when neither was.
     pub encoded_len: u64,
     /// The content-codings that were undone, as `gzip` or `gzip, br` in the order in which the client applied them; absent when none were.
     /// `headers` still has Content-Encoding and Content-Length as they were sent.
     pub decoded: ingest_slice,
     /// The parts of a body of type `multipart/form-data`; NULL for any other.
     pub parts: *const ingest_parts,
+    /// With `decode.charset`, what the text of `body`, or of `form`, was converted from: the encoding's name in the WHATWG standard, as
+    /// `windows-1252` or `Shift_JIS`. It is well-formed UTF-8 then, and was before if this is `UTF-8`. Absent if nothing was converted.
+    pub charset: ingest_slice,
 }
 
 /// A complete request is here.
 pub const INGEST_EVENT_REQUEST: u16 = 1;
-/// Octets of a streamed body.
+/// Octets of a streamed body; they stay where they are until `ingest_request_credit`, or until the request is given back.
 pub const INGEST_EVENT_BODY: u16 = 2;
-/// A streamed body is complete.
+/// A streamed body is complete; `data` is the trailer section as it came, field lines and all, absent if there is none.
 pub const INGEST_EVENT_BODY_END: u16 = 3;
 /// The peer's side is over; `reason` says how.
 pub const INGEST_EVENT_GONE: u16 = 4;
@@ -327,6 +344,6 @@ pub struct ingest_event {
     pub tag: u64,
     /// The request for REQUEST, else NULL.
     pub request: *const ingest_request,
-    /// The octets of BODY, until credited.
+    /// The octets of BODY, until credited; of BODY_END the trailer section.
     pub data: ingest_slice,
 }

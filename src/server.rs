@@ -10,7 +10,9 @@ mod live;
 mod posts;
 mod quarantine;
 mod secure;
+mod spool;
 mod watch;
+mod workshop;
 
 pub use self::answers::Head;
 
@@ -226,6 +228,7 @@ impl Server {
             return Err(Failure::new(INGEST_E_STATE, "the server has no listener (call ingest_server_listen before)"));
         }
         self.options.check()?;
+        self.open_spool(&self.options)?;
         let chosen = self.crewed(plans::choose(&self.options)?);
         let delivery = plans::delivery(&self.options, life.sink.is_some())?;
         if delivery == Delivery::Threads && self.handlers() < self.options.queues as usize {
@@ -271,6 +274,7 @@ impl Server {
         self.vault.hand_out();
         let pass = self.start_far(life, chosen)?;
         let quarantine = self.start_quarantine(life, chosen)?;
+        let workshop = self.start_workshop(life, chosen)?;
         let mut sockets = sockets.into_iter();
         let acceptor = self.acceptor(chosen, &mut sockets)?;
         let lanes = acceptor.as_ref().map(Acceptor::lanes);
@@ -281,7 +285,8 @@ impl Server {
                 (Some(sink), Delivery::Inline) => Way::Inline(Arc::clone(sink)),
                 _ => Way::Queues(number),
             };
-            posts.push(Post { engine, way, number, pass: pass.clone(), quarantine: quarantine.clone(), lanes: lanes.clone() });
+            let (pass, quarantine, workshop) = (pass.clone(), quarantine.clone(), workshop.clone());
+            posts.push(Post { engine, way, number, pass, quarantine, workshop, lanes: lanes.clone() });
         }
         for post in posts {
             self.start_io(life, post).map_err(failed)?;

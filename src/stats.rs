@@ -67,8 +67,11 @@ counted! {
     memory_bytes memory_requests_bytes memory_bodies_bytes memory_read_ahead_bytes memory_pooled_bytes
     // Decrypt.
     handshakes handshake_failures limit_handshake limit_handshakes_max handshakes_displaced
+    // Decode.
+    refused_415 decodings_offloaded
     panics;
     server:
+    bodies_spooled limit_spool spool_failures spool_bytes spool_files
     limit_in_flight in_flight in_flight_max queued queue_oldest_ns connections_max memory_max_bytes wakeups_sent is_unhealthy
 }
 
@@ -81,6 +84,7 @@ impl Counters {
             408 => &self.refused_408,
             413 => &self.refused_413,
             414 => &self.refused_414,
+            415 => &self.refused_415,
             421 => &self.refused_421,
             431 => &self.refused_431,
             501 => &self.refused_501,

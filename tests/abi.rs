@@ -78,7 +78,23 @@ fn expected() -> Vec<String> {
         client_not_after
     );
     describe!(lines, ingest_pairs, size, count, items);
-    describe!(lines, ingest_part, size, flags, name, filename, filename_extended, content_type, headers, header_count, body);
+    describe!(
+        lines,
+        ingest_part,
+        size,
+        flags,
+        name,
+        filename,
+        filename_extended,
+        content_type,
+        headers,
+        header_count,
+        body,
+        body_fd,
+        reserved,
+        body_offset,
+        body_len
+    );
     describe!(lines, ingest_parts, size, count, items);
     describe!(
         lines,
@@ -96,7 +112,8 @@ fn expected() -> Vec<String> {
         body_wait_ns,
         queue_ns,
         handshake_began_at_ns,
-        handshake_ended_at_ns
+        handshake_ended_at_ns,
+        spool_ns
     );
     describe!(
         lines,
@@ -128,7 +145,8 @@ fn expected() -> Vec<String> {
         journey,
         encoded_len,
         decoded,
-        parts
+        parts,
+        charset
     );
     describe!(lines, ingest_event, kind, flags, reason, token, tag, request, data);
     describe!(lines, ingest_response, size, status, flags, headers, header_count, body, content_length, lend, reserved);
@@ -196,7 +214,14 @@ fn expected() -> Vec<String> {
         limit_handshake,
         connections_in_handshake,
         limit_handshakes_max,
-        handshakes_displaced
+        handshakes_displaced,
+        refused_415,
+        decodings_offloaded,
+        bodies_spooled,
+        limit_spool,
+        spool_failures,
+        spool_bytes,
+        spool_files
     );
     describe!(lines, ingest_log_record, size, level, at_ns, text);
     describe!(lines, ingest_trace, size, flags, token, journey, host_ns, respond_ns, send_ns, status, listener, reserved);
@@ -215,6 +240,7 @@ fn expected() -> Vec<String> {
         INGEST_REQUEST_PATH_HAS_MALFORMED_ESCAPE,
         INGEST_REQUEST_CHUNKED,
         INGEST_REQUEST_EXPECTS_CONTINUE,
+        INGEST_REQUEST_STREAMED,
         INGEST_METHOD_OTHER,
         INGEST_METHOD_GET,
         INGEST_METHOD_HEAD,

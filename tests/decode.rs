@@ -11,6 +11,8 @@ mod core;
 mod limits;
 #[path = "decode/memory.rs"]
 mod memory;
+#[path = "decode/offload.rs"]
+mod offload;
 #[path = "decode/table.rs"]
 mod table;
 

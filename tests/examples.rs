@@ -2,6 +2,8 @@
 
 #[path = "examples/tls.rs"]
 mod tls;
+#[path = "examples/upload.rs"]
+mod upload;
 
 mod runner;
 
@@ -18,7 +20,7 @@ use std::process::Command;
 use std::sync::Once;
 use std::time::{Duration, Instant};
 
-const ALL: [&str; 8] = ["hello", "queue", "own_loop", "turn", "late", "stream", "inspect", "tls"];
+const ALL: [&str; 9] = ["hello", "queue", "own_loop", "turn", "late", "stream", "upload", "inspect", "tls"];
 const LISTEN: [&str; 2] = ["--listen", "http://127.0.0.1:0"];
 const DRAIN: Duration = Duration::from_secs(10);
 
@@ -254,6 +256,16 @@ fn inspect_shows_what_is_in_a_body() {
         let answer = ask(kind, body);
         assert!(answer.contains(shown), "{shown} is not in {answer}");
     }
+    server.stop_cleanly(DRAIN);
+    // The same from a file.
+    let server = Server::start(example("inspect").args(LISTEN).args(["--set", "body=spool", "--set", "body_buffer_max=1"]), 1);
+    let mut peer = Client::connect(server.port());
+    let head =
+        format!("POST / HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=b\r\nContent-Length: {}\r\n\r\n", part.len());
+    peer.send([head.as_bytes(), part.as_bytes()].concat().as_slice());
+    let answer = String::from_utf8(peer.receive(false).body).expect("JSON is UTF-8");
+    let body = format!(r#""body_b64":"","body_len":{},"spooled":{{"sha256":""#, part.len());
+    assert!(answer.contains(parts) && answer.contains(&body), "{answer}");
     server.stop_cleanly(DRAIN);
 }
 

@@ -31,11 +31,13 @@ enum Sent {
     Get,
     /// A body that comes after its head, into a buffer of its own.
     Late,
+    /// A body with a content-coding that is not whole.
+    Coded,
     /// Half a head, until its deadline.
     Half,
 }
 
-const STEPS: [(&str, Sent, Cost); 17] = [
+const STEPS: [(&str, Sent, Cost); 18] = [
     ("accept", Sent::Get, Cost::Connection),
     ("read", Sent::Get, Cost::Connection),
     ("handshake", Sent::Get, Cost::Connection),
@@ -53,10 +55,13 @@ const STEPS: [(&str, Sent, Cost); 17] = [
     ("expire", Sent::Half, Cost::Connection),
     ("far", Sent::Get, Cost::Connection),
     ("shake", Sent::Get, Cost::Connection),
+    ("inflate", Sent::Coded, Cost::Connection),
 ];
 
 /// With TLS, and handshakes on a thread of their own.
 const QUARANTINE: &str = "quarantine";
+/// Bodies with content-codings are decoded by threads of their own.
+const WORKSHOP: &str = "workshop";
 
 /// Fail points belong to the process, so one test at a time sets them.
 fn alone() -> MutexGuard<'static, ()> {
@@ -92,6 +97,10 @@ fn serve(delivery: Delivery, topology: &str, secure: bool, faults: &Arc<AtomicU6
         options[0].1 = "shards";
         options.push(("handshake_threads", "1"));
     }
+    if topology == WORKSHOP {
+        options[0].1 = "shards";
+        options.extend([("decode_threads", "1"), ("decode_offload_bytes", "1")]);
+    }
     if secure {
         options.extend(secured::options());
     }
@@ -105,6 +114,7 @@ fn meet(port: u16, sent: Sent) -> Option<u16> {
     let parts: &[&str] = match sent {
         Sent::Get => &["GET / HTTP/1.1\r\nHost: x\r\n\r\n"],
         Sent::Late => &["POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n", "body"],
+        Sent::Coded => &["POST / HTTP/1.1\r\nHost: x\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\n\x1f", "xxx"],
         Sent::Half => &["GET / HT"],
     };
     for (index, part) in parts.iter().enumerate() {
@@ -137,6 +147,7 @@ fn has(step: &str, delivery: Delivery, topology: &str, secure: bool) -> bool {
         "handler" => delivery == Delivery::Threads,
         "far" => topology == "cut",
         "shake" => topology == QUARANTINE,
+        "inflate" => topology == WORKSHOP,
         // Octets that cross a cut are decrypted beyond it, or here before it: one of the two has the point.
         "decrypt" => topology != "cut",
         _ => true,
@@ -215,6 +226,11 @@ fn h22_a_panic_at_each_step_costs_one_connection_behind_an_acceptor() {
 #[test]
 fn h22_a_panic_at_each_step_costs_one_connection_in_a_handshake_of_its_own_thread() {
     panic_at_each_step(Delivery::Inline, QUARANTINE, true);
+}
+
+#[test]
+fn h22_a_panic_at_each_step_costs_one_connection_whose_body_other_threads_decode() {
+    panic_at_each_step(Delivery::Inline, WORKSHOP, false);
 }
 
 /// Answers that come home in one batch, of which the first meets a panic: the others are sent.

@@ -4,6 +4,8 @@ mod support;
 
 #[path = "forms/browser.rs"]
 mod browser;
+#[path = "forms/charset.rs"]
+mod charset;
 #[path = "forms/clients.rs"]
 mod clients;
 #[path = "forms/conformance.rs"]
@@ -11,6 +13,7 @@ mod conformance;
 #[path = "forms/refusals.rs"]
 mod refusals;
 #[path = "forms/view.rs"]
+#[allow(dead_code)] // the tests of bodies in files look at more of it
 mod view;
 
 use support::client::{Answer, Client};
@@ -164,6 +167,24 @@ fn values_of_a_json_body() {
         );
         server.finish();
     }
+}
+
+/// No machine passes over eight megabytes in less than half a millisecond, so a journey that tells less has not counted it.
+#[test]
+fn what_taking_a_body_apart_costs_is_in_its_journey() {
+    let seen = Seen::default();
+    let options = [("journey", "steps"), ("decode.json", "validate"), ("decode.charset", "utf-8")];
+    let server = Server::serve(&options, support::host::Delivery::Queue(1), watching(&seen));
+    let mut client = server.connect();
+    let long = b"[\"\\n\"]".iter().copied().chain(b" ".repeat(8_000_000)).collect::<Vec<u8>>();
+    for kind in ["application/json", "application/x-www-form-urlencoded", "text/plain; charset=utf-16le"] {
+        let body = if kind.ends_with("encoded") { b"%41".repeat(2_700_000) } else { long.clone() };
+        assert_eq!(ask(&mut client, request(kind, &body)).status, 200);
+        let spent_ns = seen.take().decode_ns;
+        assert!(spent_ns > 500_000, "{kind}: {spent_ns} ns");
+    }
+    drop(client);
+    server.finish();
 }
 
 #[test]

@@ -49,6 +49,10 @@ static void describe_options(const program *self, FILE *out)
         fprintf(out, "\n%s sets delivery=%s itself; --set delivery=... overrides it\n", self->name, self->delivery);
     if (self->events)
         fprintf(out, "\n%s sets events=%s itself; --set events=... overrides it\n", self->name, self->events);
+    if (self->body)
+        fprintf(out, "\n%s sets body=%s itself; --set body=... overrides it\n", self->name, self->body);
+    if (self->body_max)
+        fprintf(out, "\n%s sets body_max=%s itself; --set body_max=... overrides it\n", self->name, self->body_max);
 }
 
 static void bad_usage(const program *self, const char *what, const char *argument)
@@ -154,6 +158,8 @@ ingest_server *program_new(program *self, int argc, char **argv)
     ingest_options *options = ingest_options_new();
     choose(self, options, "delivery", self->delivery);
     choose(self, options, "events", self->events);
+    choose(self, options, "body", self->body);
+    choose(self, options, "body_max", self->body_max);
     for (int at = 1; at < argc; at++) {
         const char *setting = value_of(self, "--set", argc, argv, &at);
         if (setting)

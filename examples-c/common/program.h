@@ -12,6 +12,8 @@ typedef struct program {
     const char *about;    /* a sentence for --help */
     const char *delivery; /* the delivery it chooses for itself, before the user's --set; NULL for the library's choice */
     const char *events;   /* the kinds of event it wants beside requests, before the user's --set; NULL for none */
+    const char *body;     /* how bodies reach it, before the user's --set; NULL for the library's choice */
+    const char *body_max; /* the largest body it takes, in the same way */
     uint32_t consumers;   /* default of --consumers, 0 if there is no such option; afterwards what the user said */
     const char *file;     /* default of --file, NULL if there is no such option; afterwards what the user said */
     bool own_signals;     /* the program handles SIGINT and SIGTERM itself */

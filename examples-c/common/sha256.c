@@ -42,22 +42,43 @@ static void take_block(uint32_t hash[8], const uint8_t *block)
         hash[i] += state[i];
 }
 
+void sha256_begin(sha256 *sum)
+{
+    static const uint32_t first[8] = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
+    memcpy(sum->hash, first, sizeof first);
+    sum->length = 0;
+}
+
+void sha256_add(sha256 *sum, const uint8_t *octets, size_t length)
+{
+    while (length > 0) {
+        size_t held = sum->length % 64, count = 64 - held < length ? 64 - held : length;
+        memcpy(sum->block + held, octets, count);
+        sum->length += count;
+        octets += count;
+        length -= count;
+        if (held + count == 64)
+            take_block(sum->hash, sum->block);
+    }
+}
+
+void sha256_end(sha256 *sum, char text[65])
+{
+    /* What is left, a bit that is set, zeros, and the length in bits: one block or two. */
+    uint64_t bits = sum->length * 8;
+    size_t held = sum->length % 64, zeros = (held < 56 ? 56 : 120) - held;
+    uint8_t last[72] = {0x80};
+    for (size_t i = 0; i < 8; i++)
+        last[zeros + i] = (uint8_t)(bits >> (56 - 8 * i));
+    sha256_add(sum, last, zeros + 8);
+    for (int i = 0; i < 8; i++)
+        snprintf(text + 8 * i, 9, "%08x", (unsigned)sum->hash[i]);
+}
+
 void sha256_text(const uint8_t *octets, size_t length, char text[65])
 {
-    uint32_t hash[8] = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
-    size_t whole = length / 64 * 64, rest = length - whole;
-    for (size_t at = 0; at < whole; at += 64)
-        take_block(hash, octets + at);
-    /* What is left, a bit that is set, zeros, and the length in bits: one block or two. */
-    uint8_t last[128] = {0};
-    if (rest)
-        memcpy(last, octets + whole, rest);
-    last[rest] = 0x80;
-    size_t end = rest < 56 ? 64 : 128;
-    for (size_t i = 0; i < 8; i++)
-        last[end - 1 - i] = (uint8_t)((uint64_t)length * 8 >> 8 * i);
-    for (size_t at = 0; at < end; at += 64)
-        take_block(hash, last + at);
-    for (int i = 0; i < 8; i++)
-        snprintf(text + 8 * i, 9, "%08x", (unsigned)hash[i]);
+    sha256 sum;
+    sha256_begin(&sum);
+    sha256_add(&sum, octets, length);
+    sha256_end(&sum, text);
 }

@@ -2,7 +2,7 @@
 #![no_main]
 
 use ingest::memory::contents::Contents;
-use ingest::decode::multipart::{Found, Multipart, split};
+use ingest::decode::multipart::{Found, Multipart, Sorter, split};
 use ingest::limits::{Limits, PART_HEAD_BYTES};
 use libfuzzer_sys::fuzz_target;
 
@@ -67,6 +67,18 @@ fn read(body: &[u8], boundary: &[u8], sizes: &[u8]) -> Parts {
     Some(parts)
 }
 
+/// What is made of a body that is not kept, in the same pieces: name, head and place of each part; `None` for one that is refused.
+fn sort(body: &[u8], boundary: &[u8], sizes: &[u8]) -> Option<Contents> {
+    let (mut sorter, limits) = (Sorter::new(boundary, 64), Limits::default());
+    let (mut start, mut sizes) = (0, sizes.iter().cycle());
+    while start < body.len() {
+        let end = sizes.next().map_or(body.len(), |size| (start + usize::from(*size) % 16 + 1).min(body.len()));
+        sorter.feed(&body[start..end], &limits).ok()?;
+        start = end;
+    }
+    sorter.finish().ok()
+}
+
 fuzz_target!(|data: &[u8]| {
     let [boundary_len, sizes_len, rest @ ..] = data else { return };
     let is_boundary = |octet: &u8| octet.is_ascii_alphanumeric() || b"'()+_,-./:=?".contains(octet);
@@ -81,7 +93,20 @@ fuzz_target!(|data: &[u8]| {
     assert_eq!(read(body, boundary, &[]), expected);
     assert_eq!(read(body, boundary, sizes), expected);
     let mut contents = Contents::default();
-    if split(body, boundary, &Limits::default(), &mut contents).is_ok() {
+    let is_good = split(body, boundary, &Limits::default(), &mut contents).is_ok();
+    let sorted = sort(body, boundary, sizes);
+    assert_eq!(sorted.is_some(), is_good, "the whole and the pieces disagree");
+    if let Some(sorted) = &sorted {
+        assert_eq!(sorted.parts.len(), contents.parts.len());
+        for (part, whole) in sorted.parts.iter().zip(&contents.parts) {
+            assert_eq!(part.content, whole.content);
+            assert_eq!(sorted.bytes(&[], part.name), contents.bytes(body, whole.name));
+            assert_eq!(part.fields, whole.fields);
+            let content = contents.bytes(body, whole.content);
+            assert!(part.kept.is_none_or(|kept| sorted.bytes(&[], kept) == content));
+        }
+    }
+    if is_good {
         let expected = expected.expect("what is split is well-formed");
         assert_eq!(contents.parts.len(), expected.len());
         for (part, (head, content)) in contents.parts.iter().zip(&expected) {

@@ -2,10 +2,12 @@
 #![forbid(unsafe_code)]
 
 use super::http1::coded::Coded;
+use super::http1::spooled::Spill;
 use crate::accept::Peer;
 use crate::decrypt::Session;
 use crate::memory::letter::Letter;
 use crate::parse::chunked::Chunked;
+use crate::request::ingest_journey;
 
 /// A complete, sealed request, ready for handoff.
 #[derive(Debug)]
@@ -25,6 +27,8 @@ pub struct Terms {
     pub keep_alive: bool,
     /// The body is delivered with the content-codings that it came with, so nothing looks into it.
     pub left_coded: bool,
+    /// The request is delivered before its body, which follows in events.
+    pub streamed: bool,
 }
 
 /// What of a connection, beside its protocol, goes into a letter.
@@ -39,16 +43,26 @@ pub struct Origin<'a> {
 /// A request whose head is sealed and whose body is still coming.
 #[derive(Debug)]
 pub struct Open {
-    pub letter: Letter,
+    /// `None` when the body is streamed: the letter has been delivered.
+    pub letter: Option<Letter>,
     pub terms: Terms,
     pub body: Vec<u8>,
     pub rest: Rest,
     /// Present when the body has content-codings that are undone.
     pub coded: Option<Box<Coded>>,
+    /// Present when the body goes to a file.
+    pub spill: Option<Box<Spill>>,
     /// When the head was complete.
     pub head_at_ns: u64,
     /// Octets charged to the thread's memory.
     pub charged: usize,
+}
+
+impl Open {
+    /// The journey so far; `None` without one, and once the request is with the host.
+    pub fn journey(&mut self) -> Option<&mut ingest_journey> {
+        self.letter.as_mut()?.journey()
+    }
 }
 
 /// What of the body is still to come.

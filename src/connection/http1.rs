@@ -3,16 +3,20 @@
 
 mod body;
 pub mod coded;
+pub mod errand;
+pub mod spooled;
+mod upload;
 
-use self::body::{append, opening, there};
+use self::body::{announced, append, leaves_memory, opening, there};
 use self::coded::Coded;
+use self::upload::{Upload, is_streamed};
 use super::contents;
 use super::exchange::{Exchange, Open, Origin, Pending, Rest, Terms, UNPLACED};
 use super::{Memory, Tools};
+use crate::decode::rules::Charset;
 use crate::decode::{self, content};
-use crate::engine::Landing;
 use crate::journey::{Before, Steps};
-use crate::limits::{Limits, READ_PER_TICK_BYTES};
+use crate::limits::Limits;
 use crate::memory::budget::body_share;
 use crate::memory::letter::{Letter, Parts};
 use crate::parse::head::HeadScan;
@@ -21,9 +25,6 @@ use crate::parse::sketch::Framing;
 use crate::parse::{self, known};
 use std::collections::VecDeque;
 use std::ops::Range;
-
-/// Room made for the next octets of a chunked body.
-const CHUNKED_STEP_BYTES: usize = 16 * 1024;
 
 /// There is no room within `memory_max`, and there was none for a while.
 pub const NO_MEMORY: Refusal = Refusal::new(503, "memory limit reached, try again later");
@@ -47,6 +48,8 @@ pub struct Http1 {
     /// When the first octet of the present head came; zero when none has.
     head_began_ns: u64,
     open: Option<Box<Open>>,
+    /// The body that is coming is streamed.
+    upload: Option<Box<Upload>>,
     pending: VecDeque<Pending>,
     /// How many of `pending` are answered.
     answered: u32,
@@ -120,6 +123,7 @@ impl Http1 {
         origin: Origin<'_>,
         tools: &mut Tools<'_>,
     ) -> Result<Step, Refusal> {
+        let here = bytes.len();
         let (head, behind) = bytes.split_at_mut(range.end);
         let head = &head[range.start..];
         let codings = content::read(tools.sketch, head, tools.limits)?;
@@ -128,8 +132,11 @@ impl Http1 {
             return Ok(Step::Wait);
         }
         let framing = tools.sketch.framing;
-        let (body, rest, used) =
-            if codings.is_empty() { there(framing, behind, tools.limits)? } else { (&[][..], Some(Rest::of(framing)), 0) };
+        let streamed = is_streamed(framing, &codings, tools.limits);
+        // A body that may be converted has a buffer of its own, so that no second copy of it stays.
+        let is_apart = streamed || !codings.is_empty() || (tools.limits.rules.charset != Charset::Keep && framing != Framing::None);
+        let (body, rest, used) = if is_apart { (&[][..], Some(Rest::of(framing)), 0) } else { there(framing, behind, tools.limits)? };
+        let rest = spooled::left(rest, body.len(), tools.limits);
         let before = (self.served == 0).then(|| Before::of(origin.accept_ns, origin.session));
         let journey = tools.timing.journey(&steps, tools.now_ns, self.head_began_ns, before);
         let framed = framing != Framing::None;
@@ -139,7 +146,7 @@ impl Http1 {
             sketch: tools.sketch,
             head,
             body: sealed_body,
-            has_body: framed,
+            has_body: framed && !streamed,
             scheme: origin.session.scheme(),
             listener: origin.listener,
             peer,
@@ -147,7 +154,7 @@ impl Http1 {
             journey: journey.as_ref(),
         };
         let letter = Letter::seal(tools.pool, &parts).ok_or(NO_MEMORY)?;
-        let terms = self.terms(safe, tools);
+        let terms = Terms { streamed, ..self.terms(safe, tools) };
         self.head_began_ns = 0;
         *at = range.end + used;
         let Some(rest) = rest else {
@@ -158,17 +165,32 @@ impl Http1 {
             return Err(NO_MEMORY);
         }
         let is_coded = !codings.is_empty();
-        let body = if is_coded { Coded::room(framing, tools.pool).ok_or(NO_MEMORY)? } else { opening(body, &rest, tools.pool)? };
-        let nothing_yet = used == 0 && *at == bytes.len();
-        let charged = body.len();
+        if streamed {
+            return self.begin_upload(letter, terms, codings, tools);
+        }
+        let spills = !is_coded && spooled::spills(announced(body, &rest) as u64, tools.limits);
+        let in_memory = if spills { None } else { Some(body) };
+        let buffer = if is_coded { Coded::room(framing, tools.pool).ok_or(NO_MEMORY)? } else { opening(in_memory, &rest, tools.pool)? };
+        let nothing_yet = used == 0 && *at == here;
+        let charged = buffer.len();
         tools.memory.charge_body(charged);
-        let coded = is_coded.then(|| Box::new(Coded::begin(codings, tools)));
-        self.open = Some(Box::new(Open { letter, terms, body, rest, coded, head_at_ns: tools.now_ns, charged }));
+        let coded = is_coded.then(|| Box::new(Coded::begin(codings, framing, tools)));
+        let (letter, head_at_ns) = (Some(letter), tools.now_ns);
+        let open = self.open.insert(Box::new(Open { letter, terms, body: buffer, rest, coded, spill: None, head_at_ns, charged }));
+        if is_coded {
+            // Decoders are charged at once, since a client may send nothing more for long.
+            open.recharge(tools.memory)?;
+        } else if spills {
+            open.spill(body, tools)?;
+        }
         if is_coded && (!nothing_yet || framing == Framing::Length(0)) {
             return self.coded(bytes, at, tools);
         }
         if matches!(&self.open, Some(open) if open.is_complete()) {
             return self.finish(tools);
+        }
+        if is_apart && !nothing_yet {
+            return self.body(bytes, at, tools);
         }
         if tools.sketch.expects_continue && nothing_yet { Ok(Step::Continue) } else { Ok(Step::Wait) }
     }
@@ -177,7 +199,9 @@ impl Http1 {
     fn finds_room(&mut self, head: usize, behind: usize, tools: &mut Tools<'_>) -> Result<bool, Refusal> {
         let body = match tools.sketch.framing {
             Framing::None => 0,
-            Framing::Length(length) if length > body_share(tools.limits.memory_max) => return Err(NEVER_ROOM),
+            Framing::Length(length) if length > body_share(tools.limits.memory_max) && !leaves_memory(length, tools.limits) => {
+                return Err(NEVER_ROOM);
+            }
             Framing::Length(length) => usize::try_from(length).map_or(behind, |length| length.min(behind)),
             Framing::Chunked => behind,
         };
@@ -189,6 +213,15 @@ impl Http1 {
 
     /// Consumes body octets that came through the inbox.
     fn body(&mut self, bytes: &mut [u8], at: &mut usize, tools: &mut Tools<'_>) -> Result<Step, Refusal> {
+        if let Some(upload) = &mut self.upload {
+            if upload.is_whole {
+                self.stalled = true;
+                return Ok(Step::Wait);
+            }
+            if std::mem::take(&mut upload.owes_continue) && *at == bytes.len() {
+                return Ok(Step::Continue);
+            }
+        }
         let Some(open) = &mut self.open else { return Ok(Step::Wait) };
         if open.coded.is_some() {
             return self.coded(bytes, at, tools);
@@ -197,18 +230,13 @@ impl Http1 {
         if input.is_empty() {
             return Ok(Step::Wait);
         }
-        match &mut open.rest {
-            Rest::Length(left) => {
-                let count = input.len().min(*left);
-                append(&mut open.body, &input[..count])?;
-                *left -= count;
-                *at += count;
-            }
-            Rest::Chunked(chunked) => {
-                let compacted = chunked.compact(input, tools.limits)?;
-                append(&mut open.body, &input[..compacted.kept])?;
-                *at += compacted.consumed;
-            }
+        let (consumed, kept) = open.rest.take(input, tools.limits)?;
+        *at += consumed;
+        if open.spill.is_some() {
+            open.spill(&input[..kept], tools)?;
+        } else {
+            append(&mut open.body, &input[..kept])?;
+            open.spill_buffer(tools)?;
         }
         open.recharge(tools.memory)?;
         if open.is_complete() { self.finish(tools) } else { Ok(Step::Wait) }
@@ -230,15 +258,31 @@ impl Http1 {
             }
         }
         open.body = buffer;
+        open.spill_buffer(tools)?;
         open.recharge(tools.memory)?;
         if open.is_complete() { self.finish(tools) } else { Ok(Step::Wait) }
     }
 
     fn finish(&mut self, tools: &mut Tools<'_>) -> Result<Step, Refusal> {
+        if let Some(upload) = &mut self.upload {
+            // What lies behind it is looked at once its last piece is drawn off.
+            upload.is_whole = true;
+            self.stalled = true;
+            return Ok(Step::Wait);
+        }
         let Some(open) = self.open.take() else { return Ok(Step::Wait) };
-        let Open { mut letter, terms, body, rest, head_at_ns, charged, .. } = *open;
+        let Open { letter: Some(mut letter), terms, body, rest, head_at_ns, charged, spill, .. } = *open else { return Ok(Step::Wait) };
         tools.memory.release_body(charged);
-        letter.attach_body(body);
+        let is_spooled = spill.is_some();
+        match spill {
+            None => letter.attach_body(body),
+            Some(spill) => {
+                if let Err(refusal) = spill.finish(&mut letter, tools) {
+                    letter.dissolve(tools.pool);
+                    return Err(refusal);
+                }
+            }
+        }
         if let Rest::Chunked(mut chunked) = rest {
             let trailers = chunked.take_trailers();
             letter.attach_trailers(trailers.bytes, &trailers.pairs);
@@ -247,7 +291,7 @@ impl Http1 {
             journey.body_wait_ns = tools.now_ns.saturating_sub(head_at_ns);
             journey.delivered_at_ns = tools.now_ns;
         }
-        self.unfold(letter, terms, tools)
+        if is_spooled { Ok(self.complete(letter, terms, tools.memory)) } else { self.unfold(letter, terms, tools) }
     }
 
     /// A request with a body is complete. Apart, so that those without one pay nothing for it.
@@ -270,7 +314,7 @@ impl Http1 {
         let keep_alive = sketch.keep_alive && self.served + 1 < tools.limits.requests_per_connection;
         let head_only = sketch.flags & crate::request::INGEST_REQUEST_HEAD != 0;
         let left_coded = !tools.limits.decode && !sketch.coding_lines.is_empty();
-        Terms { http_version: sketch.http_version, safe, head_only, keep_alive, left_coded }
+        Terms { http_version: sketch.http_version, safe, head_only, keep_alive, left_coded, streamed: false }
     }
 
     /// Whether another request may be begun: there is room in the pipeline, and no unsafe one is under way.
@@ -287,48 +331,9 @@ impl Http1 {
         }
     }
 
-    /// Where the octets of a body should land: where they stay. `None` when no body is under way.
-    pub fn body_landing(&mut self) -> Option<Landing> {
-        if self.refusal.is_some() {
-            return None;
-        }
-        let open = self.open.as_deref_mut()?;
-        if let Some(coded) = &open.coded {
-            // What comes is not kept, so it has no place to stay.
-            return (!coded.is_suspended()).then_some(Landing::Slab);
-        }
-        let mut body = std::mem::take(&mut open.body);
-        let most = match open.rest {
-            Rest::Length(left) => left.min(READ_PER_TICK_BYTES),
-            Rest::Chunked(_) => {
-                // Doubling keeps the copying linear. Without memory nothing can be received, which the caller sees.
-                if body.capacity() - body.len() < CHUNKED_STEP_BYTES {
-                    let _ = body.try_reserve(CHUNKED_STEP_BYTES);
-                }
-                (body.capacity() - body.len()).min(READ_PER_TICK_BYTES)
-            }
-        };
-        Some(Landing::Buffer(body, most))
-    }
-
-    /// The engine gives a landing back that it has received nothing into.
-    pub fn put_body_back(&mut self, landing: Landing) {
-        if let (Some(open), Landing::Buffer(buffer, _)) = (&mut self.open, landing) {
-            open.body = buffer;
-        }
-    }
-
-    /// How large the body that is coming will be; nobody knows of a chunked or coded one.
-    pub fn body_whole(&self) -> Option<u64> {
-        self.open.as_ref().map(|open| match open.rest {
-            _ if open.coded.is_some() => u64::MAX,
-            Rest::Length(left) => (open.charged + left) as u64,
-            Rest::Chunked(_) => u64::MAX,
-        })
-    }
-
     /// A delivered request's answer is owed from now on.
     pub fn push_pending(&mut self, pending: Pending) {
+        self.place_upload(&pending);
         self.pending.push_back(pending);
     }
 
@@ -413,7 +418,7 @@ impl Http1 {
     pub fn drop_body(&mut self, memory: &mut Memory) -> Option<Letter> {
         let open = self.open.take()?;
         memory.release_body(open.charged);
-        Some(open.letter)
+        open.letter
     }
 
     /// A request waits for memory.
@@ -452,10 +457,15 @@ impl Http1 {
         self.open.as_ref().map_or(0, |open| open.charged)
     }
 
-    /// Of a body that is coming: when its head was complete, in milliseconds, and how many octets of it are here.
+    /// Of a body that is coming: when its head was complete, in milliseconds and later by what it waited for its turns, and how many octets
+    /// of it are here.
     pub fn body_so_far(&self) -> Option<(u64, u64)> {
-        let arrived = |open: &Open| open.coded.as_ref().map_or(open.charged as u64, |coded| coded.wire());
-        self.open.as_ref().map(|open| (open.head_at_ns / 1_000_000, arrived(open)))
+        let (full_ms, drawn) = self.upload_so_far();
+        let plain = |open: &Open| open.spill.as_ref().map_or(open.charged as u64 + drawn, |spill| spill.length());
+        // Of a coded body what came over the wire counts, drawn off or not.
+        let arrived = |open: &Open| open.coded.as_ref().map_or_else(|| plain(open), |coded| coded.wire());
+        let rested_ns = |open: &Open| open.coded.as_ref().map_or(0, |coded| coded.rested_ns());
+        self.open.as_ref().map(|open| ((open.head_at_ns + rested_ns(open)) / 1_000_000 + full_ms, arrived(open)))
     }
 
     /// When the head that is coming began, in milliseconds; `None` when none is.

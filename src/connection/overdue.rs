@@ -53,10 +53,13 @@ impl Connection {
             return Some((after(self.since_ms, limits.linger_timeout_ms), Overdue::Linger));
         }
         if let Some(oldest) = self.protocol.oldest() {
-            if oldest.begun || oldest.answered {
+            // Of a streamed body the peer is waited for although its request is with the host, and the host is not blamed then.
+            let body = if self.protocol.upload_comes() { self.body_deadline(limits) } else { None };
+            let on_peer = body.is_some() && self.protocol.upload_slot() == Some(oldest.slot) && !oldest.queued;
+            if oldest.begun || oldest.answered || on_peer {
                 // A stream lasts as long as the host wants; that the peer reads it is looked at while it is sent. So it is while an
                 // answer, which is here, waits behind a large one that is sealed a portion a tick: the host was in time.
-                return None;
+                return body;
             }
             // What is answered behind it waits for its elders only.
             let (allowed, what) = if oldest.queued {
@@ -64,17 +67,14 @@ impl Connection {
             } else {
                 (limits.response_timeout_ms, Overdue::Response)
             };
-            return Some((after(oldest.at_ms, allowed), what));
+            return body.into_iter().chain([(after(oldest.at_ms, allowed), what)]).min_by_key(|(at_ms, _)| *at_ms);
         }
         if self.protocol.is_suspended() {
             // It waits for its turn, not for the peer.
             return None;
         }
-        if let Some((began_ms, arrived)) = self.protocol.body_so_far() {
-            // A record shows what is in it when it is whole; until then its octets count as they come.
-            let arrived = arrived + self.session.carried() as u64;
-            let slow = at_least(limits.body_rate_min, began_ms, arrived);
-            return Some((after(self.since_ms, limits.body_timeout_ms).min(slow), Overdue::Body));
+        if let Some(body) = self.body_deadline(limits) {
+            return Some(body);
         }
         if let Some(began_ms) = self.protocol.head_began_ms() {
             return Some((after(began_ms, limits.header_timeout_ms), Overdue::Head));
@@ -83,6 +83,15 @@ impl Connection {
             return Some((after(self.since_ms, limits.header_timeout_ms), Overdue::Head));
         }
         Some((after(self.since_ms, limits.keepalive_timeout_ms), Overdue::KeepAlive))
+    }
+
+    /// Until when octets of the body that is coming have to come.
+    fn body_deadline(&self, limits: &Limits) -> Option<(u64, Overdue)> {
+        let (began_ms, arrived) = self.protocol.body_so_far()?;
+        // A record shows what is in it when it is whole; until then its octets count as they come.
+        let arrived = arrived + self.session.carried() as u64;
+        let slow = at_least(limits.body_rate_min, began_ms, arrived);
+        Some((after(self.since_ms, limits.body_timeout_ms).min(slow), Overdue::Body))
     }
 }
 
@@ -119,7 +128,7 @@ mod tests {
     #[test]
     fn only_what_is_not_answered_can_be_late() {
         let mut connection = Connection::new(0, Peer::unnamed(), Session::Plain, 7);
-        let terms = Terms { http_version: 11, safe: true, head_only: false, keep_alive: true, left_coded: false };
+        let terms = Terms { http_version: 11, safe: true, head_only: false, keep_alive: true, left_coded: false, streamed: false };
         connection.protocol.push_pending(Pending::new(3, terms, 50));
         connection.protocol.oldest_mut().unwrap().queued = false;
         let limits = Limits::default();

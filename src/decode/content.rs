@@ -5,12 +5,13 @@ mod br;
 mod codings;
 mod decoders;
 mod deflate;
+mod demand;
 mod zstd;
 
 pub use codings::{Coding, Codings, read};
-pub use decoders::{Decoders, Place, Share};
+pub use decoders::{Decoders, Place, Places, Share};
 
-use crate::limits::{CODINGS_MAX, DECODE_MARK_BYTES, DECODE_PIECE_BYTES, Limits, RATIO_FREE_BYTES};
+use crate::limits::{BR_LIGHT_BITS, BodyPolicy, CODINGS_MAX, DECODE_MARK_BYTES, DECODE_PIECE_BYTES, Limits, RATIO_FREE_BYTES};
 use crate::memory::budget::body_share;
 use crate::parse::refusal::Refusal;
 use br::Brotli;
@@ -45,7 +46,8 @@ pub struct Caps {
 impl Caps {
     pub fn of(limits: &Limits) -> Self {
         // What can never find room is told at once, not after a wait.
-        Caps { decoded_max: limits.decoded_max.min(body_share(limits.memory_max)), ratio: limits.decode_ratio }
+        let room = if limits.body == BodyPolicy::Spool { u64::MAX } else { body_share(limits.memory_max) };
+        Caps { decoded_max: limits.decoded_max.min(room), ratio: limits.decode_ratio }
     }
 }
 
@@ -91,6 +93,8 @@ pub struct Chain {
     /// Octets of the body as it came.
     wire: u64,
     caps: Caps,
+    /// Why the first layer cannot go on, while the second has something to say about what came before.
+    failure: Option<Refusal>,
 }
 
 impl Decoder {
@@ -142,20 +146,26 @@ impl Layer {
         let most = self.room(caps).min(share.left()).min(most).max(1);
         reserve(output, most)?;
         let before = output.len();
-        let Pushed { used, has_more } = self.decoder.push(input, output, most, share.windows())?;
+        // Not beyond the room that was had: there memory could not be refused any more.
+        let most = most.min(output.capacity() - before);
+        let pushed = self.decoder.push(input, output, most, share.windows());
         let made = output.len() - before;
         self.made += made as u64;
+        // What was made is judged before what is wrong behind it, which may not have been here yet.
+        self.judge(caps, wire)?;
+        let Pushed { used, has_more } = pushed?;
         self.has_more = has_more;
         share.spend(made + INPUT_WORK * used + CALL_WORK);
+        Ok(used)
+    }
+
+    fn judge(&self, caps: &Caps, wire: u64) -> Result<(), Refusal> {
         if self.made > caps.decoded_max {
             return Err(TOO_LARGE);
         }
         // The octets that came count in whole pieces: a decoder may need any part of the last one to get here.
         let sent = wire.next_multiple_of(DECODE_PIECE_BYTES as u64);
-        if self.made > RATIO_FREE_BYTES && self.made > sent.saturating_mul(caps.ratio) {
-            return Err(RATIO);
-        }
-        Ok(used)
+        if self.made > RATIO_FREE_BYTES && self.made > sent.saturating_mul(caps.ratio) { Err(RATIO) } else { Ok(()) }
     }
 }
 
@@ -177,7 +187,28 @@ impl Chain {
         for (place, coding) in layers.iter_mut().zip(codings.outermost_first()) {
             *place = Some(Layer { decoder: decoders.lend(coding), made: 0, has_more: false });
         }
-        Chain { layers, between: Vec::new(), wire: 0, caps }
+        Chain { layers, between: Vec::new(), wire: 0, caps, failure: None }
+    }
+
+    /// No decoders, in the place of some that are elsewhere.
+    pub fn absent(&self) -> Self {
+        Chain { layers: [const { None }; CODINGS_MAX], between: Vec::new(), wire: 0, caps: self.caps, failure: None }
+    }
+
+    /// Whether one step of a body that begins so may make far more than its share: br fills its window before it hands anything out.
+    pub fn is_heavy(&self, first: u8) -> bool {
+        let is_br = |layer: &Option<Layer>| layer.as_ref().is_some_and(|layer| matches!(layer.decoder, Decoder::Br(_)));
+        (is_br(&self.layers[0]) && br::window_bits(first).is_some_and(|bits| bits > BR_LIGHT_BITS)) || is_br(&self.layers[1])
+    }
+
+    /// Octets of memory that windows and tables may come to take beyond what is held.
+    pub fn may_grow(&self) -> usize {
+        let of = |layer: &Layer| match &layer.decoder {
+            Decoder::Inflate(_) => 0,
+            Decoder::Br(decoder) => decoder.may_grow(),
+            Decoder::Zstd(decoder) => decoder.may_grow(),
+        };
+        self.layers.iter().flatten().map(of).sum()
     }
 
     /// Decodes: appends to `output`, and says how many octets of `input` are done with and why it stopped. After `Suspended` it has
@@ -188,9 +219,12 @@ impl Chain {
             if share.left() == 0 {
                 return Ok((used, Progress::Suspended));
             }
-            let piece = DECODE_PIECE_BYTES - (self.wire % DECODE_PIECE_BYTES as u64) as usize;
+            let has_more = self.has_more();
+            let read = (self.wire % DECODE_PIECE_BYTES as u64) as usize;
+            // What a whole piece gives is all made before the next one counts for the ratio, whether that is here already or not.
+            let piece = if read == 0 && has_more { 0 } else { DECODE_PIECE_BYTES - read };
             let piece = &input[used..input.len().min(used + piece)];
-            if piece.is_empty() && !self.has_more() {
+            if piece.is_empty() && !has_more {
                 return Ok((used, Progress::Hungry));
             }
             let count = self.step(piece, output, share)?;
@@ -212,10 +246,20 @@ impl Chain {
             self.between.drain(..count);
             return Ok(0);
         }
+        if let Some(failure) = self.failure {
+            return Err(failure);
+        }
         let mut between = std::mem::take(&mut self.between);
         between.try_reserve_exact(BETWEEN_BYTES).map_err(|_| NO_MEMORY)?;
-        let count = first.step(piece, &mut between, BETWEEN_BYTES, &caps, wire + piece.len() as u64, share)?;
+        let stepped = first.step(piece, &mut between, BETWEEN_BYTES, &caps, wire + piece.len() as u64, share);
         self.between = between;
+        let count = match stepped {
+            Err(failure) if !self.between.is_empty() => {
+                self.failure = Some(failure);
+                0
+            }
+            stepped => stepped?,
+        };
         self.wire += count as u64;
         Ok(count)
     }

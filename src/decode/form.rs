@@ -1,19 +1,22 @@
 //! Form bodies: `application/x-www-form-urlencoded` as the WHATWG URL standard (section 5.1) reads it, with a bound on the fields.
 #![forbid(unsafe_code)]
 
-use super::rules::{self, Rules};
+use super::charset::{self, Bounds};
+use super::rules::{self, Charset, Utf8};
 use super::target;
 use crate::limits::Limits;
 use crate::memory::contents::{Contents, Field, Kind, Piece};
 use crate::parse::refusal::Refusal;
+use encoding_rs::Encoding;
 
-const TOO_MANY: Refusal = Refusal::new(413, "too many fields in the form: send fewer");
+const TOO_MANY: Refusal = Refusal::new(413, "too many fields in the form: send fewer, or what is no form as application/octet-stream");
 const MALFORMED: Refusal = Refusal::new(400, "malformed percent-escape in the form: send two hexadecimal digits behind each percent sign");
 
-/// Fills `contents.fields`. Nothing is looked up and nothing hashed, so names that collide cost what others cost.
-pub fn split(body: &[u8], limits: &Limits, contents: &mut Contents) -> Result<(), Refusal> {
+/// Fills `contents.fields`, converted from `encoding` if there is one. Nothing is looked up and nothing hashed, so names that collide cost what others cost.
+pub fn split(body: &[u8], encoding: Option<&'static Encoding>, limits: &Limits, contents: &mut Contents) -> Result<(), Refusal> {
     contents.clear(body.len());
     contents.kind = Kind::Form;
+    contents.charset = encoding;
     let mut start = 0;
     while start < body.len() {
         let rest = &body[start..];
@@ -26,38 +29,72 @@ pub fn split(body: &[u8], limits: &Limits, contents: &mut Contents) -> Result<()
             let name_len = memchr::memchr(b'=', segment).unwrap_or(len);
             // Without an equals sign the value is empty and lies at the segment's end.
             let value_at = (name_len + 1).min(len);
-            let name = decode(body, Piece { start, len: name_len }, &limits.rules, contents)?;
-            let value = decode(body, Piece { start: start + value_at, len: len - value_at }, &limits.rules, contents)?;
+            let name = decode(body, Piece { start, len: name_len }, limits, contents)?;
+            let value = decode(body, Piece { start: start + value_at, len: len - value_at }, limits, contents)?;
             contents.push_field(Field { name, value })?;
         }
         start += len + 1;
+        // A body may be nothing else, and a search for each costs ten times as much.
+        start += body.get(start..).map_or(0, |rest| rest.iter().take_while(|octet| **octet == b'&').count());
     }
     Ok(())
 }
 
 /// The decoded piece: itself when there is nothing to decode. A malformed escape stays as it is, unless the host wants it refused.
-fn decode(body: &[u8], piece: Piece, rules: &Rules, contents: &mut Contents) -> Result<Piece, Refusal> {
+fn decode(body: &[u8], piece: Piece, limits: &Limits, contents: &mut Contents) -> Result<Piece, Refusal> {
     let octets = &body[piece.start..piece.start + piece.len];
-    let Some(first) = memchr::memchr2(b'%', b'+', octets) else { return rules::judged(contents, body, piece, rules.utf8) };
-    contents.reserve_extra(octets.len())?;
     let begin = contents.extra.len();
-    if !target::unescape(octets, first, &mut contents.extra) && rules.strict_escapes {
-        return Err(MALFORMED);
+    let mut decoded = piece;
+    if let Some(first) = memchr::memchr2(b'%', b'+', octets) {
+        contents.reserve_extra(octets.len())?;
+        if !target::unescape(octets, first, &mut contents.extra) && limits.rules.strict_escapes {
+            return Err(MALFORMED);
+        }
+        decoded = contents.added(begin);
     }
-    let piece = contents.added(begin);
-    rules::judged(contents, body, piece, rules.utf8)
+    match contents.charset {
+        Some(encoding) => converted(body, piece.start, decoded, encoding, limits, contents),
+        None => rules::judged(contents, body, decoded, limits.rules.utf8),
+    }
+}
+
+/// The piece, which came at an octet of the body, in UTF-8. What its escapes stood for is forgotten when it is another text.
+fn converted(
+    body: &[u8],
+    came_at: usize,
+    piece: Piece,
+    encoding: &'static Encoding,
+    limits: &Limits,
+    contents: &mut Contents,
+) -> Result<Piece, Refusal> {
+    let octets = contents.bytes(body, piece);
+    if charset::is_the_same(encoding, octets) {
+        return Ok(piece);
+    }
+    let is_strict = limits.rules.charset == Charset::Strict || limits.rules.utf8 == Utf8::Refuse;
+    let begin = piece.start.checked_sub(contents.body_len).unwrap_or(contents.extra.len());
+    let most = charset::most(limits, body.len()).saturating_sub(begin);
+    let mut text = std::mem::take(&mut contents.text);
+    text.clear();
+    let outcome = charset::convert(encoding, contents.bytes(body, piece), is_strict, Bounds { most, room: most }, &mut text);
+    contents.text = text;
+    outcome.map_err(|refusal| refusal.offset().map_or(refusal, |_| refusal.at(came_at)))?;
+    contents.extra.truncate(begin);
+    contents.reserve_extra(contents.text.len())?;
+    contents.extra.extend_from_slice(contents.text.as_bytes());
+    Ok(contents.added(begin))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::rules::Utf8;
+    use super::super::rules::Rules;
     use super::*;
 
     type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
 
     fn fields_with(body: &[u8], limits: &Limits) -> Result<Pairs, u16> {
         let mut contents = Contents::default();
-        split(body, limits, &mut contents).map_err(|refusal| refusal.status)?;
+        split(body, None, limits, &mut contents).map_err(|refusal| refusal.status)?;
         assert_eq!(contents.kind, Kind::Form);
         let octets = |piece| contents.bytes(body, piece).to_vec();
         Ok(contents.fields.iter().map(|field| (octets(field.name), octets(field.value))).collect())
@@ -86,7 +123,7 @@ mod tests {
     #[test]
     fn what_needs_no_decoding_is_not_copied() {
         let mut contents = Contents::default();
-        split(b"a=b&c=%41", &Limits::default(), &mut contents).unwrap();
+        split(b"a=b&c=%41", None, &Limits::default(), &mut contents).unwrap();
         assert_eq!(contents.extra, b"A");
     }
 
@@ -97,7 +134,7 @@ mod tests {
         assert_eq!(fields_with(&b"a&".repeat(1001), &limits), Err(413));
         // A million fields cost what a thousand cost: the rest is not looked at, and no table grows for it.
         let mut contents = Contents::default();
-        assert_eq!(split(&b"a&".repeat(1_000_000), &limits, &mut contents).map_err(|refusal| refusal.status), Err(413));
+        assert_eq!(split(&b"a&".repeat(1_000_000), None, &limits, &mut contents).map_err(|refusal| refusal.status), Err(413));
         assert!(contents.fields.capacity() <= 2048);
         // Empty pieces are no fields.
         assert_eq!(fields_with(&b"&".repeat(1_000_000), &limits), Ok(Vec::new()));

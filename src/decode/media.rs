@@ -32,8 +32,16 @@ pub fn of<'a>(content_type: &'a [u8], rules: &Rules) -> Result<Media<'a>, Refusa
     let mut boundary = None;
     for parameter in parameters {
         let parameter = parameter.map_err(|()| PARAMETERS)?;
-        if parameter.name.eq_ignore_ascii_case(b"boundary") && boundary.replace(parameter.value).is_some() {
+        if !parameter.name.eq_ignore_ascii_case(b"boundary") {
+            continue;
+        }
+        if boundary.replace(parameter.value).is_some() {
             return Err(PARAMETERS);
+        }
+        // Without quotes it is a token, which ends at a space (RFC 9110 section 5.6.2), and readers may end it there. Other characters that
+        // want quotes are often sent without.
+        if !parameter.quoted && parameter.value.contains(&b' ') {
+            return Err(BOUNDARY);
         }
     }
     let boundary = boundary.ok_or(NO_BOUNDARY)?;
@@ -41,7 +49,7 @@ pub fn of<'a>(content_type: &'a [u8], rules: &Rules) -> Result<Media<'a>, Refusa
 }
 
 /// `application/json`, `text/json`, and any type with the suffix (RFC 6839 section 3.1).
-fn is_json(essence: &[u8]) -> bool {
+pub(super) fn is_json(essence: &[u8]) -> bool {
     let suffix = essence.len().checked_sub(b"+json".len()).map(|at| &essence[at..]);
     essence.eq_ignore_ascii_case(b"application/json")
         || essence.eq_ignore_ascii_case(b"text/json")
@@ -109,6 +117,8 @@ mod tests {
             "; boundary=\"b\\\"c\"",
             "; boundary=b\u{e4}",
             "; boundary=a@b",
+            "; boundary=a b",
+            "; boundary=a, b",
             "; boundary=a; boundary=a",
             "; boundary=a; Boundary=b",
             "; boundary",

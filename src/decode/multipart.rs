@@ -6,11 +6,13 @@
 
 mod disposition;
 pub mod part;
+mod sorted;
 mod whole;
 
 #[cfg(test)]
 mod tests;
 
+pub use sorted::Sorter;
 pub use whole::split;
 
 use crate::limits::PART_HEAD_BYTES;

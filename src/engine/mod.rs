@@ -7,6 +7,7 @@ pub mod epoll;
 pub mod seats;
 #[doc(hidden)]
 pub mod sim;
+pub mod spool;
 pub mod sys;
 pub mod timers;
 mod transfer;

@@ -3,6 +3,7 @@
 
 pub mod listening;
 pub mod local;
+pub mod spool;
 pub mod tcp;
 
 pub use listening::{accept, accept_broken, accept_exhausted, exhausted_advice};

@@ -142,6 +142,20 @@ pub struct ingest_stats {
     pub limit_handshakes_max: u64,
     /// Connections that were closed at `tls.handshakes_max`, since their clients did not go on and others waited.
     pub handshakes_displaced: u64,
+    /// Requests refused for a content-coding that is not known, or for too many.
+    pub refused_415: u64,
+    /// How often the decoding of a large body went to a decode thread: once for each share of it.
+    pub decodings_offloaded: u64,
+    /// Bodies that were begun in files (`body=spool`).
+    pub bodies_spooled: u64,
+    /// Bodies that were refused because of `spool_max`, or since there was no descriptor for a file.
+    pub limit_spool: u64,
+    /// Bodies that could not be written to their file: no space, a broken disk, a folder that is gone.
+    pub spool_failures: u64,
+    /// Octets in files of bodies now, those that the host holds included.
+    pub spool_bytes: u64,
+    /// Such files that are open now.
+    pub spool_files: u64,
 }
 
 /// A log record: something failed that the host should look at.
@@ -251,6 +265,8 @@ fn shown_stats(totals: &Totals) -> ingest_stats {
         connections_in_exchange connections_sending connections_lingering memory_requests_bytes memory_bodies_bytes memory_read_ahead_bytes
         memory_pooled_bytes in_flight_max queue_oldest_ns connections_max memory_max_bytes
         handshakes handshake_failures limit_handshake connections_in_handshake limit_handshakes_max handshakes_displaced
+        refused_415 decodings_offloaded
+        bodies_spooled limit_spool spool_failures spool_bytes spool_files
     }
 }
 

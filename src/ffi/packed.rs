@@ -1,11 +1,13 @@
 //! Packing requests into the host's block, reading answers out of one, and copying a body: what `docs/packed.md` describes.
 
 use super::boundary::area;
+use crate::engine::sys::spool as sys;
 use crate::handoff::HostQueue;
 use crate::handoff::packed::{self, Answers, Packer, Place, RequestsHeader, Writer};
 use crate::request::{ingest_event, ingest_header, ingest_journey, ingest_pairs, ingest_request, ingest_slice, ingest_token};
 use crate::server::{Head, Server};
-use crate::status::{INGEST_E_ARGUMENT, INGEST_E_GONE, INGEST_E_SPACE, INGEST_OK};
+use crate::status::{INGEST_E_ARGUMENT, INGEST_E_GONE, INGEST_E_SPACE, INGEST_E_SYSTEM, INGEST_OK};
+use std::io::ErrorKind;
 use std::mem::MaybeUninit;
 
 /// What the variable part of one record came to be.
@@ -270,10 +272,29 @@ pub(super) fn read_body(server: &Server, token: ingest_token, offset: u64, buffe
     let Some(request) = (unsafe { server.token_request(token).as_ref() }) else {
         return i64::from(INGEST_E_GONE);
     };
+    if request.body_fd >= 0 {
+        return read_spooled(request, offset, buffer);
+    }
     let body = octets(&request.body).unwrap_or(&[]);
     let rest = usize::try_from(offset).ok().and_then(|offset| body.get(offset..)).unwrap_or(&[]);
     let count = rest.len().min(buffer.len());
     // SAFETY: both are at least `count` octets long; the buffer is the host's, the body ours, so they do not overlap.
     unsafe { std::ptr::copy_nonoverlapping(rest.as_ptr(), buffer.as_mut_ptr().cast::<u8>(), count) };
+    count as i64
+}
+
+/// The same of a body that lies in a file, which nobody but the host could have made shorter.
+fn read_spooled(request: &ingest_request, offset: u64, buffer: &mut [MaybeUninit<u8>]) -> i64 {
+    let rest = usize::try_from(request.body_len.saturating_sub(offset)).unwrap_or(usize::MAX);
+    let wanted = rest.min(buffer.len());
+    let mut count = 0;
+    while count < wanted {
+        match sys::read_uninit_at(request.body_fd, &mut buffer[count..wanted], offset + count as u64) {
+            Ok(0) => break,
+            Ok(more) => count += more,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(_) => return i64::from(INGEST_E_SYSTEM),
+        }
+    }
     count as i64
 }

@@ -174,7 +174,8 @@ pub unsafe extern "C" fn ingest_queue_return(queue: *mut ingest_queue, tokens: *
 /// Blocks: never.
 /// Returns: how many requests were packed, 0 if there are none; INGEST_E_SPACE if the first does not fit
 /// (nothing was taken); INGEST_E_STOPPED when the server has stopped and nothing is left;
-/// INGEST_E_ARGUMENT for NULL or a capacity under 32, a header's; INGEST_E_FORKED.
+/// INGEST_E_STATE once body=stream was set: a block has no place for octets that are the host's until
+/// credited; INGEST_E_ARGUMENT for NULL or a capacity under 32, a header's; INGEST_E_FORKED.
 /// Since: 0.1
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ingest_queue_poll_packed(queue: *mut ingest_queue, block: *mut c_void, capacity: usize) -> i32 {

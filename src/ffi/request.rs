@@ -137,7 +137,8 @@ pub unsafe extern "C" fn ingest_request_form(request: *const ingest_request, nam
 /// Thread: any, also several at once.
 /// Blocks: never.
 /// Returns: the content, empty if the part is empty; ptr is NULL if there is no such part, the body is
-/// no multipart/form-data, request or name is NULL, and in a forked child.
+/// no multipart/form-data, request or name is NULL, in a forked child, and if the part is in a file alone
+/// (body=spool): request->parts says where.
 /// Since: 0.1
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ingest_request_part(request: *const ingest_request, name: *const c_char, length: usize) -> ingest_slice {
@@ -165,7 +166,7 @@ pub unsafe extern "C" fn ingest_request_part(request: *const ingest_request, nam
 /// Thread: any, also several at once.
 /// Blocks: never; it takes time in proportion to the body.
 /// Returns: INGEST_OK, and value->ptr is NULL if the pointer leads to nothing; INGEST_E_MALFORMED if the body is no
-/// well-formed JSON, is empty, or nests deeper than 512; INGEST_E_ARGUMENT for NULL, or a pointer that is no JSON
+/// well-formed JSON, is empty, or nests deeper than 512; INGEST_E_UNSUPPORTED if it is in a file (body=spool); INGEST_E_ARGUMENT for NULL, or a pointer that is no JSON
 /// pointer in UTF-8; INGEST_E_FORKED. After an error value->ptr is NULL.
 /// Since: 0.1
 #[unsafe(no_mangle)]
@@ -183,6 +184,9 @@ pub unsafe extern "C" fn ingest_request_json(
         let (Some(request), Some(pointer)) = (unsafe { (request.as_ref(), name_of(pointer, length)) }) else {
             return INGEST_E_ARGUMENT;
         };
+        if request.body_fd >= 0 {
+            return INGEST_E_UNSUPPORTED;
+        }
         // SAFETY: the body is the library's own and lives as long as the request.
         let body = unsafe { area(request.body.ptr, request.body.len) }.unwrap_or(&[]);
         match pointer::find(body, pointer) {
@@ -198,30 +202,35 @@ pub unsafe extern "C" fn ingest_request_json(
     })
 }
 
-/// Says that the host has dealt with so many octets of a streamed body, so that as many may follow. Not
-/// built yet.
+/// Gives octets of a streamed body back, the oldest that BODY events of this token brought, so that as many
+/// may follow: while the host has `body_window` octets nothing more of that body is read. Credit need not
+/// be given event by event. What was not given back when the request is answered, abandoned or returned
+/// is given back by that.
 ///
-/// Ownership: none.
-/// Thread: any.
+/// Ownership: the octets are the library's again, and must not be read any more.
+/// Thread: any, also from a callback.
 /// Blocks: never.
-/// Returns: INGEST_E_UNSUPPORTED in this version; INGEST_E_ARGUMENT for NULL; INGEST_E_FORKED.
+/// Returns: INGEST_OK; INGEST_E_GONE if the token is stale or foreign, or the right to answer has ended
+/// (nothing happened: the octets may be read until the request is given back); INGEST_E_ARGUMENT for
+/// NULL, a request whose body is not streamed, or more octets than the host has of it (nothing happened);
+/// INGEST_E_FORKED.
 /// Since: 0.1
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ingest_request_credit(server: *mut ingest_server, token: ingest_token, bytes: usize) -> ingest_status {
-    let _ = (token, bytes);
     // SAFETY: NULL, or a server that is not freed during the call.
-    fence(|| if unsafe { server_of(server) }.is_some() { INGEST_E_UNSUPPORTED } else { INGEST_E_ARGUMENT })
+    fence(|| unsafe { server_of(server) }.map_or(INGEST_E_ARGUMENT, |server| server.credit(token, bytes)))
 }
 
-/// Copies octets of a request's body into the caller's buffer, from an offset on: for a body that a packed
-/// block does not carry. The host must hold the request: it was delivered, and neither answered, abandoned
+/// Copies octets of a request's body into the caller's buffer, from an offset on, whether the body is in memory
+/// or in a file (body=spool): for a body that a packed block does not carry. The host must hold the request: it was delivered, and neither answered, abandoned
 /// nor returned.
 ///
 /// Ownership: the buffer is the caller's.
 /// Thread: any.
-/// Blocks: never.
-/// Returns: how many octets were copied, 0 at the body's end or if there is no body; INGEST_E_GONE if the
-/// token is stale or foreign; INGEST_E_ARGUMENT for NULL (a buffer may be NULL if capacity is 0);
+/// Blocks: never for a body in memory; for one in a file as long as the kernel takes to read it.
+/// Returns: how many octets were copied, 0 at the body's end or if there is no body, and fewer than there is
+/// room for only if the body ends there; INGEST_E_GONE if the token is stale or foreign; INGEST_E_SYSTEM if the file
+/// cannot be read (errno says why); INGEST_E_ARGUMENT for NULL (a buffer may be NULL if capacity is 0);
 /// INGEST_E_FORKED.
 /// Since: 0.1
 #[unsafe(no_mangle)]

@@ -142,6 +142,7 @@ pub unsafe extern "C" fn ingest_server_on_log(server: *mut ingest_server, callba
 /// Sets a function that is called on each library thread, after it started (1) and before it ends (0).
 /// Threads that take part in I/O are named ingest-io-0, ingest-io-1 and so on, the one that only accepts
 /// with topology=acceptor ingest-accept-0, those for handshakes (`handshake_threads`) ingest-shake-0, those that
+/// decode large bodies (`decode_threads`) ingest-decode-0, those that
 /// run the callback of delivery=threads ingest-run-0 and so on, the one that looks at files with tls.watch=on
 /// ingest-watch. Whatever started also ends, before
 /// ingest_server_join returns. The function must return normally, and may call any function but

@@ -10,7 +10,7 @@ pub const INGEST_ABI_VERSION: u32 = 1;
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "\0");
 
 /// What can be asked for, and whether this build has it.
-const FEATURES: [(&str, bool); 31] = [
+const FEATURES: [(&str, bool); 32] = [
     ("http1", true),
     ("http2", false),
     ("http3", false),
@@ -40,6 +40,7 @@ const FEATURES: [(&str, bool); 31] = [
     ("zstd", false),
     ("form", true),
     ("multipart", true),
+    ("spool", true),
     ("json", true),
     ("journey", true),
 ];

@@ -3,7 +3,7 @@
 
 use crate::engine::clock::Source;
 use crate::engine::sys::EventFd;
-use crate::limits::Limits;
+use crate::limits::{BodyPolicy, Limits};
 use crate::memory::budget::Budget;
 use crate::memory::mailbox::Mailbox;
 use crate::memory::queue::{Bounds, Queue};
@@ -41,6 +41,8 @@ pub struct Door {
     /// The host runs the I/O in turns, so nobody may sleep in a queue.
     driven: AtomicBool,
     events: Events,
+    /// Bodies are streamed, or were at some time, so that events come which nobody asked for.
+    streams: AtomicBool,
     budget: Arc<Budget>,
     clock: Source,
 }
@@ -66,6 +68,7 @@ impl Door {
             wakeups: AtomicU64::new(0),
             driven: AtomicBool::new(false),
             events,
+            streams: AtomicBool::new(limits.body == BodyPolicy::Stream),
             budget: Arc::new(Budget::new(limits.memory_max)),
             clock,
         }
@@ -110,6 +113,9 @@ impl Door {
         self.in_flight_max.store(i64::try_from(limits.in_flight_max).unwrap_or(i64::MAX), Ordering::SeqCst);
         self.queue_age_ns.store(limits.queue_age_ms.saturating_mul(1_000_000), Ordering::Relaxed);
         self.budget.set_most(limits.memory_max);
+        if limits.body == BodyPolicy::Stream {
+            self.streams.store(true, Ordering::Relaxed);
+        }
         for queue in &self.queues {
             queue.set_bounds(Bounds::of(limits));
             queue.rouse_all();
@@ -155,6 +161,16 @@ impl Door {
 
     pub fn events(&self) -> Events {
         self.events
+    }
+
+    /// Whether bodies are streamed, or were at some time.
+    pub fn streams(&self) -> bool {
+        self.streams.load(Ordering::Relaxed)
+    }
+
+    /// Whether there may be events beside requests.
+    pub fn has_news(&self) -> bool {
+        !self.events.is_empty() || self.streams()
     }
 
     /// An enlisted slot has news, which its queue is to bring.

@@ -107,6 +107,10 @@ impl HostQueue {
 
     /// Like `poll`, for a consumer that packs requests into a block of limited size: what does not fit stays in the queue.
     pub fn poll_packed(&self, packer: &mut dyn Packer) -> i32 {
+        if self.door.streams() {
+            // A block has no place for octets that are the host's until credited.
+            return INGEST_E_STATE;
+        }
         self.visit(|| self.grab_fitting(packer))
     }
 
@@ -165,7 +169,7 @@ impl HostQueue {
             }
             let mut left = deadline_ms.map_or(-1, |deadline| deadline.saturating_sub(self.now_ms()) as i64);
             // Nobody says when the thread of a busy consumer ends, or has become too slow to wait for after the end.
-            let news_waits = !self.door.events().is_empty() && self.queue().notices() > 0;
+            let news_waits = self.door.has_news() && self.queue().notices() > 0;
             if news_waits || self.closed_ms.load(Ordering::Relaxed) != 0 {
                 left = if left < 0 { LAST_LOOK_MS } else { left.min(LAST_LOOK_MS) };
             }
@@ -216,7 +220,7 @@ impl HostQueue {
 
     /// Requests and news that wait.
     pub fn waiting(&self) -> i32 {
-        let notices = if self.door.events().is_empty() { 0 } else { self.queue().notices() };
+        let notices = if !self.door.has_news() { 0 } else { self.queue().notices() };
         count_of(self.queue().depth() + notices)
     }
 
@@ -241,7 +245,7 @@ impl HostQueue {
 
     /// Brings the news, at most so much of it, to a consumer that asks for something to do.
     fn hear(&self, most: usize, put: &mut dyn FnMut(ingest_event)) -> Asked {
-        if self.door.events().is_empty() {
+        if !self.door.has_news() {
             return Asked::default();
         }
         let closed_ms = self.closed_ms.load(Ordering::Relaxed);
@@ -427,8 +431,8 @@ pub fn event(token: u64, request: *const ingest_request) -> ingest_event {
 
 /// An event about a request that the host knows already.
 pub fn about_token(news: News) -> ingest_event {
-    let News { kind, reason, token, tag, .. } = news;
-    ingest_event { kind, flags: 0, reason, token, tag, request: std::ptr::null(), data: ingest_slice::NONE }
+    let News { kind, reason, token, tag, data: (ptr, len), .. } = news;
+    ingest_event { kind, flags: 0, reason, token, tag, request: std::ptr::null(), data: ingest_slice { ptr, len } }
 }
 
 /// An event about the server.

@@ -2,9 +2,10 @@
 #![forbid(unsafe_code)]
 
 use crate::parse::refusal::Refusal;
+use encoding_rs::Encoding;
 use std::ops::Range;
 
-const NO_MEMORY: Refusal = Refusal::new(503, "memory limit reached, try again later");
+pub const NO_MEMORY: Refusal = Refusal::new(503, "memory limit reached, try again later");
 
 /// Tables and octets up to these sizes are kept for the next body.
 const ENTRIES_KEPT: usize = 1024;
@@ -34,7 +35,10 @@ pub struct Part {
     pub content_type: Option<Piece>,
     /// Its head, as indices into `Contents::fields`.
     pub fields: Range<usize>,
+    /// Where its octets are in the body.
     pub content: Piece,
+    /// Of a body that is not in memory: where its octets are beside it, if they were kept.
+    pub kept: Option<Piece>,
 }
 
 /// What a body was found to be.
@@ -58,6 +62,10 @@ pub struct Contents {
     pub parts: Vec<Part>,
     /// Octets that are not in the body: decoded names and values.
     pub extra: Vec<u8>,
+    /// What the fields were converted from.
+    pub charset: Option<&'static Encoding>,
+    /// A text while it is converted.
+    pub text: String,
 }
 
 impl Contents {
@@ -70,6 +78,9 @@ impl Contents {
         self.parts.clear();
         self.extra.clear();
         self.extra.shrink_to(EXTRA_KEPT_BYTES);
+        self.charset = None;
+        self.text.clear();
+        self.text.shrink_to(EXTRA_KEPT_BYTES);
     }
 
     pub fn push_field(&mut self, field: Field) -> Result<(), Refusal> {
@@ -87,6 +98,11 @@ impl Contents {
     /// Room for so many more decoded octets, which a peer may have sized.
     pub fn reserve_extra(&mut self, octets: usize) -> Result<(), Refusal> {
         self.extra.try_reserve(octets).map_err(|_| NO_MEMORY)
+    }
+
+    /// What all of it takes, about.
+    pub fn octets(&self) -> usize {
+        self.extra.len() + size_of_val(&self.fields[..]) + size_of_val(&self.parts[..])
     }
 
     /// The piece that was appended to `extra` since it had the length `begin`.

@@ -3,12 +3,13 @@
 use super::contents::Contents;
 use super::pool::{Block, Pool};
 use super::secured::{Certificate, TlsView};
+use super::spooled::Spooled;
 use super::unfolded;
 use crate::parse::octets::is_named;
 use crate::parse::sketch::{Pair, Sketch, Span};
 use crate::request::{
-    INGEST_TLS_CLIENT_NAMES_UNREAD, INGEST_TLS_CLIENT_READ, INGEST_TLS_RESUMED, ingest_header, ingest_journey, ingest_pairs, ingest_peer,
-    ingest_request, ingest_slice, ingest_tls, ingest_token,
+    INGEST_REQUEST_STREAMED, INGEST_TLS_CLIENT_NAMES_UNREAD, INGEST_TLS_CLIENT_READ, INGEST_TLS_RESUMED, ingest_header, ingest_journey,
+    ingest_pairs, ingest_peer, ingest_request, ingest_slice, ingest_tls, ingest_token,
 };
 use std::mem::{MaybeUninit, size_of};
 use std::{ptr, slice};
@@ -67,6 +68,8 @@ pub struct Letter {
 #[derive(Debug, Default)]
 struct Attached {
     body: Vec<u8>,
+    /// The body, when it is in a file.
+    spooled: Option<Spooled>,
     /// The octets that `trailers` points into.
     trailer_octets: Vec<u8>,
     trailers: Vec<ingest_header>,
@@ -132,11 +135,52 @@ impl Letter {
         request.body = slice;
     }
 
+    /// Attaches a body that lies in a file.
+    pub fn attach_spooled(&mut self, spooled: Spooled) {
+        let (body_fd, length) = (spooled.descriptor(), spooled.length());
+        self.attached.get_or_insert_default().spooled = Some(spooled);
+        let request = &mut self.fixed().request;
+        request.body = ingest_slice::NONE;
+        request.body_fd = body_fd;
+        request.body_len = length;
+        if request.decoded.ptr.is_null() {
+            request.encoded_len = length;
+        }
+    }
+
     /// The body came coded: what was undone, and how long it was before.
     pub fn note_decoded(&mut self, names: &'static str, encoded_len: u64) {
         let request = &mut self.fixed().request;
         request.decoded = ingest_slice::of(names.as_bytes());
         request.encoded_len = encoded_len;
+    }
+
+    /// The text of the body, or of its form, was converted from this encoding; `body` is in UTF-8, if it is another one than it was.
+    pub fn note_charset(&mut self, name: &'static str, body: Option<Vec<u8>>, pool: &mut Pool) {
+        if let Some(body) = body {
+            let attached = self.attached.get_or_insert_default();
+            let before = std::mem::replace(&mut attached.body, body);
+            let slice = ingest_slice { ptr: attached.body.as_ptr(), len: attached.body.len() };
+            pool.take_back_body(before);
+            let request = &mut self.fixed().request;
+            request.body = slice;
+            request.body_len = slice.len as u64;
+        }
+        self.fixed().request.charset = ingest_slice::of(name.as_bytes());
+    }
+
+    /// The body follows in events: of so many octets, if that was announced, once its codings are undone if there are any.
+    pub fn note_streamed(&mut self, announced: u64, is_coded: bool) {
+        let request = &mut self.fixed().request;
+        request.flags |= INGEST_REQUEST_STREAMED;
+        request.body = ingest_slice::NONE;
+        request.body_len = if is_coded { 0 } else { announced };
+        request.encoded_len = announced;
+    }
+
+    pub fn is_streamed(&self) -> bool {
+        // SAFETY: `seal` has written the request, which lives as long as the block.
+        unsafe { (*self.request()).flags & INGEST_REQUEST_STREAMED != 0 }
     }
 
     /// Attaches a trailer section; the table's offsets refer to `octets`.
@@ -181,11 +225,15 @@ impl Letter {
 
     /// Attaches what the body was taken apart into, which lies in the body and in a block of its own. False when memory cannot be had.
     pub fn attach_contents(&mut self, pool: &mut Pool, contents: &Contents) -> bool {
-        let Some((block, faces)) = unfolded::fold(pool, contents, self.body()) else { return false };
+        let body_fd = self.fixed().request.body_fd;
+        let Some((block, faces)) = unfolded::fold(pool, contents, self.body(), body_fd) else { return false };
         self.attached.get_or_insert_default().unfolded = Some(block);
         let request = &mut self.fixed().request;
         request.form = faces.form;
         request.parts = faces.parts;
+        if let Some(encoding) = contents.charset {
+            request.charset = ingest_slice::of(encoding.name().as_bytes());
+        }
         true
     }
 
@@ -349,8 +397,7 @@ impl Writer {
     }
 
     fn fixed(&mut self, parts: &Parts<'_>) {
-        let sketch = parts.sketch;
-        let fixed = self.start.cast::<Fixed>();
+        let (sketch, fixed) = (parts.sketch, self.start.cast::<Fixed>());
         let peer_at = parts.head.len() + sketch.extra.len();
         let peer = ingest_peer {
             size: size_of::<ingest_peer>() as u32,
@@ -404,6 +451,7 @@ impl Writer {
             encoded_len: parts.body.len() as u64,
             decoded: ingest_slice::NONE,
             parts: ptr::null(),
+            charset: ingest_slice::NONE,
         };
         let trailers = ingest_pairs { size: size_of::<ingest_pairs>() as u32, count: 0, items: ptr::null() };
         // SAFETY: the block is at least a Fixed long, aligned for it, and nobody else knows it yet. Each part is written where it stays.

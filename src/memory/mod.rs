@@ -11,6 +11,7 @@ pub mod queue;
 pub mod reply;
 pub mod secured;
 pub mod slots;
+pub mod spooled;
 pub mod sync;
 pub mod tail;
 pub mod unfolded;

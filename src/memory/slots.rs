@@ -1,10 +1,12 @@
 //! The token table: one slot an open exchange, with a state word that says who owns its letter and its reply.
 
+mod inlet;
 mod news;
 mod owner;
 mod stream;
 
-pub use self::news::{GONE, News, READ_CLOSED, RELEASED, RESET, SENT, WRITABLE};
+pub use self::inlet::Flow;
+pub use self::news::{BODY, GONE, News, READ_CLOSED, RELEASED, RESET, SENT, WRITABLE};
 pub use self::owner::{Closed, Homing, Settled, SlotOwner};
 pub use self::stream::{Form, Phase, Spoken, Stream, Unspoken};
 
@@ -42,7 +44,7 @@ const CLAIMED: u64 = 5;
 const POSTED: u64 = 6;
 /// Answered and sent, its letter gone; only news is left for the host to hear.
 const TOLD: u64 = 7;
-const STATE_MASK: u64 = 0xFF;
+const STATE_MASK: u64 = 0x7F;
 /// The host has said something already: from here on the stream's lock stands before every change of the host's.
 const SPOKE: u64 = 1 << 16;
 const GENERATION_SHIFT: u32 = 32;
@@ -188,8 +190,8 @@ impl SlotTable {
     /// A consumer claims a queued request instead of taking it, to refuse it because of its age.
     pub fn claim_queued(&self, token: ingest_token) -> Result<Claim<'_>, Gone> {
         let (slot, index, home, generation) = self.find(token)?;
-        slot.change(generation | QUEUED, generation, QUEUED, |_| generation | CLAIMED)?;
-        Ok(Claim { slot, index, home, open: true, spoke: false, generation })
+        let before = slot.change(generation | QUEUED, generation, QUEUED, |word| generation | word & SPOKE | CLAIMED)?;
+        Ok(Claim { slot, index, home, open: true, spoke: before & SPOKE != 0, generation })
     }
 
     /// A consumer puts a request that it has not begun back among the queued ones, under a new token; the old one is stale
@@ -198,8 +200,11 @@ impl SlotTable {
     pub fn requeue(&self, token: ingest_token, again: u64) -> Result<(ingest_token, usize), Gone> {
         let (slot, index, _, generation) = self.find(token)?;
         let mut word = generation | HELD;
+        // Of a streamed body nothing may have been handed out, and nothing may have been said.
+        let stream = slot.stream.lock();
+        let kept = if stream.as_ref().is_some_and(|stream| stream.is_untouched()) { SPOKE } else { 0 };
         while let Err(found) = slot.word.compare_exchange(word, word ^ HELD ^ TAKING, Ordering::Acquire, Ordering::Relaxed) {
-            if !found.is(generation, HELD) || found & SPOKE != 0 {
+            if !found.is(generation, HELD) || found & SPOKE & !kept != 0 {
                 return Err(Gone);
             }
             word = found;
@@ -220,7 +225,7 @@ impl SlotTable {
         // closed, freed, and its slot opened for another.
         let mut word = slot.word.load(Ordering::Relaxed);
         let again = if slot.read_closed.load(Ordering::Relaxed) { again & READ_CLOSED } else { 0 };
-        let next = |word: u64| generation | QUEUED | again | word & news::ALL;
+        let next = |word: u64| generation | QUEUED | again | word & (news::ALL | SPOKE);
         while let Err(found) = slot.word.compare_exchange(word, next(word), Ordering::Release, Ordering::Relaxed) {
             word = found;
         }
@@ -289,6 +294,7 @@ impl SlotTable {
     pub fn retire(&self, index: u32) -> Option<(ReplyKind, usize)> {
         let (slot, _) = self.slot(index)?;
         let mut word = slot.word.load(Ordering::Acquire);
+        let mut held = 0;
         if word & SPOKE != 0 {
             let mut stream = slot.stream.lock();
             if let Some(stream) = stream.as_mut() {
@@ -297,7 +303,7 @@ impl SlotTable {
             // Whoever ends it from here on finds that it is in no mailbox, and comes here itself.
             word = slot.word.load(Ordering::Acquire);
             if word & STATE_MASK == POSTED {
-                *stream = None;
+                held = stream.take().map_or(0, |stream| stream.account());
             }
         }
         if word & STATE_MASK != POSTED {
@@ -308,7 +314,7 @@ impl SlotTable {
         Some(unsafe {
             slot.cargo.with(|cargo| {
                 cargo.reply.tail = Tail::None;
-                (cargo.reply.kind, cargo.letter.take().map_or(0, |letter| letter.charge()))
+                (cargo.reply.kind, held + cargo.letter.take().map_or(0, |letter| letter.charge()))
             })
         })
     }

@@ -17,8 +17,8 @@ const _: () = assert!(align_of::<ingest_parts>() == 8 && align_of::<ingest_part>
 const _: () = assert!(align_of::<ingest_pairs>() == 8 && size_of::<*const ingest_part>() == 8);
 
 /// Writes the block: the face, for parts their pointers and structs, the table of fields, the decoded octets. `None` when memory cannot be
-/// had. The body has to stay where it is as long as the block is used.
-pub fn fold(pool: &mut Pool, contents: &Contents, body: &[u8]) -> Option<(Block, Faces)> {
+/// had. The body has to stay where it is as long as the block is used: in memory, or in the file with this number, which is negative else.
+pub fn fold(pool: &mut Pool, contents: &Contents, body: &[u8], body_fd: i32) -> Option<(Block, Faces)> {
     debug_assert_eq!(contents.body_len, body.len());
     let count = contents.parts.len();
     let pointers_at = match contents.kind {
@@ -29,7 +29,7 @@ pub fn fold(pool: &mut Pool, contents: &Contents, body: &[u8]) -> Option<(Block,
     let fields_at = parts_at + count * size_of::<ingest_part>();
     let extra_at = fields_at + contents.fields.len() * size_of::<ingest_header>();
     let block = pool.lend(extra_at + contents.extra.len())?;
-    let writer = Writer { start: block.start.as_ptr(), pointers_at, parts_at, fields_at, extra_at, contents, body };
+    let writer = Writer { start: block.start.as_ptr(), pointers_at, parts_at, fields_at, extra_at, contents, body, body_fd };
     writer.extra();
     contents.fields.iter().enumerate().for_each(|(index, field)| writer.field(index, field));
     contents.parts.iter().enumerate().for_each(|(index, part)| writer.part(index, part));
@@ -45,6 +45,7 @@ struct Writer<'a> {
     extra_at: usize,
     contents: &'a Contents,
     body: &'a [u8],
+    body_fd: i32,
 }
 
 impl Writer<'_> {
@@ -90,7 +91,11 @@ impl Writer<'_> {
             content_type: self.optional(part.content_type),
             headers: self.at(self.fields_at, part.fields.start),
             header_count: part.fields.len(),
-            body: self.slice(part.content),
+            body: if self.body_fd < 0 { self.slice(part.content) } else { self.optional(part.kept) },
+            body_fd: self.body_fd,
+            reserved: 0,
+            body_offset: part.content.start as u64,
+            body_len: part.content.len as u64,
         };
         let place = self.at::<ingest_part>(self.parts_at, index);
         // SAFETY: room for both, as `at` says, in a block that nobody else knows yet.

@@ -4,6 +4,8 @@
 pub use super::row::{LISTENER, LIVE, Row, Store, UNBUILT};
 
 use super::Events;
+use super::bodies;
+use super::decoding;
 use super::row::*;
 use super::tls;
 use super::values::{self, Kind};
@@ -367,58 +369,18 @@ pub const TABLE: &[Row] = &[
         "whether pipelined requests other than GET, HEAD, OPTIONS and TRACE are delivered one at a time",
     ),
     // Decode.
-    live(switch(
-        "decode",
-        "on",
-        |o, v| values::choose(v, &tls::SWITCH).map(|choice| o.limits.decode = choice),
-        "whether content-codings are undone: gzip, deflate, br and zstd; off delivers bodies as sent",
-    )),
-    live(switch(
-        "decode.form",
-        "on",
-        |o, v| values::choose(v, &tls::SWITCH).map(|choice| o.limits.rules.form = choice),
-        "whether form bodies are split into fields and parts",
-    )),
-    live(word(
-        "decode.json",
-        "off",
-        "off,validate",
-        |o, v| values::choose(v, &CHECKS).map(|choice| o.limits.rules.json = choice),
-        "whether JSON bodies are checked; what is not well-formed is answered 400 with the offset",
-    )),
-    live(word(
-        "decode.utf8",
-        "keep",
-        "keep,replace,refuse",
-        |o, v| values::choose(v, &TEXTS).map(|choice| o.limits.rules.utf8 = choice),
-        "what becomes of paths, and of names and values in queries and forms, that are not UTF-8: delivered as they are, with U+FFFD \
-         (but not in paths), or 400",
-    )),
-    live(word(
-        "decode.escapes",
-        "keep",
-        "keep,refuse",
-        |o, v| values::choose(v, &ESCAPES).map(|choice| o.limits.rules.strict_escapes = choice),
-        "what becomes of a percent sign in a path, query or form that no two hexadecimal digits follow: it stays, or 400",
-    )),
-    unbuilt(Kind::Count, "decode_threads", "0", "", "threads for large bodies; 0 decodes on the I/O threads"),
-    unbuilt(Kind::Size, "decode_offload_bytes", "256KiB", "", "encoded bodies from this size on go to the decode threads"),
-    live(count(
-        "decode_states_max",
-        "16",
-        (1, 4096, None),
-        |o, n| o.limits.decode_states_max = n,
-        "most long decodings that a thread goes on with in turns; more wait until one of them is done",
-    )),
-    live(size("decoded_max", "64MiB", (1, TIB, None), |o, n| o.limits.decoded_max = n, "largest decoded body; over it 413")),
-    live(count(
-        "decode_ratio",
-        "100",
-        (1, 1 << 20, NO_LIMIT),
-        |o, n| o.limits.decode_ratio = n,
-        "most decoded octets per encoded one, once the output is over 1MiB; over it 413",
-    )),
-    live(count("decode_layers", "1", (1, 2, None), |o, n| o.limits.decode_layers = n, "most content-codings on one body; over it 415")),
+    decoding::DECODE,
+    decoding::DECODE_FORM,
+    decoding::DECODE_JSON,
+    decoding::DECODE_UTF8,
+    decoding::DECODE_ESCAPES,
+    decoding::DECODE_THREADS,
+    decoding::DECODE_OFFLOAD_BYTES,
+    decoding::DECODE_CHARSET,
+    decoding::DECODE_STATES_MAX,
+    decoding::DECODED_MAX,
+    decoding::DECODE_RATIO,
+    decoding::DECODE_LAYERS,
     live(count(
         "form_fields",
         "1000",
@@ -447,7 +409,11 @@ pub const TABLE: &[Row] = &[
         |o, n| o.limits.json_depth = n,
         "most arrays and objects in each other of a JSON body that is checked; over it 400",
     )),
-    unbuilt(Kind::Choice, "body", "buffer", "buffer,stream,file", "how a body reaches the host: whole, in events, or as a descriptor"),
+    bodies::POLICY,
+    bodies::BUFFER_MAX,
+    bodies::WINDOW,
+    bodies::SPOOL_DIR,
+    bodies::SPOOL_MAX,
     // Respond.
     live(duration(
         "response_timeout",

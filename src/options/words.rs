@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::{Delivery, EngineChoice, JourneyMode, PipelineUnsafe, Topology};
-use crate::decode::rules::Utf8;
+use crate::decode::rules::{Charset, Utf8};
 
 pub(super) const TOPOLOGIES: [(&str, Topology); 7] = [
     ("auto", Topology::Auto),
@@ -26,3 +26,4 @@ pub(super) const ORDERS: [(&str, PipelineUnsafe); 2] = [("serial", PipelineUnsaf
 pub(super) const CHECKS: [(&str, bool); 2] = [("off", false), ("validate", true)];
 pub(super) const TEXTS: [(&str, Utf8); 3] = [("keep", Utf8::Keep), ("replace", Utf8::Replace), ("refuse", Utf8::Refuse)];
 pub(super) const ESCAPES: [(&str, bool); 2] = [("keep", false), ("refuse", true)];
+pub(super) const CHARSETS: [(&str, Charset); 3] = [("keep", Charset::Keep), ("utf-8", Charset::Utf8), ("strict", Charset::Strict)];

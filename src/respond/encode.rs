@@ -104,7 +104,7 @@ pub fn refusal(out: &mut Vec<u8>, opening: &Opening, refusal: Refusal, head_only
     if framed.status == 503 {
         out.extend_from_slice(b"Retry-After: 1\r\n");
     }
-    if framed.status == 415 {
+    if refusal.lists_codings() {
         // What the codings of a body may be (RFC 9110 section 12.5.3).
         out.extend_from_slice(b"Accept-Encoding: gzip, deflate, br, zstd\r\n");
     }

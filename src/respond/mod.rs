@@ -1,6 +1,7 @@
 //! The way back: answers are validated and flattened where they are given, settled in order where the connection lives.
 #![forbid(unsafe_code)]
 
+mod credit;
 pub mod encode;
 pub mod fields;
 pub mod post;
@@ -8,6 +9,7 @@ pub mod settle;
 pub mod speak;
 pub mod streamed;
 
+pub use credit::credit;
 pub use post::{Body, abandon, give_up_memory, give_up_undelivered, give_up_unspoken, post, post_typed, refuse_aged, release};
 pub use settle::{fail, refuse, settle, write_ready};
 pub use speak::{begin, end, interim, write};

@@ -102,7 +102,8 @@ fn is_full(connection: &Connection) -> bool {
 fn write_reply(connection: &mut Connection, pending: Pending, closes: bool, desk: &mut Desk<'_>) -> ReplyKind {
     let Pending { slot, terms, .. } = pending;
     // A drain answers everything that was delivered; only the last answer ends the connection.
-    let close = closes || !terms.keep_alive || (desk.draining && connection.protocol.oldest().is_none());
+    let unread = connection.protocol.leave_upload(slot);
+    let close = closes || unread || !terms.keep_alive || (desk.draining && connection.protocol.oldest().is_none());
     let opening = desk.opening;
     let settled = desk.slots.settle(slot, desk.pool, |reply| {
         let lent = if reply.tail.is_lent() { RELEASED } else { 0 };
@@ -232,7 +233,7 @@ mod tests {
         let (sketch, peer, head) = (Sketch::default(), Peer::unnamed(), b"GET / HTTP/1.1\r\n\r\n");
         let (scheme, peer) = (b"http", peer.view());
         let parts = Parts { sketch: &sketch, head, body: b"", has_body: false, scheme, listener: 0, peer, journey: None, tls: None };
-        let terms = Terms { http_version: 11, safe: true, head_only: false, keep_alive: true, left_coded: false };
+        let terms = Terms { http_version: 11, safe: true, head_only: false, keep_alive: true, left_coded: false, streamed: false };
         let letter = Letter::seal(&mut pool, &parts).unwrap();
         memory.charge(letter.charge());
         let (slot, token, _) = slots.open(letter, 0, true).unwrap();

@@ -15,7 +15,8 @@ use std::sync::Arc;
 /// Writes what there is of the answer whose turn it is, and its end if the host has ended it. True when the connection closes
 /// behind it.
 pub fn advance(connection: &mut Connection, pending: Pending, desk: &mut Desk<'_>) -> bool {
-    let close = !pending.terms.keep_alive || (desk.draining && connection.protocol.owed() == 1);
+    let unread = connection.protocol.awaits_body_of(pending.slot);
+    let close = unread || !pending.terms.keep_alive || (desk.draining && connection.protocol.owed() == 1);
     let (outbox, opening) = (&mut connection.outbox, desk.opening);
     let written = desk.slots.stream(pending.slot, |stream| {
         // Nobody may overtake what goes to the outbox now; the wire is lent again once that is sent.

@@ -93,6 +93,11 @@ impl Server {
         respond::end(&self.door, token, trailers)
     }
 
+    /// The host is done with octets of a streamed body.
+    pub fn credit(&self, token: ingest_token, octets: usize) -> ingest_status {
+        respond::credit(&self.door, token, octets)
+    }
+
     pub fn abandon(&self, token: ingest_token) -> ingest_status {
         respond::abandon(&self.door, token)
     }

@@ -117,12 +117,17 @@ impl Server {
             return Err(wrong("a server that was started cannot be driven by turns"));
         }
         self.options.check()?;
+        self.open_spool(&self.options)?;
         let chosen = plans::choose(&self.options)?;
         if chosen.plan.home != Crew::One || chosen.ahead_threads + chosen.far_threads > 0 || self.options.delivery == Delivery::Threads {
             return Err(wrong("a server that is driven by turns has no threads (set topology=inline, and delivery to inline or queue)"));
         }
         if self.options.handshake_threads > 0 {
             let text = "a server that is driven by turns has no threads for handshakes (set handshake_threads=0)";
+            return Err(Failure::new(INGEST_E_OPTION, text));
+        }
+        if chosen.decode_threads > 0 {
+            let text = "a server that is driven by turns has no threads for large bodies (set decode_threads=0)";
             return Err(Failure::new(INGEST_E_OPTION, text));
         }
         let way = match (&life.sink, self.options.delivery) {
@@ -145,7 +150,7 @@ impl Server {
         // Spinning would keep the host from its own loop.
         let mut options = self.options.clone();
         options.spin = Spin::Off;
-        let post = Post { engine, way, number: 0, pass: None, quarantine: None, lanes: None };
+        let post = Post { engine, way, number: 0, pass: None, quarantine: None, workshop: None, lanes: None };
         Ok(post.segment(options, Arc::clone(&self.door), Arc::clone(&self.orders)))
     }
 

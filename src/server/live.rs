@@ -14,6 +14,7 @@ impl Server {
         let mut next = live.clone();
         next.set_live(name, value)?;
         next.check()?;
+        self.open_spool(&next)?;
         // An automatic bound stays what it was at the start, whatever the descriptor limit is by now.
         let connections = match name {
             "max_connections" => connections_max(&next.limits, self.options.descriptor_floor()),
@@ -35,6 +36,8 @@ impl Server {
     /// The figures of all threads together.
     pub fn stats(&self) -> Totals {
         let door = &self.door;
+        let spool = &self.orders.spool;
+        let (bodies_spooled, limit_spool, spool_failures) = spool.counts();
         let mut totals = Totals {
             in_flight: door.in_flight(),
             in_flight_max: door.in_flight_max() as u64,
@@ -44,6 +47,11 @@ impl Server {
             memory_max_bytes: door.budget().most(),
             wakeups_sent: door.wakeups(),
             panics: self.orders.faults.beside(),
+            bodies_spooled,
+            limit_spool,
+            spool_failures,
+            spool_bytes: spool.account().bytes(),
+            spool_files: spool.account().files(),
             is_unhealthy: self.orders.faults.is_unhealthy((door.clock())() / 1_000_000).into(),
             ..Totals::default()
         };

@@ -14,6 +14,7 @@ use crate::topology::segment::Segment;
 use crate::topology::serving::Serving;
 use crate::topology::spinner::Spinner;
 use crate::topology::trip::Pass;
+use crate::topology::workshop::Job;
 use std::sync::Arc;
 
 /// What one I/O thread is given when it starts.
@@ -25,6 +26,8 @@ pub(super) struct Post<E> {
     pub pass: Option<Pass>,
     /// Where they go for their handshakes when other threads do these.
     pub quarantine: Option<Pass<Visit>>,
+    /// Where the decoders of large bodies go when other threads decode these.
+    pub workshop: Option<Pass<Job>>,
     /// Where newcomers come from when another thread accepts.
     pub lanes: Option<Arc<Lanes>>,
 }
@@ -49,6 +52,9 @@ impl<E: Engine<Connection>> Post<E> {
         }
         if let Some(pass) = post.quarantine {
             segment.isolate_handshakes(pass);
+        }
+        if let Some(pass) = post.workshop {
+            segment.decode_elsewhere(pass);
         }
         if let Some(lanes) = post.lanes {
             segment.take_in(lanes);

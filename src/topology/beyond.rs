@@ -7,6 +7,7 @@ use super::tell;
 use super::trip::{Belts, Luggage, Trip};
 use crate::connection::{Ending, Tools};
 use crate::decode::content::Decoders;
+use crate::engine::spool::Spool;
 use crate::engine::sys;
 use crate::journey::Timing;
 use crate::limits::Limits;
@@ -40,6 +41,7 @@ struct Bench {
     limits_known: u64,
     sketch: Sketch,
     decoders: Decoders,
+    spool: Arc<Spool>,
     contents: Contents,
     pool: Pool,
     mode: JourneyMode,
@@ -54,6 +56,7 @@ impl Beyond {
             limits_known: 0,
             sketch: Sketch::roomy(),
             decoders: Decoders::default(),
+            spool: Arc::clone(&orders.spool),
             contents: Contents::default(),
             pool: Pool::new(),
             mode: options.journey,
@@ -139,6 +142,7 @@ impl Bench {
             pool: &mut self.pool,
             memory: &mut luggage.memory,
             decoders: &mut self.decoders,
+            spool: &self.spool,
             timing: Timing { mode: self.mode, clock: self.clock, exact: false, read_ns: luggage.read_ns, decrypt_ns: luggage.decrypt_ns },
             now_ns: luggage.now_ns,
             ahead: 0,

@@ -19,3 +19,4 @@ pub mod stations;
 pub mod tell;
 pub mod threads;
 pub mod trip;
+pub mod workshop;

@@ -4,6 +4,7 @@
 use super::faults::Faults;
 use super::keyring::Keyring;
 use crate::accept::PerAddress;
+use crate::engine::spool::Spool;
 use crate::limits::Limits;
 use crate::log::Log;
 use parking_lot::Mutex;
@@ -29,6 +30,8 @@ pub struct Orders {
     /// The limits as they are now, and how often they have changed: the threads look once a tick.
     pub limits: Mutex<Arc<Limits>>,
     pub limits_changes: AtomicU64,
+    /// Where bodies go that are too large for memory.
+    pub spool: Arc<Spool>,
     /// Where the threads say what operators should know.
     pub log: Log,
     /// FAULT events that a thread without an outlet owes the host; one that has one says them.

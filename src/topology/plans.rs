@@ -104,6 +104,8 @@ pub struct Chosen {
     pub far_threads: usize,
     /// Threads for handshakes, which cut no rope: a connection goes there and comes back until its session is established.
     pub handshake_threads: usize,
+    /// Threads for large bodies, which cut no rope either: only decoders go there.
+    pub decode_threads: usize,
 }
 
 impl Chosen {
@@ -147,7 +149,8 @@ pub fn choose(options: &Options) -> Result<Chosen, Failure> {
     }
     let io_threads = options.io_threads as usize;
     let (ahead_threads, far_threads) = (plan.ahead.count(io_threads), plan.beyond.count(io_threads));
-    Ok(Chosen { plan, ahead_threads, io_threads, far_threads, handshake_threads: options.handshake_threads as usize })
+    let (handshake_threads, decode_threads) = (options.handshake_threads as usize, options.limits.decode_threads as usize);
+    Ok(Chosen { plan, ahead_threads, io_threads, far_threads, handshake_threads, decode_threads })
 }
 
 /// Chooses who takes the requests; `auto` depends on whether the host has set a callback.

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod cut;
+mod errands;
 mod events;
 mod faults;
 mod ferry;
@@ -14,6 +15,7 @@ use super::coming::Coming;
 use super::orders::Orders;
 use super::serving::{Landed, Serving};
 use super::spinner::Spinner;
+use super::tell;
 use crate::connection::Connection;
 use crate::engine::clock::Clock;
 use crate::engine::{Engine, Event, SeatId};
@@ -69,6 +71,7 @@ pub struct Segment<E> {
     limits_known: u64,
     census: Census,
     handshakes: handshakes::Handshakes,
+    errands: errands::Errands,
     /// Present when other threads parse.
     cut: Option<Box<cut::Cut>>,
     /// Present when another thread accepts.
@@ -106,6 +109,7 @@ impl<E: Engine<Connection>> Segment<E> {
     pub fn new(engine: E, door: Arc<Door>, orders: Arc<Orders>, number: usize, mut serving: Serving, spinner: Spinner) -> Self {
         let clock = Clock::new(door.clock());
         serving.clock = door.clock();
+        serving.spool = Arc::clone(&orders.spool);
         Segment {
             engine,
             door,
@@ -133,6 +137,7 @@ impl<E: Engine<Connection>> Segment<E> {
             limits_known: 0,
             census: Census::default(),
             handshakes: handshakes::Handshakes::default(),
+            errands: errands::Errands::default(),
             cut: None,
             intake: None,
         }
@@ -216,6 +221,9 @@ impl<E: Engine<Connection>> Segment<E> {
         if self.handshakes.have_threads() {
             self.let_visitors_in();
         }
+        if self.errands.have_threads() {
+            self.let_errands_in();
+        }
         if self.intake.is_some() {
             self.let_newcomers_in();
         }
@@ -243,6 +251,9 @@ impl<E: Engine<Connection>> Segment<E> {
         self.serving.tell(&self.door);
         self.weigh_memory();
         self.mind_the_door();
+        if let Some(error) = self.orders.spool.take_error() {
+            tell::not_spooled(&self.orders.log, &error);
+        }
         let counters = &self.door.homes()[self.number].counters;
         self.serving.show_memory(counters);
         self.census.show(counters);
@@ -307,6 +318,7 @@ impl<E: Engine<Connection>> Segment<E> {
             || self.handshakes.has_shelved()
             || self.engine.has_ready()
             || self.serving.has_news()
+            || self.errands.has_sendable(self.serving.limits.decode_states_max)
             || self.has_arrivals()
     }
 
@@ -357,7 +369,9 @@ impl<E: Engine<Connection>> Segment<E> {
         while let Some(id) = self.scratch.pop() {
             if let Some(mut connection) = self.engine.seats().take_baton(id) {
                 connection.resumes = false;
-                if self.shortage.stops_bodies() && connection.protocol.is_suspended() {
+                // Whose decoders are elsewhere has nothing to do here.
+                let has_turn = !connection.protocol.is_suspended() || connection.protocol.has_turn_to_come();
+                if !has_turn || (self.shortage.stops_bodies() && connection.protocol.is_suspended()) {
                     self.go_on(id, connection);
                     continue;
                 }

@@ -4,6 +4,7 @@
 mod ends;
 mod packing;
 mod secure;
+mod uploads;
 
 pub use packing::Landed;
 
@@ -13,6 +14,7 @@ use crate::connection::http1::NO_MEMORY;
 use crate::connection::{Connection, Ending, Memory, Tools};
 use crate::decode::content::Decoders;
 use crate::engine::clock::Source;
+use crate::engine::spool::Spool;
 use crate::engine::{Engine, Outgoing, SeatId, Sending, Window, sys};
 use crate::handoff::{Door, Outlet};
 use crate::journey::{Sampler, Timing};
@@ -31,6 +33,7 @@ use crate::respond::{self, settle, streamed};
 use crate::stats::Counters;
 use httpdate::HttpDate;
 use std::io::Write;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 /// Write buffers kept for the next answer.
@@ -52,6 +55,8 @@ pub struct Serving {
     pool: Pool,
     sketch: Sketch,
     decoders: Decoders,
+    /// Where bodies go that are too large for memory.
+    pub spool: Arc<Spool>,
     contents: Contents,
     serial: bool,
     mode: JourneyMode,
@@ -87,6 +92,7 @@ impl Serving {
             pool: Pool::new(),
             sketch: Sketch::roomy(),
             decoders: Decoders::default(),
+            spool: Arc::default(),
             contents: Contents::default(),
             serial,
             mode,
@@ -172,7 +178,9 @@ impl Serving {
     /// Whether there is something to parse or to decode although nothing new came.
     pub fn can_resume(&self, connection: &Connection) -> bool {
         let protocol = &connection.protocol;
-        protocol.is_suspended() || (!connection.inbox.is_empty() && protocol.is_stalled() && protocol.may_begin(&self.limits))
+        // Who is refused, or lingers, has nothing more decoded.
+        (protocol.has_turn_to_come() && connection.ending == Ending::Open)
+            || (!connection.inbox.is_empty() && protocol.is_stalled() && protocol.may_begin(&self.limits))
     }
 
     /// What the octets of a connection are worked on with; the receive took `read_ns`, if it was timed.
@@ -186,6 +194,7 @@ impl Serving {
             pool: &mut self.pool,
             memory: &mut self.memory,
             decoders: &mut self.decoders,
+            spool: &self.spool,
             timing,
             now_ns: self.now_ns,
             ahead: 0,
@@ -420,7 +429,7 @@ impl Serving {
 
     /// The peer sends nothing more. What is incomplete never becomes a request; what is complete is still answered.
     pub fn peer_finished(&mut self, connection: &mut Connection) {
-        if connection.protocol.is_suspended() {
+        if connection.protocol.is_suspended() || connection.protocol.is_upload_whole() {
             // All of it may be here; this is looked at again when it is decoded.
             return self.note_read_closed(connection);
         }
@@ -461,7 +470,7 @@ impl Serving {
         counters.memory_bodies_bytes.set(memory.bodies);
         counters.memory_read_ahead_bytes.set(memory.read_ahead);
         counters.memory_requests_bytes.set(memory.used.saturating_sub(memory.bodies + memory.read_ahead));
-        counters.memory_pooled_bytes.set(self.pool.kept() as u64);
+        counters.memory_pooled_bytes.set((self.pool.kept() + self.decoders.kept()) as u64);
     }
 
     /// Slots that are not free, and octets of blocks that are lent.

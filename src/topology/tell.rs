@@ -27,6 +27,9 @@ pub fn started(log: &Log, chosen: Chosen, delivery: Option<Delivery>, handlers: 
     if chosen.handshake_threads > 0 {
         let _ = write!(text, ", {} for handshakes", chosen.handshake_threads);
     }
+    if chosen.decode_threads > 0 {
+        let _ = write!(text, ", {} for large bodies", chosen.decode_threads);
+    }
     let _ = match delivery {
         Some(Delivery::Threads) => write!(text, ", {handlers} handler thread{}", if handlers == 1 { "" } else { "s" }),
         Some(Delivery::Inline) => write!(text, ", delivery inline"),
@@ -125,6 +128,13 @@ pub fn short_of_memory(log: &Log, memory_max: u64) {
 pub fn many_handshakes(log: &Log, handshakes_max: u64) {
     log.say_seldom(Kind::Handshakes, Level::Warn, || {
         format!("tls.handshakes_max is reached: {handshakes_max} are under way on one thread, new clients wait in the backlog (raise it, or set handshake_threads)")
+    });
+}
+
+/// A body could not be kept in a file.
+pub fn not_spooled(log: &Log, error: &io::Error) {
+    log.say_seldom(Kind::Spool, Level::Warn, || {
+        format!("cannot write a body to its file: {error} (look at the room in spool_dir, and at the limits on descriptors and file sizes); its client was refused")
     });
 }
 

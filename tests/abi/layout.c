@@ -67,6 +67,10 @@ static void types(void) {
   FIELD(ingest_part, headers);
   FIELD(ingest_part, header_count);
   FIELD(ingest_part, body);
+  FIELD(ingest_part, body_fd);
+  FIELD(ingest_part, reserved);
+  FIELD(ingest_part, body_offset);
+  FIELD(ingest_part, body_len);
 
   TYPE(ingest_parts);
   FIELD(ingest_parts, size);
@@ -88,6 +92,7 @@ static void types(void) {
   FIELD(ingest_journey, queue_ns);
   FIELD(ingest_journey, handshake_began_at_ns);
   FIELD(ingest_journey, handshake_ended_at_ns);
+  FIELD(ingest_journey, spool_ns);
 
   TYPE(ingest_request);
   FIELD(ingest_request, size);
@@ -118,6 +123,7 @@ static void types(void) {
   FIELD(ingest_request, encoded_len);
   FIELD(ingest_request, decoded);
   FIELD(ingest_request, parts);
+  FIELD(ingest_request, charset);
 
   TYPE(ingest_event);
   FIELD(ingest_event, kind);
@@ -210,6 +216,13 @@ static void types(void) {
   FIELD(ingest_stats, connections_in_handshake);
   FIELD(ingest_stats, limit_handshakes_max);
   FIELD(ingest_stats, handshakes_displaced);
+  FIELD(ingest_stats, refused_415);
+  FIELD(ingest_stats, decodings_offloaded);
+  FIELD(ingest_stats, bodies_spooled);
+  FIELD(ingest_stats, limit_spool);
+  FIELD(ingest_stats, spool_failures);
+  FIELD(ingest_stats, spool_bytes);
+  FIELD(ingest_stats, spool_files);
 
   TYPE(ingest_log_record);
   FIELD(ingest_log_record, size);
@@ -244,6 +257,7 @@ static void constants(void) {
   CONSTANT(INGEST_REQUEST_PATH_HAS_MALFORMED_ESCAPE);
   CONSTANT(INGEST_REQUEST_CHUNKED);
   CONSTANT(INGEST_REQUEST_EXPECTS_CONTINUE);
+  CONSTANT(INGEST_REQUEST_STREAMED);
   CONSTANT(INGEST_METHOD_OTHER);
   CONSTANT(INGEST_METHOD_GET);
   CONSTANT(INGEST_METHOD_HEAD);

@@ -1,5 +1,6 @@
 //! The chain alone, without a connection: every split of the octets gives the same, whatever share a turn has.
 
+use crate::support::Random;
 use crate::support::coders::records;
 use crate::{SUBJECTS, Subject};
 use ingest::decode::content::{Caps, Chain, Coding, Codings, Decoders, Progress, Share};
@@ -109,6 +110,59 @@ fn decoders_are_used_again() {
             let _ = chain.push(&coded[..end], &mut Vec::new(), &mut Share::new(usize::MAX, usize::MAX));
             chain.dissolve(decoders);
             assert_eq!(decode(&subject, &[&coded], usize::MAX, decoders).as_ref(), Ok(&body), "{}", subject.name);
+        }
+    }
+}
+
+/// A frame of zstd by hand: a raw block that ends, with eleven blocks of one repeated octet behind it, at the end of the third piece of 4 KiB,
+/// and a last raw block. What they give, less the window, is over the ratio for three pieces, and within it for four.
+#[test]
+fn the_ratio_is_judged_alike_wherever_the_stream_is_cut() {
+    let block = |is_last: bool, kind: u32, size: u32| (u32::from(is_last) | kind << 1 | size << 3).to_le_bytes()[..3].to_vec();
+    let mut coded = vec![0x28, 0xb5, 0x2f, 0xfd, 0, 0x38];
+    let raw = 3 * 4096 - 6 - 11 * 4 - 3;
+    coded.extend(block(false, 0, raw));
+    coded.extend(Random(3).bytes(raw as usize));
+    for _ in 0..11 {
+        coded.extend(block(false, 1, 128 << 10));
+        coded.push(b'x');
+    }
+    assert_eq!(coded.len(), 3 * 4096);
+    coded.extend(block(true, 0, 4000));
+    coded.extend(Random(4).bytes(4000));
+    let zstd = Subject::of("zstd");
+    let decoders = &mut Decoders::default();
+    let outcome = |pieces: &[&[u8]], share, decoders: &mut Decoders| decode(&zstd, pieces, share, decoders).map(|body| body.len());
+    let whole = outcome(&[&coded], usize::MAX, decoders);
+    for at in [1, 4096, 8192, 3 * 4096 - 1, 3 * 4096, 3 * 4096 + 1] {
+        let (first, second) = coded.split_at(at);
+        for share in [10_000, usize::MAX] {
+            assert_eq!(outcome(&[first, second], share, decoders), whole, "cut at {at}, turns of {share}");
+        }
+    }
+}
+
+/// What is a bomb and wrong at its end is refused for the same reason however it comes.
+#[test]
+fn a_bomb_with_a_wrong_end_is_refused_alike_for_every_split() {
+    let decoders = &mut Decoders::default();
+    // Over the ratio in its last quarter of a mebibyte.
+    let zeros = vec![0; (1 << 20) + 100_000];
+    for subject in SUBJECTS {
+        let mut bomb = match subject.name {
+            "zstd" => crate::support::coders::pipe(&["zstd", "-q", "-c", "--check"], &zeros),
+            _ => subject.encode(&zeros),
+        };
+        let last = bomb.len() - 1;
+        bomb[last] ^= 0x55;
+        bomb.push(b'x');
+        let whole = decode(&subject, &[&bomb], usize::MAX, decoders).expect_err("it is a bomb, and wrong");
+        for share in [1000, 100_000, usize::MAX] {
+            for at in (0..=bomb.len()).rev() {
+                let (first, second) = bomb.split_at(at);
+                let refused = decode(&subject, &[first, second], share, decoders).expect_err("it is a bomb, and wrong");
+                assert_eq!(refused, whole, "{} at {at} of {}, turns of {share}", subject.name, bomb.len());
+            }
         }
     }
 }

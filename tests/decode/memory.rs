@@ -1,7 +1,7 @@
 //! What a decoding takes of the process' memory, measured: what is decoded so far, one window for each layer, and 256 KiB.
 
 use crate::support::{Random, alone, eventually};
-use crate::{Subject, serve};
+use crate::{Subject, outcome, serve};
 
 const KIB: u64 = 1024;
 /// What is decoded before a bomb is known for one: a mebibyte, and up to the next mark.
@@ -67,4 +67,39 @@ fn of_zstd() {
 #[test]
 fn of_nested() {
     takes_at_most("nested", 16 * KIB * KIB + 32 * KIB);
+}
+
+fn resident() -> u64 {
+    let pages = std::fs::read_to_string("/proc/self/statm").expect("it can be read");
+    pages.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).expect("a number") * 4 * KIB
+}
+
+fn form(len: usize) -> Vec<u8> {
+    let head = "POST / HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\n";
+    [format!("{head}Content-Length: {}\r\n\r\na=", len + 2).into_bytes(), b"+".repeat(len)].concat()
+}
+
+/// What a form was decoded to is the request's alone: a thread keeps none of it for its next one, which may never come.
+#[test]
+fn a_large_form_leaves_nothing_behind() {
+    alone("memory::a_large_form_leaves_nothing_behind", || {
+        let server = serve(&[("body_max", "64MiB")]);
+        assert_eq!(outcome(&server, &form(1000)).0, 200);
+        let before = resident();
+        assert_eq!(outcome(&server, &form(40 << 20)).0, 200);
+        assert!(eventually(|| server.stats().memory_bytes == 0));
+        let kept = || resident().saturating_sub(before);
+        assert!(eventually(|| kept() < 8 * KIB * KIB), "{} KiB are kept", kept() / KIB);
+        server.finish();
+    });
+}
+
+/// What a form decodes to counts as its body does.
+#[test]
+fn a_form_that_memory_max_has_no_room_for_is_refused() {
+    let server = serve(&[("body_max", "16MiB"), ("memory_max", "16MiB")]);
+    assert_eq!(outcome(&server, &form(10 << 20)).0, 503);
+    assert_eq!(outcome(&server, &form(5 << 20)).0, 200);
+    assert!(eventually(|| server.stats().memory_bytes == 0));
+    server.finish();
 }

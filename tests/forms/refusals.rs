@@ -102,6 +102,15 @@ fn n17_boundaries_that_are_none_and_a_million_parts() {
     assert_eq!(statuses(&[], &[(MULTIPART, &filled), (MULTIPART, &million), (MULTIPART, &parts(100_000))]), [200, 400, 413]);
 }
 
+/// curl's `--data-binary @file` says that any file is a form: its user reads what to say instead, and is served then.
+#[test]
+fn who_sends_a_file_as_a_form_is_told_what_to_do() {
+    let file = b"\x7fELF&".repeat(5000);
+    let said = answers(&[], &[(FORM, &file)]);
+    assert!(said.iter().all(|answer| answer.status == 413 && answer.text().contains("application/octet-stream")));
+    assert_eq!(statuses(&[], &[("application/octet-stream", &file)]), [200]);
+}
+
 trait ReplaceAll {
     fn replace_all(&self, old: &[u8], new: &[u8]) -> Vec<u8>;
 }
@@ -110,6 +119,19 @@ impl ReplaceAll for Vec<u8> {
     fn replace_all(&self, old: &[u8], new: &[u8]) -> Vec<u8> {
         let text = |octets: &[u8]| String::from_utf8(octets.to_vec()).expect("it is ASCII");
         text(self).replace(&text(old), &text(new)).into_bytes()
+    }
+}
+
+/// Where a boundary ends that is not in quotes: behind `b` for some readers, at the semicolon for others.
+#[test]
+fn a_boundary_that_readers_end_elsewhere_is_refused() {
+    for end in ["b c", "b, boundary=c", "b\tc"] {
+        let kind = format!("multipart/form-data; boundary={end}");
+        let quoted = format!("multipart/form-data; boundary=\"{end}\"");
+        let body = parts(1).replace_all(b"--b", format!("--{end}").as_bytes());
+        assert_eq!(statuses(&[], &[(&kind, &body)]), [400], "{end}");
+        let expected = if end.contains('\t') { 400 } else { 200 };
+        assert_eq!(statuses(&[], &[(&quoted, &body)]), [expected], "{end}");
     }
 }
 

@@ -16,6 +16,7 @@ pub struct Part {
     pub content_type: Option<Vec<u8>>,
     pub headers: Pairs,
     pub body: Vec<u8>,
+    pub is_in_memory: bool,
 }
 
 /// A name, and what the form and the parts have of it.
@@ -25,6 +26,12 @@ type ByName = (&'static str, Option<Vec<u8>>, Option<Vec<u8>>);
 #[derive(Clone, Debug, Default)]
 pub struct Contents {
     pub body: Vec<u8>,
+    /// Its length as it came.
+    pub encoded_len: u64,
+    pub charset: Option<String>,
+    pub decode_ns: u64,
+    /// It was in a file.
+    pub is_spooled: bool,
     pub form: Option<Pairs>,
     pub parts: Option<Vec<Part>>,
     /// What some pointers lead to: pointer, status, value.
@@ -60,6 +67,15 @@ pub fn watching(seen: &Seen) -> Handler {
     })
 }
 
+/// As `watching`, with an answer that says nothing: for what is too large to be shown.
+pub fn keeping(seen: &Seen) -> Handler {
+    let seen = seen.clone();
+    on_requests(move |host, request| {
+        *seen.0.lock().expect("nobody panics with it") = Some(copy(request));
+        assert_eq!(host.text(request.0.token, b"kept"), INGEST_OK);
+    })
+}
+
 impl Contents {
     pub fn form_text(&self) -> Option<Vec<(String, String)>> {
         let text = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
@@ -92,10 +108,14 @@ fn copy(request: RequestView) -> Contents {
     let (form, parts) = unsafe { (face.form.as_ref(), face.parts.as_ref()) };
     let parts = parts.map(|parts| {
         assert_eq!(parts.size as usize, size_of::<ingest_parts>());
-        (0..parts.count as usize).map(|index| copy_part(parts, index)).collect()
+        (0..parts.count as usize).map(|index| copy_part(request, parts, index)).collect()
     });
     Contents {
-        body: request.body().to_vec(),
+        encoded_len: face.encoded_len,
+        charset: optional(face.charset).map(|name| String::from_utf8_lossy(&name).into_owned()),
+        decode_ns: request.journey().map_or(0, |journey| journey.decode_ns),
+        body: request.whole_body(),
+        is_spooled: face.body_fd >= 0,
         form: form.map(|form| pairs(form.items, form.count as usize)),
         parts,
         json: POINTERS.map(|pointer| look_up(face, pointer)).to_vec(),
@@ -103,17 +123,22 @@ fn copy(request: RequestView) -> Contents {
     }
 }
 
-fn copy_part(parts: &ingest_parts, index: usize) -> Part {
+fn copy_part(request: RequestView, parts: &ingest_parts, index: usize) -> Part {
     // SAFETY: the library promises `count` pointers, each to a part, while the host holds the request.
     let part = unsafe { &**parts.items.add(index) };
     assert_eq!((part.size as usize, part.flags), (size_of::<ingest_part>(), 0));
+    let body = request.range(part.body_offset, part.body_len);
+    assert_eq!((part.body_fd, part.reserved), (request.0.body_fd, 0));
+    assert!(part.body.ptr.is_null() || octets(&part.body) == body, "both ways lead to the same octets");
+    assert!(!part.body.ptr.is_null() || part.body_fd >= 0, "it is somewhere");
     Part {
+        is_in_memory: !part.body.ptr.is_null(),
         name: octets(&part.name).to_vec(),
         filename: optional(part.filename),
         filename_extended: optional(part.filename_extended),
         content_type: optional(part.content_type),
         headers: pairs(part.headers, part.header_count),
-        body: octets(&part.body).to_vec(),
+        body,
     }
 }
 

@@ -16,7 +16,7 @@ package_of() {
     node) echo nodejs ;;
     nft) echo nftables ;;
     ip) echo iproute2 ;;
-    setpriv | prlimit) echo util-linux ;;
+    setpriv | prlimit | unshare) echo util-linux ;;
     hexdump) echo bsdextrautils ;;
     testssl) echo testssl.sh ;;
     *) echo "$1" ;;
@@ -26,7 +26,7 @@ package_of() {
 commands_for() { # PART
   echo cc make
   case $1 in
-    rust) echo g++ nm readelf python3 pkg-config cmake curl openssl node gzip brotli zstd chromium ;;
+    rust) echo g++ nm readelf python3 pkg-config cmake curl openssl node gzip brotli zstd chromium prlimit unshare ;;
     valgrind) echo valgrind ;;
     faults) echo python3 git strace faketime slowhttptest nft ip prlimit setpriv ;;
     fuzz) echo g++ ;;

@@ -1,6 +1,8 @@
 //! A request as the host sees it: borrowed slices while it is held, and an owned copy to compare afterwards.
 
 use ingest::request::*;
+use std::os::fd::FromRawFd;
+use std::os::unix::fs::FileExt;
 
 /// The octets of a slice; empty when it is absent.
 pub fn octets<'a>(slice: &ingest_slice) -> &'a [u8] {
@@ -46,6 +48,26 @@ impl<'a> RequestView<'a> {
 
     pub fn body(&self) -> &'a [u8] {
         octets(&self.0.body)
+    }
+
+    /// The body, wherever it is.
+    pub fn whole_body(&self) -> Vec<u8> {
+        self.range(0, self.0.body_len)
+    }
+
+    /// A part of the body, wherever that is.
+    pub fn range(&self, offset: u64, length: u64) -> Vec<u8> {
+        if self.0.body_fd < 0 {
+            assert_eq!(self.body().len() as u64, self.0.body_len);
+            return self.body()[offset as usize..][..length as usize].to_vec();
+        }
+        assert!(self.0.body.ptr.is_null(), "it is in one place");
+        // SAFETY: the descriptor is the library's and open while the host holds the request; it is not closed here.
+        let file = std::mem::ManuallyDrop::new(unsafe { std::fs::File::from_raw_fd(self.0.body_fd) });
+        assert_eq!(file.metadata().expect("it is open").len(), self.0.body_len);
+        let mut octets = vec![0; length as usize];
+        file.read_exact_at(&mut octets, offset).expect("all of it is there");
+        octets
     }
 
     /// The content-codings that were undone.

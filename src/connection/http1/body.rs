@@ -1,14 +1,19 @@
 //! How a body that is not coded comes: what of it is there with the head, the buffer for the rest, and what is charged for it.
 #![forbid(unsafe_code)]
 
-use super::NO_MEMORY;
+use super::upload::PIECE_BYTES;
+use super::{Http1, NO_MEMORY};
 use crate::connection::Memory;
 use crate::connection::exchange::{Open, Rest};
-use crate::limits::Limits;
+use crate::engine::Landing;
+use crate::limits::{BodyPolicy, Limits, READ_PER_TICK_BYTES};
 use crate::memory::pool::Pool;
 use crate::parse::chunked::Chunked;
 use crate::parse::refusal::Refusal;
 use crate::parse::sketch::Framing;
+
+/// Room made for the next octets of a chunked body.
+const CHUNKED_STEP_BYTES: usize = 16 * 1024;
 
 /// What of a body stands behind its head, what is still to come, and how many octets of what stands there are done with.
 pub(super) fn there<'a>(framing: Framing, behind: &'a mut [u8], limits: &Limits) -> Result<(&'a [u8], Option<Rest>, usize), Refusal> {
@@ -30,13 +35,28 @@ pub(super) fn there<'a>(framing: Framing, behind: &'a mut [u8], limits: &Limits)
     })
 }
 
-/// The buffer of a body that is not complete: reserved once for an announced length, and begun with what is there.
-pub(super) fn opening(there: &[u8], rest: &Rest, pool: &mut Pool) -> Result<Vec<u8>, Refusal> {
-    let wanted = match rest {
-        Rest::Length(left) => there.len() + left,
+/// The length of a body as far as it is known.
+pub(super) fn announced(there: &[u8], rest: &Rest) -> usize {
+    match rest {
+        Rest::Length(left) => there.len().saturating_add(*left),
         Rest::Chunked(_) => there.len(),
-    };
-    let mut body = pool.lend_body(wanted).ok_or(NO_MEMORY)?;
+    }
+}
+
+/// Whether a body that is announced to be so long need not be in memory as a whole.
+pub(super) fn leaves_memory(length: u64, limits: &Limits) -> bool {
+    match limits.body {
+        BodyPolicy::Buffer => false,
+        BodyPolicy::Stream => length > limits.body_buffer_max,
+        BodyPolicy::Spool => super::spooled::spills(length, limits),
+    }
+}
+
+/// The buffer of a body that is not complete: reserved once for an announced length, and begun with what is there. None for one whose
+/// octets go elsewhere.
+pub(super) fn opening(there: Option<&[u8]>, rest: &Rest, pool: &mut Pool) -> Result<Vec<u8>, Refusal> {
+    let Some(there) = there else { return Ok(Vec::new()) };
+    let mut body = pool.lend_body(announced(there, rest)).ok_or(NO_MEMORY)?;
     body.extend_from_slice(there);
     Ok(body)
 }
@@ -50,7 +70,8 @@ pub(super) fn append(body: &mut Vec<u8>, octets: &[u8]) -> Result<(), Refusal> {
 impl Open {
     /// Octets of memory that the body holds now: it itself, and what decodes it.
     pub(super) fn holds(&self) -> usize {
-        self.body.len() + self.coded.as_ref().map_or(0, |coded| coded.held())
+        let beside = self.coded.as_ref().map_or(0, |coded| coded.held()) + self.spill.as_ref().map_or(0, |spill| spill.held());
+        self.body.len() + beside
     }
 
     /// Charges what has been added since the last time; a length that was only announced costs nothing.
@@ -68,5 +89,63 @@ impl Open {
 
     pub(super) fn is_complete(&self) -> bool {
         self.rest.is_complete() && !self.coded.as_ref().is_some_and(|coded| coded.is_suspended())
+    }
+}
+
+impl Http1 {
+    /// Where the octets of a body should land: where they stay. `None` when no body is under way.
+    pub fn body_landing(&mut self) -> Option<Landing> {
+        if self.refusal.is_some() {
+            return None;
+        }
+        if self.upload.as_ref().is_some_and(|upload| upload.is_whole) || self.is_full() {
+            return None;
+        }
+        let streamed = self.upload.is_some();
+        let open = self.open.as_deref_mut()?;
+        if let Some(coded) = &open.coded {
+            // What comes is not kept, so it has no place to stay.
+            return (!coded.is_suspended()).then_some(Landing::Slab);
+        }
+        if open.spill.is_some() {
+            return Some(Landing::Slab);
+        }
+        let mut body = std::mem::take(&mut open.body);
+        let most = match open.rest {
+            Rest::Length(left) if streamed => {
+                let _ = body.try_reserve_exact(left.min(PIECE_BYTES));
+                (body.capacity() - body.len()).min(left)
+            }
+            Rest::Length(left) => left.min(READ_PER_TICK_BYTES),
+            Rest::Chunked(_) => {
+                // Doubling keeps the copying linear. Without memory nothing can be received, which the caller sees.
+                let step = if streamed { PIECE_BYTES } else { CHUNKED_STEP_BYTES };
+                if body.capacity() - body.len() < step {
+                    let _ = body.try_reserve(step);
+                }
+                (body.capacity() - body.len()).min(READ_PER_TICK_BYTES)
+            }
+        };
+        Some(Landing::Buffer(body, most))
+    }
+
+    /// The engine gives a landing back that it has received nothing into.
+    pub fn put_body_back(&mut self, landing: Landing) {
+        if let (Some(open), Landing::Buffer(buffer, _)) = (&mut self.open, landing) {
+            open.body = buffer;
+        }
+    }
+
+    /// How large the body that is coming will be; nobody knows of a chunked or coded one.
+    pub fn body_whole(&self) -> Option<u64> {
+        self.open.as_ref().map(|open| match open.rest {
+            // What has come of it does not stay here.
+            _ if self.upload.is_some() => open.charged as u64,
+            // What is to come goes to its file.
+            _ if open.spill.is_some() => open.charged as u64,
+            _ if open.coded.is_some() => u64::MAX,
+            Rest::Length(left) => (open.charged + left) as u64,
+            Rest::Chunked(_) => u64::MAX,
+        })
     }
 }

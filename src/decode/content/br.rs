@@ -14,6 +14,9 @@ const STATE_BYTES: usize = size_of::<State>();
 /// Tables are had whatever room there is for windows; they are few.
 const SMALL_CELLS: usize = 32 * 1024;
 
+/// What tables come to at most.
+const TABLES_BYTES: usize = 3 << 20;
+
 type State = BrotliState<Counted, Counted, Counted>;
 
 /// Memory that a decoder asked for; empty when there was none.
@@ -70,6 +73,8 @@ pub struct Brotli {
     /// The window that the first octet announces, as the power of two; zero until it came.
     window_bits: u8,
     is_over: bool,
+    /// It cannot go on, and what lies in its window was not all handed out.
+    failure: Option<Refusal>,
     total: usize,
 }
 
@@ -81,7 +86,7 @@ impl fmt::Debug for Brotli {
 
 /// RFC 7932 section 9.1: the window is in the lowest bits of the first octet. The pattern that is left over announces what that RFC
 /// does not know, windows of up to a gibibyte.
-fn window_bits(first: u8) -> Option<u8> {
+pub(super) fn window_bits(first: u8) -> Option<u8> {
     if first & 1 == 0 {
         return Some(16);
     }
@@ -96,11 +101,17 @@ fn window_bits(first: u8) -> Option<u8> {
 impl Brotli {
     pub fn new() -> Self {
         let state = State::new_strict(Counted::default(), Counted::default(), Counted::default());
-        Brotli { state: Box::new(state), window_bits: 0, is_over: false, total: 0 }
+        Brotli { state: Box::new(state), window_bits: 0, is_over: false, failure: None, total: 0 }
     }
 
     pub fn held(&self) -> usize {
         STATE_BYTES + self.state.alloc_u8.held + self.state.alloc_u32.held + self.state.alloc_hc.held
+    }
+
+    /// The window, had at once or in steps of which the last but one is still held when it is had, and tables.
+    pub fn may_grow(&self) -> usize {
+        let bits = if self.window_bits == 0 { 24 } else { self.window_bits };
+        ((3 << bits) / 2 + TABLES_BYTES).saturating_sub(self.held() - STATE_BYTES)
     }
 
     pub fn is_at_end(&self) -> bool {
@@ -111,6 +122,9 @@ impl Brotli {
     pub fn push(&mut self, input: &[u8], output: &mut Vec<u8>, most: usize, windows: usize) -> Result<Pushed, Refusal> {
         if self.is_over {
             return if input.is_empty() { Ok(Pushed::default()) } else { Err(TRAILING) };
+        }
+        if let Some(failure) = self.failure {
+            return self.rescue(output, most).ok_or(failure);
         }
         if let (0, Some(first)) = (self.window_bits, input.first()) {
             self.window_bits = window_bits(*first).ok_or(WINDOW)?;
@@ -140,8 +154,28 @@ impl Brotli {
             }
             BrotliResult::NeedsMoreInput => Ok(Pushed { used, has_more: false }),
             BrotliResult::NeedsMoreOutput => Ok(Pushed { used, has_more: true }),
-            BrotliResult::ResultFailure => Err(self.why()),
+            BrotliResult::ResultFailure => {
+                self.failure = Some(self.why());
+                Ok(Pushed { used, has_more: true })
+            }
         }
+    }
+
+    /// After a failure: hands out what is in the window, as the decoder does when the octets that came are used up. Else what is said of
+    /// the body would depend on whether the octets that it fails over were here yet. `None` when there is no more.
+    #[cold]
+    fn rescue(&mut self, output: &mut Vec<u8>, most: usize) -> Option<Pushed> {
+        let state = &mut *self.state;
+        let size = u64::try_from(state.ringbuffer_size).ok().filter(|size| *size > 0)?;
+        let place = u64::try_from(state.pos.min(state.ringbuffer_size)).ok()?;
+        let decoded = state.rb_roundtrips.saturating_mul(size).saturating_add(place);
+        let unseen = decoded.checked_sub(state.partial_pos_out).filter(|unseen| *unseen <= size)?;
+        let start = state.partial_pos_out % size;
+        let count = unseen.min(size - start).min(most as u64);
+        let piece = state.ringbuffer.slice().get(start as usize..(start + count) as usize).filter(|piece| !piece.is_empty())?;
+        output.extend_from_slice(piece);
+        state.partial_pos_out += count;
+        Some(Pushed { used: 0, has_more: true })
     }
 
     #[cold]

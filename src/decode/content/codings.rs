@@ -6,8 +6,8 @@ use crate::parse::octets::{is_token, trim};
 use crate::parse::refusal::Refusal;
 use crate::parse::sketch::{Framing, Sketch};
 
-const UNKNOWN: Refusal = Refusal::new(415, "unknown content coding: send gzip, deflate, br, zstd or none");
-const LAYERS: Refusal = Refusal::new(415, "too many content codings on one body: send fewer");
+const UNKNOWN: Refusal = Refusal::new(415, "unknown content coding: send gzip, deflate, br, zstd or none").listing_codings();
+const LAYERS: Refusal = Refusal::new(415, "too many content codings on one body: send fewer").listing_codings();
 const MALFORMED: Refusal = Refusal::new(400, "malformed content-encoding: send the names of codings with commas between");
 
 /// A coding that can be undone. `x-gzip` is `gzip` (RFC 9110 section 8.4.1.3).

@@ -22,8 +22,26 @@ pub struct Decoders {
     zstds: Vec<Box<Zstd>>,
     /// What this tick may still decode.
     tick: usize,
-    /// How many decodings are suspended and have a place among those that are gone on with.
-    places: Arc<AtomicU64>,
+    /// Those that are suspended and have a place among those that are gone on with.
+    places: Places,
+}
+
+/// How many have a place of a number that is bounded.
+#[derive(Debug, Default)]
+pub struct Places(Arc<AtomicU64>);
+
+impl Places {
+    /// A place, if fewer than `most` are taken.
+    pub fn take(&self, most: u64) -> Option<Place> {
+        let taken = self.0.fetch_add(1, Ordering::Relaxed);
+        let place = Place(Arc::clone(&self.0));
+        (taken < most).then_some(place)
+    }
+
+    /// Fewer than `most` are taken.
+    pub fn has_room(&self, most: u64) -> bool {
+        self.0.load(Ordering::Relaxed) < most
+    }
 }
 
 /// What one body may decode before it is suspended, counted in octets made.
@@ -82,9 +100,12 @@ impl Decoders {
 
     /// A place, if fewer than `most` are taken.
     pub fn place(&self, most: u64) -> Option<Place> {
-        let taken = self.places.fetch_add(1, Ordering::Relaxed);
-        let place = Place(Arc::clone(&self.places));
-        (taken < most).then_some(place)
+        self.places.take(most)
+    }
+
+    /// Octets of memory that the decoders hold which are kept for the next bodies.
+    pub fn kept(&self) -> usize {
+        self.inflaters.iter().map(|inflater| inflater.held()).chain(self.zstds.iter().map(|zstd| zstd.held())).sum()
     }
 
     pub(super) fn lend(&mut self, coding: Coding) -> Decoder {
@@ -109,5 +130,20 @@ impl Decoders {
             Decoder::Zstd(zstd) if self.zstds.len() < KEPT && zstd.is_worth_keeping() => self.zstds.push(zstd),
             _ => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn so_many_have_a_place_and_no_more_until_one_leaves() {
+        let places = Places::default();
+        let (first, second) = (places.take(2), places.take(2));
+        assert!(first.is_some() && second.is_some() && !places.has_room(2) && places.take(2).is_none());
+        assert!(places.has_room(3), "who got none has taken none");
+        drop(first);
+        assert!(places.has_room(2) && places.take(2).is_some());
     }
 }

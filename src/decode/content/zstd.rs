@@ -1,6 +1,7 @@
 //! The coding zstd (RFC 8878): frames are cut into blocks here, so that a decoder sees whole ones alone, and what frames promise is checked.
 #![forbid(unsafe_code)]
 
+use super::demand;
 use super::{CORRUPT, DICTIONARY, NO_MEMORY, Pushed, WINDOW};
 use crate::limits::ZSTD_WINDOW_BYTES;
 use crate::parse::refusal::Refusal;
@@ -44,6 +45,8 @@ pub struct Zstd {
     made: u64,
     /// The largest window that the decoder made room for.
     ring: usize,
+    /// What literals and sequences of blocks have taken beyond the workspace; the decoder keeps it.
+    tables: usize,
 }
 
 /// What a frame's header says.
@@ -156,7 +159,7 @@ impl Zstd {
     pub fn new() -> Self {
         let mut decoder = FrameDecoder::new();
         decoder.set_max_window_size(ZSTD_WINDOW_BYTES as u64);
-        Zstd { decoder, at: At::Header, gathered: Vec::new(), frame: Frame::default(), made: 0, ring: 0 }
+        Zstd { decoder, at: At::Header, gathered: Vec::new(), frame: Frame::default(), made: 0, ring: 0, tables: 0 }
     }
 
     /// Begins with another body.
@@ -167,11 +170,16 @@ impl Zstd {
     }
 
     pub fn is_worth_keeping(&self) -> bool {
-        self.ring <= KEPT_WINDOW_BYTES
+        self.ring + self.tables <= KEPT_WINDOW_BYTES
     }
 
     pub fn held(&self) -> usize {
-        self.ring + self.gathered.capacity() + if self.ring > 0 { WORKSPACE_BYTES } else { 0 }
+        self.ring + self.tables + self.gathered.capacity() + if self.ring > 0 { WORKSPACE_BYTES } else { 0 }
+    }
+
+    /// The window of a frame that may still come, and what its blocks take.
+    pub fn may_grow(&self) -> usize {
+        (ZSTD_WINDOW_BYTES + WORKSPACE_BYTES + demand::MOST_BYTES).saturating_sub(self.ring + self.tables)
     }
 
     pub fn is_at_end(&self) -> bool {
@@ -253,6 +261,11 @@ impl Zstd {
         let whole = &self.gathered[..len];
         let is_block = self.at == At::Block;
         if is_block {
+            let tables = demand::of(&whole[..len], BLOCK_HEADER_BYTES).saturating_sub(WORKSPACE_BYTES);
+            if tables > self.tables.saturating_add(windows) {
+                return Err(NO_MEMORY);
+            }
+            self.tables = self.tables.max(tables);
             let over = self.decoder.decode_blocks(whole, BlockDecodingStrategy::UptoBlocks(1)).map_err(|_| CORRUPT)?;
             if over {
                 self.at = At::Draining;

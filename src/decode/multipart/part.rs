@@ -46,6 +46,7 @@ pub fn read(head: &[u8], start: usize, body: &[u8], limits: &Limits, contents: &
         content_type,
         fields: first..contents.fields.len(),
         content: Piece::default(),
+        kept: None,
     })
 }
 

@@ -6,7 +6,7 @@ use crate::limits::Limits;
 use crate::memory::contents::{Contents, Kind, Piece};
 use crate::parse::refusal::Refusal;
 
-const TOO_MANY: Refusal = Refusal::new(413, "too many parts in the form: send fewer");
+pub(super) const TOO_MANY: Refusal = Refusal::new(413, "too many parts in the form: send fewer");
 
 /// Fills `contents.parts`, and `contents.fields` with their heads. Contents stay where they are and are only pointed at.
 pub fn split(body: &[u8], boundary: &[u8], limits: &Limits, contents: &mut Contents) -> Result<(), Refusal> {

@@ -1,13 +1,16 @@
 //! News about a request that the host holds, or has answered: kept in the slot's word, so that noting it cannot fail.
 #![forbid(unsafe_code)]
 
-use super::{GENERATION_MASK, Gone, HELD, HELD_CLOSED, POSTED, QUEUED, SPOKE, STATE_MASK, SlotTable, TAKING, TOLD, Taker};
+use super::inlet::Next;
+use super::{GENERATION_MASK, Gone, HELD, HELD_CLOSED, POSTED, QUEUED, SPOKE, STATE_MASK, Slot, SlotTable, TAKING, TOLD, Taker};
 use crate::memory::sync::Ordering;
 use crate::request::{
-    INGEST_EVENT_GONE, INGEST_EVENT_RELEASED, INGEST_EVENT_SENT, INGEST_EVENT_WRITABLE, INGEST_GONE_READ_CLOSED, INGEST_GONE_RESET,
-    ingest_token,
+    INGEST_EVENT_BODY, INGEST_EVENT_BODY_END, INGEST_EVENT_GONE, INGEST_EVENT_RELEASED, INGEST_EVENT_SENT, INGEST_EVENT_WRITABLE,
+    INGEST_GONE_READ_CLOSED, INGEST_GONE_RESET, ingest_token,
 };
 
+/// There is more of a streamed body, or its end.
+pub const BODY: u64 = 1 << 7;
 /// The peer has sent FIN. The marks stand in the order in which the host hears of them.
 pub const READ_CLOSED: u64 = 1 << 8;
 /// There is room again in a stream that was busy.
@@ -22,7 +25,7 @@ pub const RELEASED: u64 = 1 << 12;
 pub const GONE: u64 = READ_CLOSED | RESET;
 
 /// Every mark.
-pub(super) const ALL: u64 = GONE | WRITABLE | SENT | RELEASED;
+pub(super) const ALL: u64 = BODY | GONE | WRITABLE | SENT | RELEASED;
 
 /// One event, as the host will see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +36,8 @@ pub struct News {
     pub tag: u64,
     /// It was the last of a request that is over: the slot goes home.
     pub goes_home: bool,
+    /// The octets of a piece of a body, or the trailer section behind it: where they are and how many.
+    pub data: (*const u8, usize),
 }
 
 pub(super) fn has_any(word: u64) -> bool {
@@ -68,6 +73,15 @@ impl SlotTable {
                 return Err(taker);
             }
             let mark = marks & marks.wrapping_neg();
+            if mark == BODY {
+                match self.next_of_body(index, slot, word, taker, heir) {
+                    Ok(news) => return Ok(Some(news)),
+                    Err(found) => {
+                        word = found;
+                        continue;
+                    }
+                }
+            }
             let goes_home = state == TOLD && marks == mark;
             let next = if goes_home { word & (GENERATION_MASK | SPOKE) | POSTED } else { word & !mark };
             // Before the exchange: after it the host may give the request back, and the slot's next request has a tag of its own.
@@ -77,11 +91,34 @@ impl SlotTable {
                     let (kind, reason) = event_of(mark);
                     // Unless the host has given it back already, and another consumer has taken the slot's next request.
                     let _ = slot.taker.compare_exchange(taker.word(), heir.word(), Ordering::Relaxed, Ordering::Relaxed);
-                    return Ok(Some(News { kind, reason, token: self.token(index, word), tag, goes_home }));
+                    return Ok(Some(News { kind, reason, token: self.token(index, word), tag, goes_home, data: (std::ptr::null(), 0) }));
                 }
                 Err(found) => word = found,
             }
         }
+    }
+
+    /// The next piece of a body, or its end; else the word to look at next. Under the lock, which stands before every claim of the
+    /// host's, so that nobody is handed a piece of the slot's next request.
+    fn next_of_body(&self, index: u32, slot: &Slot, word: u64, taker: Taker, heir: Taker) -> Result<News, u64> {
+        let mut stream = slot.stream.lock();
+        let found = slot.word.load(Ordering::Acquire);
+        if found != word {
+            return Err(found);
+        }
+        let inlet = stream.as_mut().and_then(|stream| stream.inlet.as_mut()).filter(|_| word & SPOKE != 0 && word & STATE_MASK == HELD);
+        let next = inlet.and_then(|inlet| inlet.next().map(|next| (next, inlet.has_next())));
+        if !next.as_ref().is_some_and(|(_, more)| *more) {
+            slot.word.fetch_and(!BODY, Ordering::AcqRel);
+        }
+        let Some((next, _)) = next else { return Err(slot.word.load(Ordering::Acquire)) };
+        let _ = slot.taker.compare_exchange(taker.word(), heir.word(), Ordering::Relaxed, Ordering::Relaxed);
+        let (kind, data) = match next {
+            Next::Piece(data) => (INGEST_EVENT_BODY, data),
+            Next::End(data) => (INGEST_EVENT_BODY_END, data),
+        };
+        let tag = slot.tag.load(Ordering::Relaxed);
+        Ok(News { kind, reason: 0, token: self.token(index, word), tag, goes_home: false, data: (data.ptr, data.len) })
     }
 
     /// Whether a slot still has news.
@@ -156,7 +193,7 @@ mod tests {
 
     #[test]
     fn every_mark_is_one_bit_of_its_own() {
-        let marks = [READ_CLOSED, WRITABLE, RESET, SENT, RELEASED];
+        let marks = [BODY, READ_CLOSED, WRITABLE, RESET, SENT, RELEASED];
         assert!(marks.iter().all(|mark| mark.count_ones() == 1));
         assert_eq!(marks.iter().sum::<u64>(), ALL);
         assert_eq!(ALL & (STATE_MASK | SPOKE | GENERATION_MASK), 0);

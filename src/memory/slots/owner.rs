@@ -85,6 +85,7 @@ impl SlotOwner {
         let token = self.table.token(index, generation);
         letter.set_token(token);
         let request = letter.request();
+        let letter_streams = letter.is_streamed();
         // Whoever sees the new pointer sees that the old token is stale.
         fence(Ordering::Release);
         slot.tag.store(0, Ordering::Relaxed);
@@ -98,7 +99,14 @@ impl SlotOwner {
                 cargo.is_home = false;
             });
         }
-        slot.word.store(generation | if held { HELD } else { QUEUED }, Ordering::Release);
+        let streamed = if letter_streams {
+            // Everything that is done with it goes by the lock, as if the host had spoken.
+            *slot.stream.lock() = Some(Box::new(Stream::with_inlet()));
+            SPOKE
+        } else {
+            0
+        };
+        slot.word.store(generation | streamed | if held { HELD } else { QUEUED }, Ordering::Release);
         Ok((index, token, request))
     }
 
@@ -108,7 +116,7 @@ impl SlotOwner {
         let mut word = slot.word.load(Ordering::Relaxed);
         loop {
             let (next, closed) = match word & STATE_MASK {
-                QUEUED => (word & GENERATION_MASK | POSTED, Closed::Mine),
+                QUEUED => (word & (GENERATION_MASK | SPOKE) | POSTED, Closed::Mine),
                 HELD => (word ^ HELD ^ HELD_CLOSED, Closed::HeldByHost),
                 TAKING => {
                     // A consumer is between two stores of `take`.
@@ -120,13 +128,20 @@ impl SlotOwner {
             };
             match slot.word.compare_exchange(word, next, Ordering::AcqRel, Ordering::Relaxed) {
                 Ok(_) if closed == Closed::HeldByHost => {
+                    let mut streamed = false;
                     if word & SPOKE != 0 {
                         // Nobody will send what was said; the host may take its time to hear of that.
                         if let Some(stream) = slot.stream.lock().as_mut() {
                             stream.silence();
+                            streamed = stream.inlet.is_some();
                         }
                     }
-                    self.note(index, news::RESET);
+                    // Who waits for the rest of a body hears unasked that it will not come.
+                    if streamed {
+                        self.note_always(index, news::RESET);
+                    } else {
+                        self.note(index, news::RESET);
+                    }
                     return closed;
                 }
                 Ok(_) => return closed,
@@ -147,7 +162,14 @@ impl SlotOwner {
     }
 
     fn note(&mut self, index: u32, mark: u64) {
-        if self.wanted & mark != 0 && self.table.note(index, mark) && self.table.enlist(index) {
+        if self.wanted & mark != 0 {
+            self.note_always(index, mark);
+        }
+    }
+
+    /// Notes something that the host hears of without asking for it.
+    pub(super) fn note_always(&mut self, index: u32, mark: u64) {
+        if self.table.note(index, mark) && self.table.enlist(index) {
             self.notices.push(&self.table, index);
         }
     }
@@ -265,11 +287,16 @@ impl SlotOwner {
                 (kind, marks, cargo.letter.take())
             })
         };
-        let charge = letter.map_or(0, |letter| {
+        let mut charge = letter.map_or(0, |letter| {
             let charge = letter.charge();
             letter.dissolve(pool);
             charge
         });
+        if word & SPOKE != 0 {
+            // The right to read the body's octets has ended with the letter's.
+            let inlet = slot.stream.lock().as_mut().and_then(|stream| stream.inlet.take());
+            charge += inlet.map_or(0, |inlet| inlet.account());
+        }
         let owes = marks & self.wanted;
         if owes == 0 {
             if word & SPOKE != 0 {

@@ -1,6 +1,7 @@
 //! What the host says about a request piece by piece: interim answers, the head of a final one, octets, the end.
 #![forbid(unsafe_code)]
 
+use super::inlet::Inlet;
 use super::{HELD, HELD_CLOSED, SPOKE, SlotTable, Word};
 use crate::limits::STREAM_BUFFER_BYTES;
 use crate::memory::reply::Reply;
@@ -65,6 +66,8 @@ pub struct Stream {
     pub framed: Vec<u8>,
     /// Octets sent that way which nobody has counted yet.
     pub straight: u64,
+    /// The request's body, if that is streamed.
+    pub(super) inlet: Option<Inlet>,
     /// A buffer that was sent, for the octets to come.
     spare: Vec<u8>,
     /// Stands in the mailbox.
@@ -99,7 +102,27 @@ impl Stream {
 
     /// Nothing of it will be sent any more. It stays where it is, since it may stand in the mailbox.
     pub(super) fn silence(&mut self) {
-        *self = Stream { phase: self.phase, linked: self.linked, ..Stream::default() };
+        let mut inlet = self.inlet.take();
+        if let Some(inlet) = &mut inlet {
+            inlet.cut();
+        }
+        *self = Stream { phase: self.phase, linked: self.linked, inlet, ..Stream::default() };
+    }
+
+    /// Of a request whose body is streamed.
+    pub(super) fn with_inlet() -> Self {
+        Stream { inlet: Some(Inlet::default()), ..Stream::default() }
+    }
+
+    /// The host has said nothing, and was handed nothing of the body.
+    pub(super) fn is_untouched(&self) -> bool {
+        let silent = self.phase == Phase::Interim && self.interim.is_empty() && !self.linked;
+        silent && self.inlet.as_ref().is_some_and(Inlet::is_untouched)
+    }
+
+    /// Octets of memory of the request's body that are on the I/O thread's account.
+    pub(super) fn account(&self) -> usize {
+        self.inlet.as_ref().map_or(0, Inlet::account)
     }
 
     /// Octets that may still be buffered.

@@ -50,13 +50,15 @@ impl<E: Engine<Connection>> Segment<E> {
 
     /// Whether batons wait to be let in.
     pub(super) fn has_batons_home(&self) -> bool {
-        self.cut.as_ref().is_some_and(|cut| cut.ferry.has_arrivals(self.number)) || self.handshakes.has_arrivals(self.number)
+        self.cut.as_ref().is_some_and(|cut| cut.ferry.has_arrivals(self.number))
+            || self.handshakes.has_arrivals(self.number)
+            || self.errands.has_arrivals(self.number)
     }
 
-    /// Whether batons leave this thread, to parse or to have a handshake done.
+    /// Whether batons leave this thread, to parse or to have a handshake done, or what decodes their bodies.
     #[inline]
     pub(super) fn sends_out(&self) -> bool {
-        self.cut.is_some() || self.handshakes.have_threads()
+        self.cut.is_some() || self.handshakes.have_threads() || self.errands.have_threads()
     }
 
     #[inline(never)]
@@ -65,6 +67,7 @@ impl<E: Engine<Connection>> Segment<E> {
             cut.ferry.tell();
         }
         self.handshakes.tell();
+        self.errands.tell();
     }
 
     /// Sends a baton out. While it is away nothing is received and no deadline is due; what comes for it waits in its seat.
@@ -136,6 +139,7 @@ impl<E: Engine<Connection>> Segment<E> {
             }
         }
         self.call_handshakes_home();
+        self.call_errands_home();
     }
 
     /// One baton is home. With `over` its connection ends.

@@ -246,6 +246,7 @@ impl<E: Engine<Connection>> Segment<E> {
 
     /// Everything that may follow a change: write answers, send them, end, or ask for more octets. Brings the baton home.
     pub(super) fn go_on(&mut self, id: SeatId, mut connection: Box<Connection>) {
+        self.serving.pour(&mut connection);
         let counters = &self.door.homes()[self.number].counters;
         self.serving.flush(id, &mut connection, &mut self.engine, counters);
         // What is not sealed yet has its turn in the next tick, when this one has had its share.
@@ -266,6 +267,8 @@ impl<E: Engine<Connection>> Segment<E> {
         }
         if self.shortage.stops_bodies() && connection.protocol.in_body() && !connection.receiving {
             self.shortage.starve(id, &mut connection);
+        } else if connection.protocol.has_errand() && connection.ending == Ending::Open {
+            self.send_errand(id, &mut connection);
         } else if self.serving.can_resume(&connection) {
             // What was carried over comes first; the kernel is asked for more once it has been looked at.
             if !std::mem::replace(&mut connection.resumes, true) {

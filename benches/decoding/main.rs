@@ -1,0 +1,139 @@
+//! What one connection notices of a storm of large gzip bodies: latencies of a steady load of small requests, round by round, while nobody
+//! sends bodies, and while the storm goes on, with the bodies decoded on the I/O thread and on a thread of their own.
+//!
+//!     cargo bench --bench decoding -- [--rounds 5] [--seconds 4] [--rate 200] [--stormers 4]
+//!
+//! Server, load and storm are processes of their own. The load is open: a request is due at its time whatever became of the one before.
+
+#[path = "../../tests/support/mod.rs"]
+mod support;
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use support::client::Client;
+use support::coders::{encode, post, records};
+use support::host::{Delivery, Server, on_requests};
+
+const BODY_BYTES: usize = 8 << 20;
+
+fn main() {
+    let words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
+    let number = |name: &str, otherwise: u64| {
+        let at = words.iter().position(|word| word == name);
+        at.map_or(otherwise, |at| words[at + 1].parse().unwrap_or_else(|_| panic!("{name} wants a number")))
+    };
+    match words.first().map(String::as_str) {
+        Some("serve") => serve(&words[1]),
+        Some("load") => load(number("--port", 0) as u16, number("--seconds", 4), number("--rate", 200)),
+        Some("storm") => storm(number("--port", 0) as u16, number("--seconds", 4), number("--stormers", 4)),
+        _ => measure(number("--rounds", 5), number("--seconds", 4), number("--rate", 200), number("--stormers", 4)),
+    }
+}
+
+/// A server that says its port and lives as long as its input is open.
+fn serve(decode_threads: &str) {
+    let threads: &'static str = String::from(decode_threads).leak();
+    let handler = on_requests(|host, request| {
+        let _ = host.text(request.0.token, b"ok");
+    });
+    let server = Server::serve(&[("decode_threads", threads), ("topology", "inline")], Delivery::Inline, handler);
+    println!("{}", server.port());
+    let _ = std::io::stdin().read(&mut [0]);
+}
+
+/// Prints each latency in nanoseconds.
+fn load(port: u16, seconds: u64, rate: u64) {
+    let mut client = Client::connect(port);
+    std::thread::sleep(Duration::from_millis(500));
+    let (start, step_ns) = (Instant::now(), 1_000_000_000 / rate);
+    for number in 0..seconds * rate {
+        let due = start + Duration::from_nanos(number * step_ns);
+        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        assert_eq!(client.get("/").text(), "ok");
+        println!("{}", due.elapsed().as_nanos());
+    }
+}
+
+/// Bodies one after the other on each of so many connections; prints how many.
+fn storm(port: u16, seconds: u64, stormers: u64) {
+    let wire = post("gzip", &encode("gzip", &records(BODY_BYTES)));
+    let start = Instant::now();
+    let count = std::thread::scope(|scope| {
+        let threads = (0..stormers).map(|_| {
+            scope.spawn(|| {
+                let mut client = Client::connect(port);
+                let mut count = 0u64;
+                while start.elapsed() < Duration::from_secs(seconds + 1) {
+                    client.send(&wire);
+                    assert_eq!(client.answer().text(), "ok");
+                    count += 1;
+                }
+                count
+            })
+        });
+        threads.collect::<Vec<_>>().into_iter().map(|thread| thread.join().expect("every body is answered")).sum::<u64>()
+    });
+    println!("{count}");
+}
+
+struct Process(Child, BufReader<std::process::ChildStdout>);
+
+impl Process {
+    fn start(words: &[&str]) -> Process {
+        let mut command = Command::new(std::env::current_exe().expect("a program knows where it lies"));
+        let mut child = command.args(words).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("it can be started");
+        let output = BufReader::new(child.stdout.take().expect("it is piped"));
+        Process(child, output)
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.1.read_line(&mut line).expect("it says something");
+        line.trim().to_owned()
+    }
+
+    fn rest(mut self) -> Vec<u64> {
+        let mut text = String::new();
+        self.1.read_to_string(&mut text).expect("it ends");
+        assert!(self.0.wait().expect("it can be waited for").success());
+        text.lines().map(|line| line.parse().expect("a number")).collect()
+    }
+}
+
+/// The value below which so many hundredths lie, in microseconds.
+fn quantile(sorted: &[u64], hundredths: usize) -> f64 {
+    sorted[(sorted.len() * hundredths / 100).min(sorted.len() - 1)] as f64 / 1000.0
+}
+
+fn measure(rounds: u64, seconds: u64, rate: u64, stormers: u64) {
+    let [seconds_text, rate_text, stormers_text] = [seconds, rate, stormers].map(|number| number.to_string());
+    let ways = [("0", false), ("0", true), ("1", false), ("1", true)];
+    let mut seen: Vec<Vec<(f64, f64, f64)>> = vec![Vec::new(); ways.len()];
+    for _ in 0..rounds {
+        for (way, (threads, storms)) in ways.iter().enumerate() {
+            let mut server = Process::start(&["serve", threads]);
+            let port = server.line();
+            let common = ["--port", &port, "--seconds", &seconds_text, "--rate", &rate_text, "--stormers", &stormers_text];
+            let load = Process::start(&[&["load"], &common[..]].concat());
+            let storm = storms.then(|| Process::start(&[&["storm"], &common[..]].concat()));
+            let mut latencies = load.rest();
+            latencies.sort_unstable();
+            let bodies = storm.map_or(0, |storm| storm.rest()[0]);
+            seen[way].push((quantile(&latencies, 50), quantile(&latencies, 99), bodies as f64 / (seconds + 1) as f64));
+            drop(server.0.stdin.take());
+            let _ = server.0.wait();
+        }
+    }
+    let median = |mut values: Vec<f64>| {
+        values.sort_by(f64::total_cmp);
+        values[values.len() / 2]
+    };
+    println!("{rate} requests/s on one connection, {stormers} that send gzip bodies of 8 MiB; medians of {rounds} rounds");
+    println!("decode_threads  storm   bodies/s     p50 us     p99 us");
+    for (way, (threads, storms)) in ways.iter().enumerate() {
+        let column = |pick: fn(&(f64, f64, f64)) -> f64| median(seen[way].iter().map(pick).collect());
+        let [bodies, half, most] = [column(|round| round.2), column(|round| round.0), column(|round| round.1)];
+        println!("{threads:>14}  {:<5} {bodies:>10.0} {half:>10.0} {most:>10.0}", if *storms { "yes" } else { "no" });
+    }
+}
