@@ -8,7 +8,6 @@ pub mod spooled;
 mod upload;
 
 use self::body::{append, leaves_memory, there};
-use self::coded::Coded;
 use self::upload::{Upload, is_streamed};
 use super::contents;
 use super::exchange::{Exchange, Open, Origin, Pending, Rest, Terms, UNPLACED};
