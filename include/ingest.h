@@ -1347,8 +1347,9 @@ struct ingest_slice ingest_request_part(const struct ingest_request *request,
 // Thread: any, also several at once.
 // Blocks: never; it takes time in proportion to the body.
 // Returns: INGEST_OK, and value->ptr is NULL if the pointer leads to nothing; INGEST_E_MALFORMED if the body is no
-// well-formed JSON, is empty, or nests deeper than 512; INGEST_E_UNSUPPORTED if it is in a file (body=spool); INGEST_E_ARGUMENT for NULL, or a pointer that is no JSON
-// pointer in UTF-8; INGEST_E_FORKED. After an error value->ptr is NULL.
+// well-formed JSON, is empty, or nests deeper than 512; INGEST_E_UNSUPPORTED if it is in a file (body=spool) or
+// arrives in events (body=stream); INGEST_E_ARGUMENT for NULL, or a pointer that is no JSON pointer in UTF-8;
+// INGEST_E_FORKED. After an error value->ptr is NULL.
 // Since: 0.1
 ingest_status ingest_request_json(const struct ingest_request *request,
                                   const char *pointer,

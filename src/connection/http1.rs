@@ -7,8 +7,7 @@ pub mod errand;
 pub mod spooled;
 mod upload;
 
-use self::body::{announced, append, leaves_memory, opening, there};
-use self::coded::Coded;
+use self::body::{append, leaves_memory, there};
 use self::upload::{Upload, is_streamed};
 use super::contents;
 use super::exchange::{Exchange, Open, Origin, Pending, Rest, Terms, UNPLACED};
@@ -164,25 +163,12 @@ impl Http1 {
             letter.dissolve(tools.pool);
             return Err(NO_MEMORY);
         }
-        let is_coded = !codings.is_empty();
         if streamed {
             return self.begin_upload(letter, terms, codings, tools);
         }
-        let spills = !is_coded && spooled::spills(announced(body, &rest) as u64, tools.limits);
-        let in_memory = if spills { None } else { Some(body) };
-        let buffer = if is_coded { Coded::room(framing, tools.pool).ok_or(NO_MEMORY)? } else { opening(in_memory, &rest, tools.pool)? };
+        let is_coded = !codings.is_empty();
         let nothing_yet = used == 0 && *at == here;
-        let charged = buffer.len();
-        tools.memory.charge_body(charged);
-        let coded = is_coded.then(|| Box::new(Coded::begin(codings, framing, tools)));
-        let (letter, head_at_ns) = (Some(letter), tools.now_ns);
-        let open = self.open.insert(Box::new(Open { letter, terms, body: buffer, rest, coded, spill: None, head_at_ns, charged }));
-        if is_coded {
-            // Decoders are charged at once, since a client may send nothing more for long.
-            open.recharge(tools.memory)?;
-        } else if spills {
-            open.spill(body, tools)?;
-        }
+        self.open_body(letter, terms, (body, rest), codings, tools)?;
         if is_coded && (!nothing_yet || framing == Framing::Length(0)) {
             return self.coded(bytes, at, tools);
         }

@@ -61,7 +61,7 @@ pub fn of_form(content_type: &[u8], body: &[u8], rules: &Rules) -> Result<Option
     }
     let is_strict = rules.charset == Charset::Strict;
     if let Some(label) = charset_field(body) {
-        match Encoding::for_label_no_replacement(label).filter(|encoding| separates(encoding)) {
+        match Encoding::for_label_no_replacement(label).filter(separates) {
             Some(encoding) => return Ok(Some(encoding)),
             None if is_strict => return Err(UNKNOWN_FIELD),
             None => {}
@@ -71,7 +71,7 @@ pub fn of_form(content_type: &[u8], body: &[u8], rules: &Rules) -> Result<Option
     if is_strict && declared.is_some_and(|encoding| !separates(&encoding)) {
         return Err(UNKNOWN);
     }
-    Ok(declared.filter(|encoding| separates(encoding)))
+    Ok(declared.filter(separates))
 }
 
 /// No form has names and values in UTF-16: what stands between them is single octets.

@@ -4,7 +4,7 @@ use super::boundary::{area, area_mut, fence, fence_or};
 use super::packed;
 use super::server::{ingest_server, server_of};
 use crate::decode::json::pointer::{self, Trouble};
-use crate::request::{ingest_header, ingest_pairs, ingest_request, ingest_slice, ingest_token};
+use crate::request::{INGEST_REQUEST_STREAMED, ingest_header, ingest_pairs, ingest_request, ingest_slice, ingest_token};
 use crate::status::{
     INGEST_E_ARGUMENT, INGEST_E_FORKED, INGEST_E_MALFORMED, INGEST_E_PANIC, INGEST_E_UNSUPPORTED, INGEST_OK, ingest_status,
 };
@@ -166,8 +166,9 @@ pub unsafe extern "C" fn ingest_request_part(request: *const ingest_request, nam
 /// Thread: any, also several at once.
 /// Blocks: never; it takes time in proportion to the body.
 /// Returns: INGEST_OK, and value->ptr is NULL if the pointer leads to nothing; INGEST_E_MALFORMED if the body is no
-/// well-formed JSON, is empty, or nests deeper than 512; INGEST_E_UNSUPPORTED if it is in a file (body=spool); INGEST_E_ARGUMENT for NULL, or a pointer that is no JSON
-/// pointer in UTF-8; INGEST_E_FORKED. After an error value->ptr is NULL.
+/// well-formed JSON, is empty, or nests deeper than 512; INGEST_E_UNSUPPORTED if it is in a file (body=spool) or
+/// arrives in events (body=stream); INGEST_E_ARGUMENT for NULL, or a pointer that is no JSON pointer in UTF-8;
+/// INGEST_E_FORKED. After an error value->ptr is NULL.
 /// Since: 0.1
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ingest_request_json(
@@ -184,7 +185,7 @@ pub unsafe extern "C" fn ingest_request_json(
         let (Some(request), Some(pointer)) = (unsafe { (request.as_ref(), name_of(pointer, length)) }) else {
             return INGEST_E_ARGUMENT;
         };
-        if request.body_fd >= 0 {
+        if request.body_fd >= 0 || request.flags & INGEST_REQUEST_STREAMED != 0 {
             return INGEST_E_UNSUPPORTED;
         }
         // SAFETY: the body is the library's own and lives as long as the request.
@@ -367,6 +368,7 @@ mod tests {
             // SAFETY: zeros are valid in every field: integers, absent slices, NULL pointers.
             let mut request: ingest_request = unsafe { std::mem::zeroed() };
             request.body = if body.is_empty() { ingest_slice::NONE } else { ingest_slice::of(body.as_bytes()) };
+            request.body_fd = -1;
             let mut value = ingest_slice::of(b"left over");
             // SAFETY: request, pointer and value live through the call.
             let status = unsafe { ingest_request_json(&raw const request, pointer.as_ptr().cast(), pointer.len(), &raw mut value) };

@@ -177,7 +177,7 @@ fn a_drain_waits_for_what_is_elsewhere() {
     let server = serve(&ALL);
     let body = records(8 << 20);
     let mut client = server.connect();
-    client.send(&post("gzip", &Subject::of("gzip").encode(&body)));
+    client.send(post("gzip", &Subject::of("gzip").encode(&body)));
     assert!(eventually(|| server.stats().decodings_offloaded > 0));
     assert_eq!(server.drain(20_000), INGEST_OK);
     assert_eq!(client.answer().text(), told(&body));

@@ -1,12 +1,15 @@
 //! How a body that is not coded comes: what of it is there with the head, the buffer for the rest, and what is charged for it.
 #![forbid(unsafe_code)]
 
+use super::coded::Coded;
 use super::upload::PIECE_BYTES;
-use super::{Http1, NO_MEMORY};
-use crate::connection::Memory;
-use crate::connection::exchange::{Open, Rest};
+use super::{Http1, NO_MEMORY, spooled};
+use crate::connection::exchange::{Open, Rest, Terms};
+use crate::connection::{Memory, Tools};
+use crate::decode::content::Codings;
 use crate::engine::Landing;
 use crate::limits::{BodyPolicy, Limits, READ_PER_TICK_BYTES};
+use crate::memory::letter::Letter;
 use crate::memory::pool::Pool;
 use crate::parse::chunked::Chunked;
 use crate::parse::refusal::Refusal;
@@ -48,7 +51,7 @@ pub(super) fn leaves_memory(length: u64, limits: &Limits) -> bool {
     match limits.body {
         BodyPolicy::Buffer => false,
         BodyPolicy::Stream => length > limits.body_buffer_max,
-        BodyPolicy::Spool => super::spooled::spills(length, limits),
+        BodyPolicy::Spool => spooled::spills(length, limits),
     }
 }
 
@@ -147,5 +150,43 @@ impl Http1 {
             Rest::Length(left) => (open.charged + left) as u64,
             Rest::Chunked(_) => u64::MAX,
         })
+    }
+}
+
+impl Http1 {
+    /// A body begins that is not whole, or may not stay as it is: with what of it is there.
+    pub(super) fn open_body(
+        &mut self,
+        letter: Letter,
+        terms: Terms,
+        (body, rest): (&[u8], Rest),
+        codings: Codings,
+        tools: &mut Tools<'_>,
+    ) -> Result<(), Refusal> {
+        let framing = tools.sketch.framing;
+        let is_coded = !codings.is_empty();
+        let spills = !is_coded && spooled::spills(announced(body, &rest) as u64, tools.limits);
+        let in_memory = if spills { None } else { Some(body) };
+        let buffer = if is_coded { Coded::room(framing, tools.pool).ok_or(NO_MEMORY) } else { opening(in_memory, &rest, tools.pool) };
+        let buffer = match buffer {
+            Ok(buffer) => buffer,
+            Err(refusal) => {
+                letter.dissolve(tools.pool);
+                return Err(refusal);
+            }
+        };
+        let charged = buffer.len();
+        tools.memory.charge_body(charged);
+        let coded = is_coded.then(|| Box::new(Coded::begin(codings, framing, tools)));
+        let (letter, head_at_ns) = (Some(letter), tools.now_ns);
+        let open = self.open.insert(Box::new(Open { letter, terms, body: buffer, rest, coded, spill: None, head_at_ns, charged }));
+        if is_coded {
+            // Decoders are charged at once, since a client may send nothing more for long.
+            open.recharge(tools.memory)
+        } else if spills {
+            open.spill(body, tools)
+        } else {
+            Ok(())
+        }
     }
 }
