@@ -251,7 +251,8 @@ fn h15_a_length_that_does_not_agree_never_desyncs() {
     assert_eq!(server.begin(token, 200, &[], 5), INGEST_OK);
     assert_eq!(server.write(token, b"fi"), 2);
     assert_eq!(server.abandon(token), INGEST_OK);
-    assert!(client.read_answer(false).is_err(), "half an answer looks whole");
+    // Nothing of it may have been sent yet: then the connection ends without an answer.
+    assert!(!matches!(client.read_answer(false), Ok(Some(_))), "half an answer looks whole");
     assert!(eventually(|| server.stats().connections_open == 0));
     server.finish();
 }
