@@ -218,6 +218,8 @@ fn refused(answer: &Answer, id: u32, host: &Host, terms: Terms, turns: &[u64]) -
         (503 | 408 | 413, None) => Ok(()),
         // It was in the queue again.
         (503, Some(record)) if record.returned && record.answered.is_none() => Ok(()),
+        // Of a body that comes in events the host had the beginning.
+        (503 | 408 | 413, Some(record)) if record.has_part() && record.answered.is_none() => Ok(()),
         (503 | 408, Some(_)) => Err("the host was given it all the same".into()),
         (504, None) => Ok(()),
         (504, Some(record)) => {
