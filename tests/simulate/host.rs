@@ -447,7 +447,7 @@ impl Host {
         let alive = server.token_alive(token) != 0;
         let back = queue.give_back(&[token]);
         self.expect(id, "return", back, i32::from(alive && untouched));
-        if alive && !untouched {
+        if !untouched {
             return self.answer(server, id, token, plan);
         }
         let batch = self.batch;
