@@ -25,7 +25,7 @@ mod uploads;
 #[path = "simulate/world.rs"]
 mod world;
 
-use scenario::Scenario;
+use scenario::{Scenario, UPLOADS};
 use std::ops::Range;
 
 /// One seed: a run in which anything may happen, or a calm one whose octets are split in two ways, with the same result.
@@ -77,10 +77,18 @@ fn a_hundred_seeds() {
     play_all(1..101);
 }
 
+fn is_full() -> bool {
+    std::env::var("INGEST_TEST_PROFILE").is_ok_and(|profile| profile == "full")
+}
+
 #[test]
 fn the_seeds_of_this_profile() {
-    let full = std::env::var("INGEST_TEST_PROFILE").is_ok_and(|profile| profile == "full");
-    play_all(101..if full { 10_001 } else { 301 });
+    play_all(101..if is_full() { 10_001 } else { 301 });
+}
+
+#[test]
+fn the_seeds_with_uploads() {
+    play_all(UPLOADS..UPLOADS + if is_full() { 5_000 } else { 300 });
 }
 
 /// `INGEST_SIM_SEED=N` prints what happens in that run.

@@ -3,7 +3,7 @@
 use crate::answers::{Answer, End, Reader};
 use crate::host::Host;
 use crate::plan::How;
-use crate::script::{ClientScript, Manner, octets_of};
+use crate::script::{ClientScript, Framing, Manner, octets_of};
 use ingest::engine::sim::{LinkId, Net, Random};
 
 #[derive(Debug)]
@@ -139,7 +139,7 @@ impl Client {
     }
 
     /// Judges every answer that has come.
-    pub fn check(&self, host: &Host, terms: Terms, turns: &[u64]) -> Result<(), String> {
+    pub fn check(&self, host: &Host, terms: Terms, turns: &[u64], received: u64) -> Result<(), String> {
         for (at, answer) in self.reader.answers.iter().enumerate() {
             let wrong = |what: &str| Err(format!("client {}, answer {at} ({}, for {:?}): {what}", self.number, answer.status, answer.id));
             let Some(message) = self.script.messages.get(at) else {
@@ -159,9 +159,22 @@ impl Client {
                 (None, None) => Err("a request that is none was served".to_owned()),
                 (None, Some(_)) => refused(answer, message.id, host, terms, turns),
             };
+            let judged = judged.and_then(|()| self.may_stay_open(at, answer, received));
             if let Err(what) = judged {
                 return wrong(&what);
             }
+        }
+        Ok(())
+    }
+
+    /// Behind an answer to a body that is still coming the connection goes on only if little is left, and it is known how much.
+    fn may_stay_open(&self, at: usize, answer: &Answer, received: u64) -> Result<(), String> {
+        let end: usize = self.script.messages[..=at].iter().map(|message| message.octets.len()).sum();
+        let left = (end as u64).saturating_sub(received);
+        let message = &self.script.messages[at];
+        let known = matches!(message.framing, Framing::Length(_)) && !message.is_coded;
+        if left > 0 && !answer.closes && (!known || left > 64 * 1024) {
+            return Err(format!("the connection stays open, though {left} octets of the body are to come, length known: {known}"));
         }
         Ok(())
     }

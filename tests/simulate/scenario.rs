@@ -37,15 +37,18 @@ pub struct Scenario {
     pub poll_at_once: usize,
 }
 
+/// Seeds from here on have large bodies that come in events.
+pub const UPLOADS: u64 = 1_000_000;
+
 impl Scenario {
     /// What this seed decides; a calm one has the same result however its octets are split.
     pub fn draw(seed: u64, calm: bool) -> Scenario {
         let mut random = Random::new(seed, 4);
-        let random = &mut random;
+        let (random, uploads) = (&mut random, seed >= UPLOADS);
         let mut clients = Vec::new();
         let mut first_id = 1;
         for _ in 0..=random.below(5) {
-            let mut client = script::client(random, first_id, calm);
+            let mut client = script::client(random, first_id, calm, uploads);
             if calm {
                 // What is behind a last request is thrown away up to linger_bytes; more of it ends in a reset, as it should.
                 let last = client.messages.iter().position(|message| message.closes).map_or(client.messages.len(), |at| at + 1);
@@ -58,10 +61,17 @@ impl Scenario {
             first_id += client.messages.len() as u32;
             clients.push(client);
         }
-        let options = options(random, calm);
+        let mut options = options(random, calm);
+        if uploads {
+            options.limits.body = BodyPolicy::Stream;
+            options.limits.body_window = *random.pick(&[16 * 1024, 32 * 1024]);
+        }
         let tells = !options.events.is_empty();
         let queues = options.delivery == Delivery::Queue;
         let mut plans: BTreeMap<u32, Plan> = (1..first_id).map(|id| (id, plan(random, calm, tells, queues))).collect();
+        for plan in plans.values_mut().filter(|_| uploads && queues && random.chance(100)) {
+            plan.how = How::Returns;
+        }
         for client in clients.iter().filter(|client| client.window < 1_000) {
             // Through a small window little goes in a while.
             let most = client.window * 32;

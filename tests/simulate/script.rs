@@ -40,8 +40,9 @@ pub struct Expected {
 #[derive(Clone, Debug)]
 pub struct Promise {
     pub expected: Expected,
-    /// Its body comes in events.
+    /// Its body comes in events, and has a content-coding.
     pub streamed: bool,
+    pub coded: bool,
     /// All of it is sent, and good: else its body never ends.
     pub whole: bool,
 }
@@ -116,7 +117,7 @@ impl ClientScript {
             let streamed = message.is_streamed(limits);
             let begins = streamed && start + message.head_length <= self.length();
             let seen = message.expected.as_ref().or(message.beginning.as_ref()).filter(|_| whole || begins);
-            promises.extend(seen.cloned().map(|expected| (message.id, Promise { expected, streamed, whole })));
+            promises.extend(seen.cloned().map(|expected| (message.id, Promise { expected, streamed, coded: message.is_coded, whole })));
             if !whole || message.closes {
                 break;
             }
@@ -145,13 +146,13 @@ impl ClientScript {
     }
 }
 
-/// Draws a client with requests `first_id` and up.
-pub fn client(random: &mut Random, first_id: u32, calm: bool) -> ClientScript {
+/// Draws a client with requests `first_id` and up; with `uploads` most of them have bodies, and large ones.
+pub fn client(random: &mut Random, first_id: u32, calm: bool, uploads: bool) -> ClientScript {
     let count = random.below(7) as u32 + u32::from(calm);
     let mut messages = Vec::new();
     for id in first_id..first_id + count {
         let bad = !calm && random.chance(60);
-        let message = if bad { bad_message(random, id) } else { good_message(random, id) };
+        let message = if bad { bad_message(random, id) } else { good_message(random, id, uploads) };
         messages.push(message);
     }
     let all: usize = messages.iter().map(|message| message.octets.len()).sum();
@@ -176,7 +177,7 @@ pub fn client(random: &mut Random, first_id: u32, calm: bool) -> ClientScript {
     }
 }
 
-fn good_message(random: &mut Random, id: u32) -> Message {
+fn good_message(random: &mut Random, id: u32, uploads: bool) -> Message {
     let (method, has_body): (&str, bool) = *random.pick(&[
         ("GET", false),
         ("GET", false),
@@ -189,6 +190,7 @@ fn good_message(random: &mut Random, id: u32) -> Message {
         ("PUT", true),
         ("M-SEARCH", true),
     ]);
+    let (method, has_body) = if uploads && random.chance(600) { ("POST", true) } else { (method, has_body) };
     let old = random.chance(80);
     let target = format!("/r/{id}?x={}", random.below(100));
     let mut headers: Pairs = vec![(b"Host".to_vec(), b"simulated.test".to_vec())];
@@ -212,7 +214,7 @@ fn good_message(random: &mut Random, id: u32) -> Message {
     let (mut body, mut trailers, mut coded) = (Vec::new(), Vec::new(), Vec::new());
     let (mut framing, mut is_coded) = (Framing::None, false);
     if has_body {
-        let length = *random.pick(&[0, 1, 17, 300, 5_000, 70_000]);
+        let length = *random.pick(if uploads { &[1, 300, 5_000, 30_000, 70_000, 290_000] } else { &[0, 1, 17, 300, 5_000, 70_000] });
         let length = random.below(length + 1) as usize;
         body = octets_of(id, length).to_vec();
         is_coded = random.chance(150);

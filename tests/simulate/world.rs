@@ -311,7 +311,8 @@ impl World {
         }
         let host = self.host.lock();
         let terms = Terms { response_timeout_ms: limits.response_timeout_ms };
-        self.clients.iter().try_for_each(|client| client.check(&host, terms, &self.turns))
+        let received = |client: &Client| client.link.map_or(0, |link| self.network.with(|net| net.links[link].received));
+        self.clients.iter().try_for_each(|client| client.check(&host, terms, &self.turns, received(client)))
     }
 
     /// Everybody goes, everything comes back, the server stops.
