@@ -186,6 +186,11 @@ impl Memory {
         self.bodies = self.bodies.saturating_sub(octets as u64);
     }
 
+    /// Octets of bodies were released with what they belong to.
+    pub fn fewer_bodies(&mut self, octets: usize) {
+        self.bodies = self.bodies.saturating_sub(octets as u64);
+    }
+
     /// After a fault: this is what bodies and read-ahead come to.
     pub fn recount(&mut self, bodies: u64, read_ahead: u64) {
         let letters = self.used.saturating_sub(self.bodies + self.read_ahead);

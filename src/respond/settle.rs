@@ -56,7 +56,7 @@ pub fn settle(connection: Option<&mut Connection>, slot: u32, homing: Homing, de
     if homing.freed > 0 && homing.kind.is_none() && connection.protocol.upload_slot() != Some(slot) {
         // Of a body that is all here nothing more is poured in, where this is seen else.
         let freed = desk.slots.take_freed(slot);
-        desk.memory.release(freed);
+        desk.memory.release_body(freed);
     }
     if let Some(kind) = homing.kind {
         if !connection.protocol.mark_answered(slot, kind == ReplyKind::Abandon) {

@@ -2,7 +2,7 @@
 
 use super::support::host::{Queue, Server, abi::*, blank_event};
 use super::support::request_view::octets;
-use super::support::{PATIENCE, eventually};
+use super::support::{PATIENCE, coders, eventually};
 use super::taking::credit;
 use super::{STREAM, head};
 use ingest::request::*;
@@ -92,6 +92,90 @@ fn a_host_that_gives_no_credit_runs_out_of_its_own_time() {
     assert_eq!(credit(server.host, token, 1), INGEST_E_GONE);
     assert_eq!(server.host.abandon(token), INGEST_E_GONE);
     assert!(eventually(|| server.stats().memory_bytes == 0));
+    server.finish();
+}
+
+/// A client that sends so much in a body, whatever is read of it, and its answer's status.
+fn sending(server: &Server, length: usize) -> std::thread::JoinHandle<u16> {
+    let mut client = server.connect();
+    std::thread::spawn(move || {
+        client.send(head(length));
+        // Who is refused may not be read to the end.
+        let _ = client.try_send(&vec![b'x'; length]);
+        client.answer().status
+    })
+}
+
+#[test]
+fn limits_memory_max_stops_bodies_before_their_windows() {
+    let server = Server::queued(&[STREAM, ("memory_max", "2MiB"), ("body_window", "64MiB")]);
+    let length = 8 << 20;
+    let client = sending(&server, length);
+    let queue = server.queue();
+    let token = next(queue).token;
+    let mut taken = take_pieces(queue);
+    // A receive that was under way comes on top of seven eighths.
+    assert!((1 << 20..2 << 20).contains(&taken), "{taken} octets came without credit");
+    assert!(eventually(|| server.stats().limit_memory > 0));
+    let mut held = taken;
+    while taken < length {
+        assert_eq!(credit(server.host, token, held), INGEST_OK);
+        held = take_piece(queue);
+        taken += held;
+    }
+    assert_eq!(next(queue).kind, INGEST_EVENT_BODY_END);
+    assert_eq!(server.host.text(token, b"done"), INGEST_OK);
+    assert_eq!(client.join().expect("it was answered"), 200);
+    assert!(eventually(|| server.stats().memory_bytes == 0));
+    server.finish();
+}
+
+#[test]
+fn limits_memory_max_refuses_a_body_that_waits_too_long() {
+    let server = Server::queued(&[STREAM, ("memory_max", "2MiB"), ("body_window", "64MiB"), ("response_timeout", "10m")]);
+    let client = sending(&server, 8 << 20);
+    let queue = server.queue();
+    let token = next(queue).token;
+    let end = loop {
+        let event = next(queue);
+        if event.kind != INGEST_EVENT_BODY {
+            break event;
+        }
+    };
+    assert_eq!((end.kind, end.reason, end.token), (INGEST_EVENT_GONE, INGEST_GONE_RESET, token));
+    assert_eq!(client.join().expect("it was answered"), 503);
+    assert_eq!(server.host.abandon(token), INGEST_E_GONE);
+    assert!(eventually(|| server.stats().memory_bytes == 0));
+    server.finish();
+}
+
+/// While one decoding waits for credit its place is another's.
+#[test]
+fn limits_decode_states_max_counts_nobody_who_waits_for_credit() {
+    let text = "every octet counts. ".repeat(200_000);
+    let coded = coders::encode("gzip", text.as_bytes());
+    let head = format!("POST / HTTP/1.1\r\nHost: x\r\nContent-Encoding: gzip\r\nContent-Length: {}\r\n\r\n", coded.len());
+    let server = Server::queued(&[STREAM, ("decode_states_max", "1"), ("body_window", "16KiB"), ("decode_ratio", "unlimited")]);
+    let queue = server.queue();
+    let (mut first, mut second) = (server.connect(), server.connect());
+    first.send([head.as_bytes(), &coded].concat());
+    let waits = next(queue).token;
+    let held = take_pieces(queue);
+    assert!((1..text.len() / 2).contains(&held), "{held} octets came without credit");
+    second.send([head.as_bytes(), &coded].concat());
+    let token = next(queue).token;
+    let mut taken = 0;
+    while taken < text.len() {
+        let event = next(queue);
+        assert_eq!((event.kind, event.token), (INGEST_EVENT_BODY, token));
+        taken += event.data.len;
+        assert_eq!(credit(server.host, token, event.data.len), INGEST_OK);
+    }
+    assert_eq!(next(queue).kind, INGEST_EVENT_BODY_END);
+    for token in [token, waits] {
+        assert_eq!(server.host.text(token, b"done"), INGEST_OK);
+    }
+    assert_eq!((first.answer().status, second.answer().status), (200, 200));
     server.finish();
 }
 

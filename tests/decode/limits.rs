@@ -6,6 +6,8 @@ use crate::support::eventually;
 use crate::support::host::{Delivery, Server, on_requests};
 use crate::{Subject, outcome, post, serve, told};
 use ingest::status::INGEST_OK;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 #[test]
@@ -101,6 +103,36 @@ fn decoders_of_bodies_that_never_come_are_charged() {
         drop(clients);
         assert!(eventually(|| charged() == 0));
     }
+    server.finish();
+}
+
+/// Of many bodies that decode to much, as many grow at a time as there are places; of the others there is the first share.
+#[test]
+fn limits_decode_states_max() {
+    const CLIENTS: usize = 8;
+    // So little is sent that all of it is here at once.
+    let body = vec![0; 8 << 20];
+    let coded = Arc::new(post("gzip", &Subject::of("gzip").encode(&body)));
+    let expected = told(&body);
+    let server = serve(&[("decode_states_max", "1"), ("decode_ratio", "unlimited")]);
+    let (port, left) = (server.port(), Arc::new(AtomicUsize::new(CLIENTS)));
+    let clients = [(); CLIENTS].map(|()| {
+        let (coded, left, expected) = (Arc::clone(&coded), Arc::clone(&left), expected.clone());
+        std::thread::spawn(move || {
+            let mut client = Client::connect(port);
+            client.send(&*coded);
+            assert_eq!(client.answer().text(), expected);
+            left.fetch_sub(1, Ordering::Relaxed);
+        })
+    });
+    let mut most = 0;
+    while left.load(Ordering::Relaxed) > 0 && !clients.iter().all(std::thread::JoinHandle::is_finished) {
+        most = most.max(server.stats().memory_bodies_bytes);
+    }
+    let _ = clients.map(|client| client.join().expect("it was answered"));
+    // One whole body, its buffer doubled, and what the others may hold; all of them at once would be 64 MiB.
+    assert!(most > 1 << 20, "it was never looked at");
+    assert!(most < 24 << 20, "{most} octets were decoded at once");
     server.finish();
 }
 

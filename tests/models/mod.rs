@@ -10,6 +10,7 @@ mod sleepers;
 mod slots;
 mod streams;
 mod table;
+mod uploads;
 
 use ingest::memory::letter::{Letter, Parts, PeerView};
 use ingest::memory::pool::Pool;

@@ -1,6 +1,7 @@
 //! What the models of the token table share: the host's side, the I/O thread's side, and what came home from one to the other.
 
 use super::{Flag, letter};
+use ingest::memory::letter::Letter;
 use ingest::memory::mailbox::Mailbox;
 use ingest::memory::pool::Pool;
 use ingest::memory::queue::{Asked, Asker, Bounds, Heard, Queue};
@@ -30,10 +31,25 @@ pub struct Io {
 
 /// One request, in the host's hands or waiting for it; the host wants to hear of these marks.
 pub fn open(held: bool, wanted: u64) -> (Arc<Hosts>, Io) {
+    let mut pool = Pool::new();
+    let letter = letter(&mut pool);
+    open_with(letter, pool, held, wanted)
+}
+
+/// As `open`, of which the body comes in events, and nothing else is to be told; and what its letter weighs.
+pub fn open_streamed(held: bool) -> (Arc<Hosts>, Io, usize) {
+    let mut pool = Pool::new();
+    let mut letter = letter(&mut pool);
+    letter.note_streamed(0, false);
+    let weight = letter.charge();
+    let (hosts, io) = open_with(letter, pool, held, 0);
+    (hosts, io, weight)
+}
+
+fn open_with(letter: Letter, pool: Pool, held: bool, wanted: u64) -> (Arc<Hosts>, Io) {
     let table = Arc::new(SlotTable::new(1, 7));
     let mut owner = SlotOwner::new(Arc::clone(&table), 0).wanting(wanted);
-    let mut pool = Pool::new();
-    let (index, token, _) = owner.open(letter(&mut pool), 5, held).expect("a slot is free");
+    let (index, token, _) = owner.open(letter, 5, held).expect("a slot is free");
     let queue = Queue::new(Bounds { entries: 8, bytes: 1_000_000 }, Flag::new());
     (Arc::new(Hosts { table, mailbox: Mailbox::new(), queue, retired: Mutex::default() }), Io { owner, pool, index, token })
 }

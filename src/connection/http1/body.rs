@@ -142,8 +142,9 @@ impl Http1 {
     /// How large the body that is coming will be; nobody knows of a chunked or coded one.
     pub fn body_whole(&self) -> Option<u64> {
         self.open.as_ref().map(|open| match open.rest {
-            // What has come of it does not stay here.
-            _ if self.upload.is_some() => open.charged as u64,
+            // What has come of it does not stay here; for a piece more there has to be room.
+            Rest::Length(left) if self.upload.is_some() && open.coded.is_none() => (open.charged + left.min(PIECE_BYTES)) as u64,
+            _ if self.upload.is_some() => (open.charged + PIECE_BYTES) as u64,
             // What is to come goes to its file.
             _ if open.spill.is_some() => open.charged as u64,
             _ if open.coded.is_some() => u64::MAX,

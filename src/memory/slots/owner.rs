@@ -60,11 +60,13 @@ pub struct SlotOwner {
     wanted: u64,
     /// Slots with news that nobody was told of yet.
     notices: Notices,
+    /// Octets of streamed bodies that were given back with their requests, since somebody last asked.
+    pieces_back: usize,
 }
 
 impl SlotOwner {
     pub fn new(table: Arc<SlotTable>, thread: u16) -> Self {
-        SlotOwner { table, thread, free: VecDeque::new(), wanted: 0, notices: Notices::default() }
+        SlotOwner { table, thread, free: VecDeque::new(), wanted: 0, notices: Notices::default(), pieces_back: 0 }
     }
 
     /// The host wants to hear of these kinds of news.
@@ -190,6 +192,11 @@ impl SlotOwner {
         !self.notices.is_empty()
     }
 
+    /// How much of what came back with requests was octets of streamed bodies, since it was asked last.
+    pub fn take_pieces_back(&mut self) -> usize {
+        std::mem::take(&mut self.pieces_back)
+    }
+
     /// Whether a queued request is still waiting for a consumer.
     pub fn is_queued(&self, index: u32) -> bool {
         self.table.slot(index).is_some_and(|(slot, _)| slot.word.load(Ordering::Relaxed) & STATE_MASK == QUEUED)
@@ -298,7 +305,9 @@ impl SlotOwner {
         if word & SPOKE != 0 {
             // The right to read the body's octets has ended with the letter's.
             let inlet = slot.stream.lock().as_mut().and_then(|stream| stream.inlet.take());
-            charge += inlet.map_or(0, |inlet| inlet.account());
+            let pieces = inlet.map_or(0, |inlet| inlet.account());
+            self.pieces_back += pieces;
+            charge += pieces;
         }
         let owes = marks & self.wanted;
         if owes == 0 {

@@ -75,6 +75,7 @@ impl<E: Engine<Connection>> Segment<E> {
     /// Looks at the thread's account at the end of a tick.
     #[inline]
     pub(super) fn weigh_memory(&mut self) {
+        self.serving.reckon_bodies();
         if self.serving.memory.pay_back() {
             // Other threads found the budget empty.
             self.door.wake_homes();

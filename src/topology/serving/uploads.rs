@@ -7,6 +7,13 @@ use crate::connection::{Connection, Ending};
 use crate::memory::slots::Closed;
 
 impl Serving {
+    /// Streamed bodies that went with their requests are no bodies that wait any more.
+    #[inline]
+    pub fn reckon_bodies(&mut self) {
+        let pieces = self.slots.take_pieces_back();
+        self.memory.fewer_bodies(pieces);
+    }
+
     /// Hands on what has come of a streamed body, and hears how much of it the host has given back.
     #[inline]
     pub fn pour(&mut self, connection: &mut Connection) {
@@ -32,8 +39,9 @@ impl Serving {
                 connection.protocol.refuse(NO_MEMORY);
                 return self.break_upload(connection);
             };
-            self.memory.charge(flow.charged);
-            self.memory.release(flow.freed);
+            // What the host has not given back is as much a body that waits as one that is gathered.
+            self.memory.charge_body(flow.charged);
+            self.memory.release_body(flow.freed);
             let moved = came || ended || flow.freed > 0;
             if connection.protocol.note_owed(flow.owed, moved, self.limits.body_window, self.now_ms()) {
                 connection.since_ms = self.now_ms();
