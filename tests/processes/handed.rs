@@ -1,9 +1,9 @@
 //! A listening socket that is passed over a unix socket (SCM_RIGHTS): to programs that were started without it, and that come and go.
 
+use crate::signal;
 use crate::support::client::Client;
 use crate::support::eventually;
 use crate::support::host::{Server, listen_fd, on_requests};
-use crate::signal;
 use std::io::Read;
 use std::mem::{size_of, zeroed};
 use std::net::{SocketAddr, TcpListener};
