@@ -223,10 +223,10 @@ static void end(herd *all)
             kill(all->workers[i].process, SIGTERM);
 }
 
-/* Waits for signals, which are blocked and so cannot be missed, until the last worker has ended. */
-static void watch_over(herd *all)
+/* Waits for signals, which are blocked and so cannot be missed, until the last worker has ended; the first places to fill are due in so many
+   milliseconds. */
+static void watch_over(herd *all, int64_t next_ms)
 {
-    int64_t next_ms = refill(all);
     for (;;) {
         struct timespec most = {.tv_sec = next_ms / 1000, .tv_nsec = next_ms % 1000 * 1000000};
         int number = next_ms < 0 ? sigwaitinfo(&all->signals, NULL) : sigtimedwait(&all->signals, NULL, &most);
@@ -258,10 +258,11 @@ int main(int argc, char **argv)
     sigaddset(&all.signals, SIGCHLD);
     sigprocmask(SIG_BLOCK, &all.signals, NULL);
     start_first(&all);
+    int64_t next_ms = refill(&all);
     for (size_t number = 0; program_address(number); number++)
         printf("listening on %s\n", program_listener_url((uint32_t)number));
     fflush(stdout);
-    watch_over(&all);
+    watch_over(&all, next_ms);
     free(all.workers);
     return 0;
 }

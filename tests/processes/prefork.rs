@@ -1,6 +1,6 @@
 //! The example prefork: its workers die in all ways there are, and those who connect notice it only if a dead one had their request.
 
-use crate::runner::{Server, built, make};
+use crate::runner::{Server, built, client, make};
 use crate::support::client::Client;
 use crate::support::eventually;
 use crate::{many, signal};
@@ -95,6 +95,15 @@ fn end_one_by_one(server: &Server, workers: usize, times: usize, number: i32) ->
             when
         })
         .collect()
+}
+
+#[test]
+fn prefork_serves_a_thousand_requests() {
+    for more in [&[][..], &["--set", "io_threads=2"], &["--set", "topology=acceptor", "--set", "io_threads=2"]] {
+        let server = start("3", more);
+        client::a_thousand_requests(server.port(), client::judge_hello);
+        server.stop_cleanly(Duration::from_secs(10));
+    }
 }
 
 #[test]
