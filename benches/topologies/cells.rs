@@ -58,6 +58,6 @@ const PLAIN: Load =
 pub const LOADS: &[Load] = &[
     PLAIN,
     Load { name: "tls", title: "TLS handshakes", kind: Kind::Connect, secure: true, rate: 200, clients: 8, ..PLAIN },
-    Load { name: "gzip", title: "gzip bodies", kind: Kind::Gzip, rate: 40, clients: 8, ..PLAIN },
+    Load { name: "gzip", title: "gzip bodies", kind: Kind::Gzip, rate: 64, clients: 8, ..PLAIN },
     Load { name: "slow", title: "slow host", rate: 800, consumers: 8, host_ms: 5, ..PLAIN },
 ];

@@ -27,13 +27,19 @@ impl Cell {
         let at = |thousandths: usize| sorted.get((sorted.len() * thousandths / 1000).min(sorted.len().saturating_sub(1))).copied();
         let latency = |thousandths| at(thousandths).map_or(f64::INFINITY, |ns| ns as f64 / 1000.0);
         let missing = self.offered.saturating_sub(sorted.len() as u64) as f64 / self.offered.max(1) as f64;
-        [median(self.cpu_ns.clone()) / 1000.0, latency(500), latency(990), latency(999), missing]
+        // Below a thousand requests it would be the slowest of all.
+        let slowest = if sorted.len() < 1000 { f64::INFINITY } else { latency(999) };
+        [median(self.cpu_ns.clone()) / 1000.0, latency(500), latency(990), slowest, missing]
     }
 }
 
 /// Microseconds with as many digits as say something.
 fn shown(value: f64) -> String {
-    if value < 100.0 { format!("{value:.1}") } else { format!("{value:.0}") }
+    match value {
+        _ if value.is_infinite() => "too few".to_owned(),
+        _ if value < 100.0 => format!("{value:.1}"),
+        _ => format!("{value:.0}"),
+    }
 }
 
 pub fn print(topologies: &[&Topology], loads: &[&Load], cells: &[Vec<Cell>], rounds: u64, seconds: u64) {
@@ -51,7 +57,7 @@ pub fn print(topologies: &[&Topology], loads: &[&Load], cells: &[Vec<Cell>], rou
             let figures: Vec<String> = (0..4)
                 .map(|at| {
                     let best = rows.iter().map(|row| row[at]).fold(f64::INFINITY, f64::min);
-                    if row[at] <= 1.02 * best { format!("**{}**", shown(row[at])) } else { shown(row[at]) }
+                    if row[at].is_finite() && row[at] <= 1.02 * best { format!("**{}**", shown(row[at])) } else { shown(row[at]) }
                 })
                 .collect();
             println!("| `{}` | {} | {:.1} % |", topology.name, figures.join(" | "), 100.0 * row[4]);
