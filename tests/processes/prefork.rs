@@ -68,7 +68,10 @@ fn crowd(port: u16, meanwhile: impl FnOnce()) -> Seen {
                             seen.workers.insert(worker);
                         }
                         Ok(None) => seen.lost.push((began, Instant::now())),
-                        Err(error) => seen.refused.push(error),
+                        Err(error) => {
+                            seen.refused.push(error);
+                            return;
+                        }
                     }
                 }
             });
