@@ -184,6 +184,10 @@ pub const ERRAND_SHARE_LEAST: usize = 64 * 1024;
 pub const BR_LIGHT_BITS: u8 = 20;
 /// A thread's read slab: the size of a read caps the size of a batch.
 pub const SLAB_BYTES: usize = 64 * 1024;
+/// Room behind a body whose length is known, for the receive that finds out that there is no more.
+pub const BODY_SPARE_BYTES: usize = 1;
+/// What is read at once where a head is expected: a larger body behind it is received where it stays, and not copied.
+pub const FRONT_BYTES: usize = 16 * 1024;
 /// Read-ahead of one connection while earlier answers are outstanding.
 pub const READ_AHEAD_BYTES: usize = 64 * 1024;
 /// Most octets one connection may read in one tick, of a body, before the others get their turn; of heads it is a slab.
