@@ -655,6 +655,21 @@ typedef struct ingest_stats {
   uint64_t spool_bytes;
   // Such files that are open now.
   uint64_t spool_files;
+  // Threads that take requests from queues, the library's own included: those that live, or that did when none does any more. 64 of
+  // each queue are told apart.
+  uint64_t consumers;
+  // What the one of them has taken that has taken least: how even the load is over consumers, `most / least` being their spread.
+  uint64_t consumer_requests_least;
+  // What the one has taken that has taken most.
+  uint64_t consumer_requests_most;
+  // Of `requests_delivered`, the share of the I/O thread that has handed over least.
+  uint64_t io_requests_least;
+  // The share of the I/O thread that has handed over most.
+  uint64_t io_requests_most;
+  // Of `connections_open`, those of the I/O thread that has fewest.
+  uint64_t io_connections_least;
+  // Those of the I/O thread that has most.
+  uint64_t io_connections_most;
 } ingest_stats;
 
 // The whole life of one request that has ended.

@@ -204,6 +204,8 @@ pub const TLS_CARRIED_BYTES: usize = 96 * 1024;
 pub const HANDSHAKES_PER_TICK: u32 = 4;
 /// At `tls.handshakes_max` a handshake whose client does not go on is closed after so long, to make room.
 pub const HANDSHAKE_PATIENCE_MS: u64 = 500;
+/// In a drain, how long a client that has connected and not asked anything yet has time for it: its first octets may be on their way.
+pub const FIRST_REQUEST_MS: u64 = 500;
 /// How long a client may come back with a session ticket.
 pub const TICKET_LIFETIME_S: u32 = 12 * 60 * 60;
 /// Keys of tickets that a file may hold.

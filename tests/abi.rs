@@ -221,7 +221,14 @@ fn expected() -> Vec<String> {
         limit_spool,
         spool_failures,
         spool_bytes,
-        spool_files
+        spool_files,
+        consumers,
+        consumer_requests_least,
+        consumer_requests_most,
+        io_requests_least,
+        io_requests_most,
+        io_connections_least,
+        io_connections_most
     );
     describe!(lines, ingest_log_record, size, level, at_ns, text);
     describe!(lines, ingest_trace, size, flags, token, journey, host_ns, respond_ns, send_ns, status, listener, reserved);

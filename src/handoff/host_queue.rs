@@ -3,6 +3,7 @@
 
 use super::Door;
 use super::packed::Packer;
+use super::takers::Takers;
 use crate::engine::sys::{self, EventFd};
 use crate::limits::CONSUMER_LOOK_UP_MS;
 use crate::memory::letter::Letter;
@@ -36,6 +37,7 @@ pub struct HostQueue {
     packed_inline_max: u64,
     /// What sleepers are woken by lies at or above this number.
     fd_floor: RawFd,
+    takers: Takers,
     /// When it was closed, in milliseconds of the monotonic clock; zero before.
     closed_ms: AtomicU64,
 }
@@ -51,7 +53,8 @@ impl Drop for Stay<'_> {
 
 impl HostQueue {
     pub fn new(door: Arc<Door>, index: usize, packed_inline_max: u64, fd_floor: RawFd) -> Self {
-        HostQueue { door, index, inside: AtomicUsize::new(0), packed_inline_max, fd_floor, closed_ms: AtomicU64::new(0) }
+        let takers = Takers::new(sys::thread_lives);
+        HostQueue { door, index, inside: AtomicUsize::new(0), packed_inline_max, fd_floor, takers, closed_ms: AtomicU64::new(0) }
     }
 
     fn now_ns(&self) -> u64 {
@@ -218,6 +221,11 @@ impl HostQueue {
         self.queue().depth() as i32
     }
 
+    /// How many requests each of those that consume from it has taken.
+    pub fn shares(&self) -> Vec<u64> {
+        self.takers.shares()
+    }
+
     /// Requests and news that wait.
     pub fn waiting(&self) -> i32 {
         let notices = if !self.door.has_news() { 0 } else { self.queue().notices() };
@@ -272,12 +280,20 @@ impl HostQueue {
     /// how much had been announced when it looked.
     fn grab(&self, capacity: usize, waiting: bool, put: &mut dyn FnMut(ingest_event)) -> (i32, u64) {
         fail_point!("poll");
-        let mut filled = 0;
+        let (mut filled, mut requests) = (0, 0);
         let Asked { taker, announced } = self.hear(capacity, &mut |event| {
             put(event);
             filled += 1;
         });
-        let found = if filled > 0 && waiting { count_of(filled) } else { self.take(filled, capacity, waiting, taker, put) };
+        let found = if filled > 0 && waiting {
+            count_of(filled)
+        } else {
+            self.take(filled, capacity, waiting, taker, &mut |event| {
+                put(event);
+                requests += 1;
+            })
+        };
+        self.takers.count(sys::thread_number(), requests);
         (found, announced)
     }
 
@@ -373,6 +389,7 @@ impl HostQueue {
                 matches!(opened, Ok(None))
             });
             self.door.came_back(room - (filled - before));
+            self.takers.count(sys::thread_number(), filled - before);
             if let Some(refused) = refused {
                 self.queue().put_back(&entries[refused..count]);
                 return if filled == 0 { INGEST_E_SPACE } else { count_of(filled) };
