@@ -218,10 +218,10 @@ impl<E: Engine<Connection>> Segment<E> {
         if self.cut.is_some() {
             self.let_in();
         }
-        if self.handshakes.have_threads() {
+        if self.handshakes.ferry.crosses() {
             self.let_visitors_in();
         }
-        if self.errands.have_threads() {
+        if self.errands.ferry.crosses() {
             self.let_errands_in();
         }
         if self.intake.is_some() {
