@@ -2,9 +2,11 @@
 #![forbid(unsafe_code)]
 
 mod hearing;
+pub mod share;
 
 pub use self::hearing::{Asked, Asker, Heard};
 
+use self::share::{Cuts, share};
 use super::notices::Notices;
 use super::sync::{AtomicUsize, Mutex, Ordering};
 use super::waker::Signal;
@@ -230,11 +232,11 @@ impl<S: Signal> Queue<S> {
     /// Takes as many entries as there is room for, or a fair share of them when several threads consume. The flag says
     /// that a producer waits for room. Nothing found makes the descriptor unreadable if `reset`.
     pub fn take(&self, room: &mut [Entry], fair: bool, reset: bool) -> (Taken, bool) {
-        self.take_until(room, fair, reset, u64::MAX)
+        self.take_from(room, fair, reset, None)
     }
 
-    /// As `take`, but once one was taken it ends before the first that came after `latest_ns`.
-    pub fn take_until(&self, room: &mut [Entry], fair: bool, reset: bool, latest_ns: u64) -> (Taken, bool) {
+    /// As `take`; with `cuts`, from a queue that stands.
+    pub fn take_from(&self, room: &mut [Entry], fair: bool, reset: bool, cuts: Option<Cuts>) -> (Taken, bool) {
         let mut inner = self.inner.lock();
         let depth = inner.entries.len();
         if depth == 0 {
@@ -243,11 +245,8 @@ impl<S: Signal> Queue<S> {
             }
             return (if inner.closed && inner.has_no_news() { Taken::Closed } else { Taken::Empty }, false);
         }
-        let share = if fair { depth.div_ceil(inner.consumers) } else { depth };
-        let mut count = share.min(room.len());
-        if latest_ns != u64::MAX {
-            count = inner.entries.iter().take(count).position(|entry| entry.at_ns > latest_ns).unwrap_or(count).max(1).min(room.len());
-        }
+        let consumers = if fair { inner.consumers } else { 1 };
+        let count = share(&inner.entries, consumers, room.len(), cuts);
         for place in &mut room[..count] {
             if let Some(entry) = self.pop(&mut inner) {
                 *place = entry;

@@ -10,17 +10,21 @@ use crate::request::ingest_event;
 use crate::respond;
 
 impl HostQueue {
-    /// Takes entries from the queue, see `Queue::take`. While it stands, those that hardly waited stay for the next look, so that one batch
-    /// cannot say that it does and that it does not: what a busy consumer takes along waits in its hands, where nobody sees it.
+    /// Takes entries from the queue, see `Queue::take`; as much as there is to be had of one that stands (`share`).
     pub(super) fn draw(&self, room: &mut [Entry], fair: bool, reset: bool) -> (Taken, bool) {
-        let drawn = if self.delay.stands() {
-            let latest_ns = self.now_ns().saturating_sub(self.door.wish().target_ns);
-            self.queue().take_until(room, fair, reset, latest_ns)
-        } else {
-            self.queue().take(room, fair, reset)
-        };
+        let drawn = if self.delay.stands() { self.draw_slowly(room, fair, reset) } else { self.queue().take(room, fair, reset) };
         if !matches!(drawn.0, Taken::Some(_)) {
             self.delay.calm();
+        }
+        drawn
+    }
+
+    #[cold]
+    fn draw_slowly(&self, room: &mut [Entry], fair: bool, reset: bool) -> (Taken, bool) {
+        let (now_ns, wish) = (self.now_ns(), self.door.wish());
+        let drawn = self.queue().take_from(room, fair, reset, self.delay.cuts(now_ns, wish));
+        if let (Taken::Some(count @ 1..), 0) = (drawn.0, self.queue().depth()) {
+            self.delay.emptied(now_ns.saturating_sub(room[count - 1].at_ns), wish);
         }
         drawn
     }
