@@ -1,7 +1,9 @@
 //! Every number that bounds anything: its default, and the relations between them that the compiler checks.
 #![forbid(unsafe_code)]
 
+use crate::decode::deadline::Header;
 use crate::decode::rules::Rules;
+use std::sync::Arc;
 
 /// Written out as `unlimited` in an option; a limit of zero never means unlimited.
 pub const UNLIMITED: u64 = u64::MAX;
@@ -59,6 +61,11 @@ pub struct Limits {
     pub queue_max: u64,
     pub queue_bytes: u64,
     pub queue_age_ms: u64,
+    /// Zero: nothing is refused for the delay of a queue.
+    pub queue_delay_target_ms: u64,
+    pub queue_delay_interval_ms: u64,
+    /// The field in which clients say how long they wait.
+    pub deadline_header: Option<Arc<Header>>,
     pub response_timeout_ms: u64,
     pub write_timeout_ms: u64,
     pub write_rate_min: u64,
@@ -111,6 +118,9 @@ impl Default for Limits {
             queue_max: 1024,
             queue_bytes: 64 * MIB,
             queue_age_ms: 5_000,
+            queue_delay_target_ms: 0,
+            queue_delay_interval_ms: 100,
+            deadline_header: None,
             response_timeout_ms: 60_000,
             write_timeout_ms: 20_000,
             write_rate_min: 240,

@@ -5,6 +5,7 @@ mod body;
 pub mod coded;
 pub mod errand;
 pub mod spooled;
+mod terms;
 mod upload;
 
 use self::body::{append, leaves_memory, there};
@@ -141,6 +142,7 @@ impl Http1 {
         let framed = framing != Framing::None;
         let sealed_body: &[u8] = if rest.is_none() { body } else { &[] };
         let peer = origin.peer.view();
+        let terms = Terms { streamed, ..self.terms(safe, head, tools) };
         let parts = Parts {
             sketch: tools.sketch,
             head,
@@ -151,9 +153,9 @@ impl Http1 {
             peer,
             tls: origin.session.view(),
             journey: journey.as_ref(),
+            deadline_ns: terms.deadline.face_ns(),
         };
         let letter = Letter::seal(tools.pool, &parts).ok_or(NO_MEMORY)?;
-        let terms = Terms { streamed, ..self.terms(safe, tools) };
         self.head_began_ns = 0;
         *at = range.end + used;
         let Some(rest) = rest else {
@@ -298,14 +300,6 @@ impl Http1 {
         self.served += 1;
         self.last |= !terms.keep_alive;
         Step::Deliver(Exchange { letter, terms })
-    }
-
-    fn terms(&self, safe: bool, tools: &Tools<'_>) -> Terms {
-        let sketch = &*tools.sketch;
-        let keep_alive = sketch.keep_alive && self.served + 1 < tools.limits.requests_per_connection;
-        let head_only = sketch.flags & crate::request::INGEST_REQUEST_HEAD != 0;
-        let left_coded = !tools.limits.decode && !sketch.coding_lines.is_empty();
-        Terms { http_version: sketch.http_version, safe, head_only, keep_alive, left_coded, streamed: false }
     }
 
     /// Whether another request may be begun: there is room in the pipeline, and no unsafe one is under way.
