@@ -65,6 +65,12 @@ impl Process {
         text.lines().map(|line| line.parse().expect("a number")).collect()
     }
 
+    /// Ends one that lives as long as its input is open, and says some numbers then.
+    pub fn end_with_figures(mut self) -> Vec<u64> {
+        drop(self.0.stdin.take());
+        self.rest()
+    }
+
     /// Ends one that lives as long as its input is open.
     pub fn end(mut self) {
         drop(self.0.stdin.take());

@@ -18,7 +18,7 @@ use bench::{Process, Words};
 use cells::{LOADS, Load, TOPOLOGIES, Topology};
 use std::io::Read;
 use std::time::Duration;
-use support::host::{Delivery, Options, Server, on_requests};
+use support::host::{Options, Server, on_requests};
 use support::secured::{self, Pair};
 use table::Cell;
 

@@ -1,14 +1,16 @@
 //! One queue as a consumer sees it: poll, wait, descriptor, wake, depth. Handler threads run the same loop as a host.
 #![forbid(unsafe_code)]
 
+mod judge;
+
 use super::Door;
+use super::delay::Delay;
 use super::packed::Packer;
 use super::takers::Takers;
 use crate::engine::sys::{self, EventFd};
 use crate::limits::CONSUMER_LOOK_UP_MS;
-use crate::memory::letter::Letter;
 use crate::memory::queue::{Asked, Asker, Entry, Heard, Queue, Sleep, Taken};
-use crate::memory::slots::{Gone, News, Taker};
+use crate::memory::slots::{News, Taker};
 use crate::request::{
     INGEST_EVENT_FAULT, INGEST_EVENT_REQUEST, INGEST_EVENT_STOPPED, ingest_event, ingest_request, ingest_slice, ingest_token,
 };
@@ -40,6 +42,7 @@ pub struct HostQueue {
     takers: Takers,
     /// When it was closed, in milliseconds of the monotonic clock; zero before.
     closed_ms: AtomicU64,
+    delay: Delay,
 }
 
 /// A thread is inside; dropped when it leaves.
@@ -53,8 +56,16 @@ impl Drop for Stay<'_> {
 
 impl HostQueue {
     pub fn new(door: Arc<Door>, index: usize, packed_inline_max: u64, fd_floor: RawFd) -> Self {
-        let takers = Takers::new(sys::thread_lives);
-        HostQueue { door, index, inside: AtomicUsize::new(0), packed_inline_max, fd_floor, takers, closed_ms: AtomicU64::new(0) }
+        HostQueue {
+            door,
+            index,
+            inside: AtomicUsize::new(0),
+            packed_inline_max,
+            fd_floor,
+            takers: Takers::new(sys::thread_lives),
+            closed_ms: AtomicU64::new(0),
+            delay: Delay::default(),
+        }
     }
 
     fn now_ns(&self) -> u64 {
@@ -197,11 +208,12 @@ impl HostQueue {
         let now_ns = self.now_ns();
         let mut back = 0;
         for &token in tokens.iter().rev() {
-            let Ok((token, weight)) = self.door.slots().requeue(token, self.door.events().marks()) else {
+            let Ok((token, weight, deadline_ns)) = self.door.slots().requeue(token, self.door.events().marks()) else {
                 respond::give_up_unspoken(&self.door, token);
                 continue;
             };
-            self.queue().push_front(Entry { token, bytes: u32::try_from(weight).unwrap_or(u32::MAX), at_ns: now_ns });
+            let patience_ms = if deadline_ns == 0 { u64::MAX } else { deadline_ns.saturating_sub(now_ns) / 1_000_000 };
+            self.queue().push_front(Entry::new(token, weight, now_ns, patience_ms).returned());
             back += 1;
         }
         self.door.came_back(back);
@@ -318,7 +330,7 @@ impl HostQueue {
                 }
                 break;
             }
-            let (taken, starved) = self.queue().take(&mut entries[..room], waiting, !waiting && filled == 0);
+            let (taken, starved) = self.draw(&mut entries[..room], waiting, !waiting && filled == 0);
             if starved {
                 self.door.wake_homes();
             }
@@ -336,8 +348,9 @@ impl HostQueue {
                 now_ns = self.now_ns();
             }
             let mut opened = 0;
-            for entry in &entries[..count] {
-                if let Ok(Some(event)) = self.open(entry, now_ns, taker, |_| true) {
+            for (index, entry) in entries[..count].iter().enumerate() {
+                let behind = count - 1 - index;
+                if let Ok(Some(event)) = self.open(entry, now_ns, behind, taker, |_| true) {
                     put(event);
                     opened += 1;
                 }
@@ -368,7 +381,7 @@ impl HostQueue {
                 }
                 return count_of(filled);
             }
-            let (taken, starved) = self.queue().take(&mut entries[..room], false, filled == 0);
+            let (taken, starved) = self.draw(&mut entries[..room], false, filled == 0);
             if starved {
                 self.door.wake_homes();
             }
@@ -380,8 +393,8 @@ impl HostQueue {
                 now_ns = self.now_ns();
             }
             let before = filled;
-            let refused = entries[..count].iter().position(|entry| {
-                let opened = self.open(entry, now_ns, taker, |letter| packer.fits(letter.request()));
+            let refused = entries[..count].iter().enumerate().position(|(index, entry)| {
+                let opened = self.open(entry, now_ns, count - 1 - index, taker, |letter| packer.fits(letter.request()));
                 if let Ok(Some(event)) = opened {
                     packer.put(event);
                     filled += 1;
@@ -413,31 +426,6 @@ impl HostQueue {
         if self.door.in_flight_room() > 0 {
             self.queue().rouse_all();
         }
-    }
-
-    /// Makes an entry the host's if `accept` says so, else the result is `None`; `Gone` when it is stale, or too old and refused
-    /// instead.
-    fn open(&self, entry: &Entry, now_ns: u64, taker: Taker, accept: impl FnOnce(&Letter) -> bool) -> Result<Option<ingest_event>, Gone> {
-        let waited_ns = now_ns.saturating_sub(entry.at_ns);
-        if waited_ns > self.door.queue_age_ns() {
-            respond::refuse_aged(&self.door, entry.token);
-            return Err(Gone);
-        }
-        let slots = self.door.slots();
-        let taken = slots.take(entry.token, taker, |letter| {
-            let accepted = accept(letter);
-            if let Some(journey) = letter.journey().filter(|_| accepted) {
-                journey.queue_ns += waited_ns;
-            }
-            accepted
-        })?;
-        let Some(taken) = taken else { return Ok(None) };
-        if taken.has_news {
-            if let Some(slot) = slots.index_of(entry.token).ok().filter(|slot| slots.enlist(*slot)) {
-                self.queue().add_notice(slots, slot);
-            }
-        }
-        Ok(Some(event(entry.token, taken.request)))
     }
 }
 

@@ -1,6 +1,7 @@
 //! The door to the host: `deliver` hands sealed requests over, by callback or through a queue.
 #![forbid(unsafe_code)]
 
+pub mod delay;
 pub mod door;
 pub mod host_queue;
 pub mod outlet;

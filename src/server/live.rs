@@ -39,6 +39,7 @@ impl Server {
         let door = &self.door;
         let spool = &self.orders.spool;
         let (bodies_spooled, limit_spool, spool_failures) = spool.counts();
+        let standing = self.queues.iter().map(HostQueue::standing);
         let mut totals = Totals {
             in_flight: door.in_flight(),
             in_flight_max: door.in_flight_max() as u64,
@@ -54,6 +55,8 @@ impl Server {
             spool_bytes: spool.account().bytes(),
             spool_files: spool.account().files(),
             is_unhealthy: self.orders.faults.is_unhealthy((door.clock())() / 1_000_000).into(),
+            queues_standing: standing.clone().filter(|(stands, _)| *stands).count() as u64,
+            queue_overloads: standing.map(|(_, times)| times).sum(),
             ..Totals::default()
         };
         door.homes().iter().for_each(|home| totals.add(&home.counters));

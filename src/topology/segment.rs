@@ -254,6 +254,9 @@ impl<E: Engine<Connection>> Segment<E> {
         if let Some(error) = self.orders.spool.take_error() {
             tell::not_spooled(&self.orders.log, &error);
         }
+        if self.serving.has_shed() {
+            tell::overloaded(&self.orders.log, self.serving.limits.queue_delay_target_ms);
+        }
         let counters = &self.door.homes()[self.number].counters;
         self.serving.show_memory(counters);
         self.census.show(counters);
