@@ -183,6 +183,9 @@
 // another process.
 #define INGEST_STATS_UNHEALTHY 1
 
+// A queue stands: more comes than the host takes, and what waits too long is refused (`queue_delay_target`).
+#define INGEST_STATS_OVERLOADED 2
+
 // A log record: something failed that the host should look at.
 #define INGEST_LOG_ERROR 1
 
@@ -463,6 +466,9 @@ typedef struct ingest_request {
   // With `decode.charset`, what the text of `body`, or of `form`, was converted from: the encoding's name in the WHATWG standard, as
   // `windows-1252` or `Shift_JIS`. It is well-formed UTF-8 then, and was before if this is `UTF-8`. Absent if nothing was converted.
   struct ingest_slice charset;
+  // With `deadline_header`, CLOCK_MONOTONIC at which the client stops to wait, counted from the first octet of the head on; the library
+  // answers 504 then. Zero if it has not said so.
+  uint64_t deadline_ns;
 } ingest_request;
 
 // What reaches the host, in batches, the same for poll and callback. Frozen: it appears in arrays.
@@ -533,7 +539,7 @@ typedef struct ingest_stats {
   uint64_t requests_answered;
   // Requests that the library answered itself with 4xx or 5xx, other than those that timed out.
   uint64_t requests_refused;
-  // Requests that the host did not answer within `response_timeout`.
+  // Requests that the host did not answer within `response_timeout`, or within the time that their clients wait.
   uint64_t requests_timed_out;
   // Requests that the host abandoned.
   uint64_t requests_abandoned;
@@ -573,7 +579,7 @@ typedef struct ingest_stats {
   uint64_t refused_431;
   // Of `requests_refused`, those with status 501.
   uint64_t refused_501;
-  // Of `requests_refused`, those with status 503: too long in the queue, or no memory.
+  // Of `requests_refused`, those with status 503: too long in the queue, or for their clients, or no memory.
   uint64_t refused_503;
   // Of `requests_refused`, those with status 505.
   uint64_t refused_505;
@@ -655,6 +661,33 @@ typedef struct ingest_stats {
   uint64_t spool_bytes;
   // Such files that are open now.
   uint64_t spool_files;
+  // Threads that take requests from queues, the library's own included: those that live, or that did when none does any more. 64 of
+  // each queue are told apart.
+  uint64_t consumers;
+  // What the one of them has taken that has taken least: how even the load is over consumers, `most / least` being their spread.
+  uint64_t consumer_requests_least;
+  // What the one has taken that has taken most.
+  uint64_t consumer_requests_most;
+  // Of `requests_delivered`, the share of the I/O thread that has handed over least.
+  uint64_t io_requests_least;
+  // The share of the I/O thread that has handed over most.
+  uint64_t io_requests_most;
+  // Of `connections_open`, those of the I/O thread that has fewest.
+  uint64_t io_connections_least;
+  // Those of the I/O thread that has most.
+  uint64_t io_connections_most;
+  // Requests refused with 503 since their queue stood for longer than `queue_delay_interval` above `queue_delay_target`.
+  uint64_t limit_queue_delay;
+  // Requests whose clients stopped to wait, as `deadline_header` said: 503 before the host had them, 504 after.
+  uint64_t limit_deadline;
+  // Requests with a `deadline_header` that is no time, or with several; they have no deadline.
+  uint64_t deadlines_unread;
+  // Requests that never reached the host, since their connection was lost first.
+  uint64_t requests_left;
+  // Queues that stand now.
+  uint64_t queues_standing;
+  // How often a queue has begun to stand.
+  uint64_t queue_overloads;
 } ingest_stats;
 
 // The whole life of one request that has ended.
@@ -1242,7 +1275,8 @@ int32_t ingest_queue_depth(const struct ingest_queue *queue);
 
 // Gives back requests that were taken but not begun, so that another consumer may have them. They go
 // to the front of the queue in the order of the array, with new tokens; the old tokens are stale. A
-// request to which an interim answer was sent, or an answer begun, is left as it is and not counted.
+// request to which an interim answer was sent, or an answer begun, or of whose body a piece or the end
+// was taken, is left as it is and not counted.
 //
 // Ownership: the array is the caller's; the other requests are the library's again, also those whose
 // client has left or that came too late.

@@ -44,9 +44,11 @@ pub enum Kind {
     Handshakes,
     /// Bodies cannot be written to files.
     Spool,
+    /// A queue stands.
+    Overload,
 }
 
-const KINDS: usize = Kind::Spool as usize + 1;
+const KINDS: usize = Kind::Overload as usize + 1;
 
 /// One line of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]

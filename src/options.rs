@@ -4,6 +4,7 @@
 mod bodies;
 mod decoding;
 mod events;
+mod overload;
 mod row;
 pub mod table;
 pub mod tls;

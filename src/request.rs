@@ -298,6 +298,9 @@ pub struct ingest_request {
     /// With `decode.charset`, what the text of `body`, or of `form`, was converted from: the encoding's name in the WHATWG standard, as
     /// `windows-1252` or `Shift_JIS`. It is well-formed UTF-8 then, and was before if this is `UTF-8`. Absent if nothing was converted.
     pub charset: ingest_slice,
+    /// With `deadline_header`, CLOCK_MONOTONIC at which the client stops to wait, counted from the first octet of the head on; the library
+    /// answers 504 then. Zero if it has not said so.
+    pub deadline_ns: u64,
 }
 
 /// A complete request is here.

@@ -8,11 +8,10 @@ mod far;
 mod files;
 mod live;
 mod posts;
-mod quarantine;
 mod secure;
 mod spool;
 mod watch;
-mod workshop;
+mod workers;
 
 pub use self::answers::Head;
 

@@ -60,7 +60,7 @@ counted! {
     refused_400 refused_408 refused_413 refused_414 refused_421 refused_431 refused_501 refused_503 refused_505 refused_others
     // Limits that were reached.
     limit_max_connections limit_connections_per_ip limit_header_timeout limit_keepalive_timeout limit_body limit_write limit_linger
-    limit_queue limit_queue_age limit_memory
+    limit_queue limit_queue_age limit_queue_delay limit_deadline deadlines_unread requests_left limit_memory
     // Connections by what they are about.
     connections_in_handshake connections_idle connections_in_head connections_in_body connections_in_exchange connections_sending connections_lingering
     // Memory by kind.
@@ -73,6 +73,9 @@ counted! {
     server:
     bodies_spooled limit_spool spool_failures spool_bytes spool_files
     limit_in_flight in_flight in_flight_max queued queue_oldest_ns connections_max memory_max_bytes wakeups_sent is_unhealthy
+    // Whether all have equal shares.
+    consumers consumer_requests_least consumer_requests_most io_requests_least io_requests_most io_connections_least io_connections_most
+    queues_standing queue_overloads
 }
 
 impl Counters {

@@ -146,7 +146,8 @@ fn expected() -> Vec<String> {
         encoded_len,
         decoded,
         parts,
-        charset
+        charset,
+        deadline_ns
     );
     describe!(lines, ingest_event, kind, flags, reason, token, tag, request, data);
     describe!(lines, ingest_response, size, status, flags, headers, header_count, body, content_length, lend, reserved);
@@ -221,7 +222,20 @@ fn expected() -> Vec<String> {
         limit_spool,
         spool_failures,
         spool_bytes,
-        spool_files
+        spool_files,
+        consumers,
+        consumer_requests_least,
+        consumer_requests_most,
+        io_requests_least,
+        io_requests_most,
+        io_connections_least,
+        io_connections_most,
+        limit_queue_delay,
+        limit_deadline,
+        deadlines_unread,
+        requests_left,
+        queues_standing,
+        queue_overloads
     );
     describe!(lines, ingest_log_record, size, level, at_ns, text);
     describe!(lines, ingest_trace, size, flags, token, journey, host_ns, respond_ns, send_ns, status, listener, reserved);
@@ -268,6 +282,7 @@ fn expected() -> Vec<String> {
         INGEST_OPTION_LISTENER,
         INGEST_OPTION_UNBUILT,
         INGEST_STATS_UNHEALTHY,
+        INGEST_STATS_OVERLOADED,
         INGEST_LOG_ERROR,
         INGEST_LOG_WARN,
         INGEST_LOG_INFO,

@@ -15,6 +15,7 @@ mod taking;
 
 use support::client::Client;
 use support::host::{Delivery, Server};
+use support::posts;
 use support::{Random, coders, eventually};
 use taking::{End, Seen, taking, told};
 
@@ -25,14 +26,7 @@ fn head(length: usize) -> String {
 }
 
 fn chunked(body: &[u8], size: usize) -> Vec<u8> {
-    let mut wire = b"POST /c HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
-    for chunk in body.chunks(size) {
-        wire.extend_from_slice(format!("{:x}\r\n", chunk.len()).as_bytes());
-        wire.extend_from_slice(chunk);
-        wire.extend_from_slice(b"\r\n");
-    }
-    wire.extend_from_slice(b"0\r\nChecksum: none\r\n\r\n");
-    wire
+    posts::chunked("", body, size)
 }
 
 fn in_pieces(client: &mut Client, wire: &[u8], pieces: usize) {

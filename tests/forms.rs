@@ -18,26 +18,18 @@ mod view;
 
 use support::client::{Answer, Client};
 use support::host::Server;
+use support::posts;
 use view::{Contents, Seen, watching};
 
 /// Every way that a body takes through the library: beside its head, in a buffer of its own, chunked, beyond a cut.
 const SHAPES: [&[(&str, &str)]; 2] = [&[], &[("topology", "cut"), ("io_threads", "2")]];
 
 fn request(content_type: &str, body: &[u8]) -> Vec<u8> {
-    let head = format!("POST /f HTTP/1.1\r\nHost: x\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\n\r\n", body.len());
-    [head.as_bytes(), body].concat()
+    posts::whole(&format!("Content-Type: {content_type}\r\n"), body)
 }
 
 fn chunked(content_type: &str, body: &[u8], size: usize) -> Vec<u8> {
-    let mut wire =
-        format!("POST /f HTTP/1.1\r\nHost: x\r\nContent-Type: {content_type}\r\nTransfer-Encoding: chunked\r\n\r\n").into_bytes();
-    for chunk in body.chunks(size) {
-        wire.extend_from_slice(format!("{:x}\r\n", chunk.len()).as_bytes());
-        wire.extend_from_slice(chunk);
-        wire.extend_from_slice(b"\r\n");
-    }
-    wire.extend_from_slice(b"0\r\nChecksum: none\r\n\r\n");
-    wire
+    posts::chunked(&format!("Content-Type: {content_type}\r\n"), body, size)
 }
 
 fn ask(client: &mut Client, wire: impl AsRef<[u8]>) -> Answer {

@@ -28,6 +28,8 @@ mod local;
 mod lookups;
 #[path = "journey/order.rs"]
 mod order;
+#[path = "journey/overload.rs"]
+mod overload;
 #[path = "journey/sharing.rs"]
 mod sharing;
 #[path = "journey/shortage.rs"]

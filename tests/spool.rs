@@ -20,25 +20,11 @@ mod view;
 
 use support::client::{Answer, Client};
 use support::host::{Handler, Server, on_requests};
+use support::posts::{chunked, whole as post};
 
 /// Where files go in these tests, and what goes there.
 const SPOOL: [(&str, &str); 2] = [("body", "spool"), ("spool_dir", "/tmp")];
 const IN_MEMORY: [(&str, &str); 2] = [("body", "spool"), ("spool_dir", "memory")];
-
-fn post(fields: &str, body: &[u8]) -> Vec<u8> {
-    [format!("POST /f HTTP/1.1\r\nHost: x\r\n{fields}Content-Length: {}\r\n\r\n", body.len()).as_bytes(), body].concat()
-}
-
-fn chunked(fields: &str, body: &[u8], size: usize) -> Vec<u8> {
-    let mut wire = format!("POST /f HTTP/1.1\r\nHost: x\r\n{fields}Transfer-Encoding: chunked\r\n\r\n").into_bytes();
-    for chunk in body.chunks(size) {
-        wire.extend_from_slice(format!("{:x}\r\n", chunk.len()).as_bytes());
-        wire.extend_from_slice(chunk);
-        wire.extend_from_slice(b"\r\n");
-    }
-    wire.extend_from_slice(b"0\r\nChecksum: none\r\n\r\n");
-    wire
-}
 
 fn ask(client: &mut Client, wire: impl AsRef<[u8]>) -> Answer {
     client.send(wire);

@@ -7,29 +7,28 @@
 //! Servers, load and flood are processes of their own. The load is open: a request is due at its time whatever became of the one before, and its
 //! latency counts from that time. Everybody may run on every processor, at the same priority.
 
+#[path = "../support/mod.rs"]
+mod bench;
 #[path = "../../tests/support/mod.rs"]
 mod support;
 
+use bench::{Process, Words, median, quantile};
 use rustls::client::Resumption;
-use std::io::{BufRead, BufReader, Read};
+use std::io::Read;
 use std::net::TcpStream;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use support::host::{Delivery, Server, on_requests};
-use support::secured::{self, Pair, Secured};
+use support::secured::{self, Secured};
 
 /// Connections that have a session and carry the load.
 const CONNECTIONS: u64 = 16;
 
 fn main() {
-    let words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
-    let number = |name: &str, otherwise: u64| {
-        let at = words.iter().position(|word| word == name);
-        at.map_or(otherwise, |at| words[at + 1].parse().unwrap_or_else(|_| panic!("{name} wants a number")))
-    };
-    match words.first().map(String::as_str) {
-        Some("serve") => serve(&words[1]),
+    let words = Words::given();
+    let number = |name: &str, otherwise: u64| words.number(name, otherwise);
+    match words.get(0) {
+        Some("serve") => serve(words.get(1).unwrap_or("0")),
         Some("load") => load(number("--port", 0) as u16, number("--seconds", 4), number("--rate", 400)),
         Some("flood") => flood(number("--port", 0) as u16, number("--seconds", 4), number("--flooders", 4)),
         _ => measure(number("--rounds", 5), number("--seconds", 4), number("--rate", 400), number("--flooders", 4)),
@@ -111,37 +110,6 @@ fn flood(port: u16, seconds: u64, flooders: u64) {
     println!("{count}");
 }
 
-struct Process(Child, BufReader<std::process::ChildStdout>);
-
-impl Process {
-    fn start(pair: &Pair, words: &[&str]) -> Process {
-        let der: String = pair.der.iter().map(|octet| format!("{octet:02x}")).collect();
-        let mut command = Command::new(std::env::current_exe().expect("a program knows where it lies"));
-        command.args(words).env("INGEST_BENCH_CERT", der).env("INGEST_BENCH_PEM", format!("{}\n{}", pair.cert, pair.key));
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("it can be started");
-        let output = BufReader::new(child.stdout.take().expect("it is piped"));
-        Process(child, output)
-    }
-
-    fn line(&mut self) -> String {
-        let mut line = String::new();
-        self.1.read_line(&mut line).expect("it says something");
-        line.trim().to_owned()
-    }
-
-    fn rest(mut self) -> Vec<u64> {
-        let mut text = String::new();
-        self.1.read_to_string(&mut text).expect("it ends");
-        assert!(self.0.wait().expect("it can be waited for").success());
-        text.lines().map(|line| line.parse().expect("a number")).collect()
-    }
-}
-
-/// The value below which so many hundredths lie, in microseconds.
-fn quantile(sorted: &[u64], hundredths: usize) -> f64 {
-    sorted[(sorted.len() * hundredths / 100).min(sorted.len() - 1)] as f64 / 1000.0
-}
-
 fn measure(rounds: u64, seconds: u64, rate: u64, flooders: u64) {
     let pair = secured::pair();
     let numbers = [("--seconds", seconds), ("--rate", rate), ("--flooders", flooders)].map(|(name, number)| (name, number.to_string()));
@@ -150,7 +118,9 @@ fn measure(rounds: u64, seconds: u64, rate: u64, flooders: u64) {
         numbers.iter().for_each(|(name, number)| words.extend([(*name).to_owned(), number.clone()]));
         words
     };
-    let start = |words: Vec<String>| Process::start(pair, &words.iter().map(String::as_str).collect::<Vec<_>>());
+    let der: String = pair.der.iter().map(|octet| format!("{octet:02x}")).collect();
+    let environment = [("INGEST_BENCH_CERT", der), ("INGEST_BENCH_PEM", format!("{}\n{}", pair.cert, pair.key))];
+    let start = |words: Vec<String>| Process::start_with(&words.iter().map(String::as_str).collect::<Vec<_>>(), &environment);
     // Whose server carries the load, and where the flood goes to: nowhere, to another server, or to the same.
     let ways = [("0", "none"), ("0", "elsewhere"), ("0", "here"), ("1", "none"), ("1", "elsewhere"), ("1", "here")];
     let mut seen: Vec<Vec<(f64, f64, f64)>> = vec![Vec::new(); ways.len()];
@@ -171,14 +141,10 @@ fn measure(rounds: u64, seconds: u64, rate: u64, flooders: u64) {
             let handshakes = flood.map_or(0, |flood| flood.rest()[0]);
             let a_second = handshakes as f64 / (seconds + 1) as f64;
             seen[way].push((quantile(&latencies, 50), quantile(&latencies, 99), a_second));
-            drop((server.0.stdin.take(), other.0.stdin.take()));
-            let _ = (server.0.wait(), other.0.wait());
+            server.end();
+            other.end();
         }
     }
-    let median = |mut values: Vec<f64>| {
-        values.sort_by(f64::total_cmp);
-        values[values.len() / 2]
-    };
     println!("{rate} requests/s on {CONNECTIONS} connections, {flooders} clients that do full handshakes; medians of {rounds} rounds");
     println!("handshake_threads  flood        handshakes/s     p50 us     p99 us   p99 beside the flood elsewhere");
     for (way, (threads, target)) in ways.iter().enumerate() {

@@ -29,6 +29,46 @@ pub struct Terms {
     pub left_coded: bool,
     /// The request is delivered before its body, which follows in events.
     pub streamed: bool,
+    pub deadline: Deadline,
+}
+
+/// Until when the client waits for the answer, as it has said itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deadline(u64);
+
+impl Deadline {
+    /// It has not said so.
+    pub const NONE: Deadline = Deadline(u64::MAX);
+    /// It has, in a way that is not understood.
+    pub const UNREAD: Deadline = Deadline(u64::MAX - 1);
+
+    /// In milliseconds of the server's clock.
+    pub fn at(at_ms: u64) -> Self {
+        Deadline(at_ms.min(Self::UNREAD.0 - 1))
+    }
+
+    /// The time; for one that is none, no time that ever comes.
+    pub fn at_ms(self) -> u64 {
+        self.0
+    }
+
+    pub fn is_set(self) -> bool {
+        self.0 < Self::UNREAD.0
+    }
+
+    pub fn has_passed(self, now_ms: u64) -> bool {
+        self.0 <= now_ms
+    }
+
+    /// How long it is until then; `u64::MAX` is for ever.
+    pub fn patience_ms(self, now_ms: u64) -> u64 {
+        if self.is_set() { self.0.saturating_sub(now_ms) } else { u64::MAX }
+    }
+
+    /// As the host sees it: nanoseconds, zero for none.
+    pub fn face_ns(self) -> u64 {
+        if self.is_set() { self.0.saturating_mul(1_000_000) } else { 0 }
+    }
 }
 
 /// What of a connection, beside its protocol, goes into a letter.

@@ -5,6 +5,7 @@ mod body;
 pub mod coded;
 pub mod errand;
 pub mod spooled;
+mod terms;
 mod upload;
 
 use self::body::{append, leaves_memory, there};
@@ -141,6 +142,7 @@ impl Http1 {
         let framed = framing != Framing::None;
         let sealed_body: &[u8] = if rest.is_none() { body } else { &[] };
         let peer = origin.peer.view();
+        let terms = Terms { streamed, ..self.terms(safe, head, tools) };
         let parts = Parts {
             sketch: tools.sketch,
             head,
@@ -151,9 +153,9 @@ impl Http1 {
             peer,
             tls: origin.session.view(),
             journey: journey.as_ref(),
+            deadline_ns: terms.deadline.face_ns(),
         };
         let letter = Letter::seal(tools.pool, &parts).ok_or(NO_MEMORY)?;
-        let terms = Terms { streamed, ..self.terms(safe, tools) };
         self.head_began_ns = 0;
         *at = range.end + used;
         let Some(rest) = rest else {
@@ -228,21 +230,26 @@ impl Http1 {
         if open.is_complete() { self.finish(tools) } else { Ok(Step::Wait) }
     }
 
-    /// Takes back a body buffer that `count` octets were received into. What lies behind a chunked body's end goes to `beyond`.
+    /// Takes back a body buffer that `count` octets were received into. What lies behind the body's end goes to `beyond`.
     pub fn received(&mut self, mut buffer: Vec<u8>, count: usize, beyond: &mut Vec<u8>, tools: &mut Tools<'_>) -> Result<Step, Refusal> {
         let Some(open) = &mut self.open else { return Ok(Step::Wait) };
-        match &mut open.rest {
-            Rest::Length(left) => *left = left.saturating_sub(count),
+        let start = buffer.len() - count;
+        let (kept, used) = match &mut open.rest {
+            Rest::Length(left) => {
+                let kept = count.min(*left);
+                *left -= kept;
+                (kept, kept)
+            }
             Rest::Chunked(chunked) => {
                 // Compacted where they landed: the octets are not copied again.
-                let start = buffer.len() - count;
                 let compacted = chunked.compact(&mut buffer[start..], tools.limits)?;
-                beyond.extend_from_slice(&buffer[start + compacted.consumed..]);
-                // The next request is here already, and no further read may come to look at it.
-                self.stalled = !beyond.is_empty();
-                buffer.truncate(start + compacted.kept);
+                (compacted.kept, compacted.consumed)
             }
-        }
+        };
+        beyond.extend_from_slice(&buffer[start + used..]);
+        // The next request is here already, and no further read may come to look at it.
+        self.stalled = !beyond.is_empty();
+        buffer.truncate(start + kept);
         open.body = buffer;
         open.spill_buffer(tools)?;
         open.recharge(tools.memory)?;
@@ -293,14 +300,6 @@ impl Http1 {
         self.served += 1;
         self.last |= !terms.keep_alive;
         Step::Deliver(Exchange { letter, terms })
-    }
-
-    fn terms(&self, safe: bool, tools: &Tools<'_>) -> Terms {
-        let sketch = &*tools.sketch;
-        let keep_alive = sketch.keep_alive && self.served + 1 < tools.limits.requests_per_connection;
-        let head_only = sketch.flags & crate::request::INGEST_REQUEST_HEAD != 0;
-        let left_coded = !tools.limits.decode && !sketch.coding_lines.is_empty();
-        Terms { http_version: sketch.http_version, safe, head_only, keep_alive, left_coded, streamed: false }
     }
 
     /// Whether another request may be begun: there is room in the pipeline, and no unsafe one is under way.

@@ -67,7 +67,8 @@ impl Connection {
             } else {
                 (limits.response_timeout_ms, Overdue::Response)
             };
-            return body.into_iter().chain([(after(oldest.at_ms, allowed), what)]).min_by_key(|(at_ms, _)| *at_ms);
+            let at_ms = after(oldest.at_ms, allowed).min(oldest.terms.deadline.at_ms());
+            return body.into_iter().chain([(at_ms, what)]).min_by_key(|(at_ms, _)| *at_ms);
         }
         if self.protocol.is_suspended() {
             // It waits for its turn, not for the peer.
@@ -122,17 +123,27 @@ fn after(since_ms: u64, allowed_ms: u64) -> u64 {
 mod tests {
     use super::*;
     use crate::accept::Peer;
-    use crate::connection::exchange::{Pending, Terms};
+    use crate::connection::exchange::{Deadline, Pending, Terms};
     use crate::decrypt::Session;
 
     #[test]
     fn only_what_is_not_answered_can_be_late() {
         let mut connection = Connection::new(0, Peer::unnamed(), Session::Plain, 7);
-        let terms = Terms { http_version: 11, safe: true, head_only: false, keep_alive: true, left_coded: false, streamed: false };
+        let terms = Terms {
+            http_version: 11,
+            safe: true,
+            head_only: false,
+            keep_alive: true,
+            left_coded: false,
+            streamed: false,
+            deadline: Deadline::NONE,
+        };
         connection.protocol.push_pending(Pending::new(3, terms, 50));
         connection.protocol.oldest_mut().unwrap().queued = false;
         let limits = Limits::default();
         assert_eq!(connection.deadline(&limits), Some((50 + limits.response_timeout_ms, Overdue::Response)));
+        connection.protocol.oldest_mut().unwrap().terms.deadline = Deadline::at(70);
+        assert_eq!(connection.deadline(&limits), Some((70, Overdue::Response)), "its client does not wait longer");
         assert!(connection.protocol.mark_answered(3, false));
         assert_eq!(connection.deadline(&limits), None);
     }

@@ -4,6 +4,7 @@
 pub mod charset;
 pub mod content;
 pub mod cookies;
+pub mod deadline;
 pub mod form;
 pub mod json;
 pub mod media;

@@ -14,6 +14,8 @@ use std::sync::Arc;
 /// A hundred faults of its own were caught within a minute: the library is not well, and the host may want to start
 /// another process.
 pub const INGEST_STATS_UNHEALTHY: u32 = 1;
+/// A queue stands: more comes than the host takes, and what waits too long is refused (`queue_delay_target`).
+pub const INGEST_STATS_OVERLOADED: u32 = 2;
 
 /// Counters and gauges of a server since it was made. Each is read by itself, so that sums may be off
 /// by what happened in between.
@@ -34,7 +36,7 @@ pub struct ingest_stats {
     pub requests_answered: u64,
     /// Requests that the library answered itself with 4xx or 5xx, other than those that timed out.
     pub requests_refused: u64,
-    /// Requests that the host did not answer within `response_timeout`.
+    /// Requests that the host did not answer within `response_timeout`, or within the time that their clients wait.
     pub requests_timed_out: u64,
     /// Requests that the host abandoned.
     pub requests_abandoned: u64,
@@ -74,7 +76,7 @@ pub struct ingest_stats {
     pub refused_431: u64,
     /// Of `requests_refused`, those with status 501.
     pub refused_501: u64,
-    /// Of `requests_refused`, those with status 503: too long in the queue, or no memory.
+    /// Of `requests_refused`, those with status 503: too long in the queue, or for their clients, or no memory.
     pub refused_503: u64,
     /// Of `requests_refused`, those with status 505.
     pub refused_505: u64,
@@ -156,6 +158,33 @@ pub struct ingest_stats {
     pub spool_bytes: u64,
     /// Such files that are open now.
     pub spool_files: u64,
+    /// Threads that take requests from queues, the library's own included: those that live, or that did when none does any more. 64 of
+    /// each queue are told apart.
+    pub consumers: u64,
+    /// What the one of them has taken that has taken least: how even the load is over consumers, `most / least` being their spread.
+    pub consumer_requests_least: u64,
+    /// What the one has taken that has taken most.
+    pub consumer_requests_most: u64,
+    /// Of `requests_delivered`, the share of the I/O thread that has handed over least.
+    pub io_requests_least: u64,
+    /// The share of the I/O thread that has handed over most.
+    pub io_requests_most: u64,
+    /// Of `connections_open`, those of the I/O thread that has fewest.
+    pub io_connections_least: u64,
+    /// Those of the I/O thread that has most.
+    pub io_connections_most: u64,
+    /// Requests refused with 503 since their queue stood for longer than `queue_delay_interval` above `queue_delay_target`.
+    pub limit_queue_delay: u64,
+    /// Requests whose clients stopped to wait, as `deadline_header` said: 503 before the host had them, 504 after.
+    pub limit_deadline: u64,
+    /// Requests with a `deadline_header` that is no time, or with several; they have no deadline.
+    pub deadlines_unread: u64,
+    /// Requests that never reached the host, since their connection was lost first.
+    pub requests_left: u64,
+    /// Queues that stand now.
+    pub queues_standing: u64,
+    /// How often a queue has begun to stand.
+    pub queue_overloads: u64,
 }
 
 /// A log record: something failed that the host should look at.
@@ -243,13 +272,18 @@ pub unsafe extern "C" fn ingest_server_stats(server: *const ingest_server, stats
     })
 }
 
+fn flags_of(totals: &Totals) -> u32 {
+    let flag = |is_set: bool, flag: u32| if is_set { flag } else { 0 };
+    flag(totals.is_unhealthy != 0, INGEST_STATS_UNHEALTHY) | flag(totals.queues_standing != 0, INGEST_STATS_OVERLOADED)
+}
+
 /// The totals as C sees them: the same names.
 fn shown_stats(totals: &Totals) -> ingest_stats {
     macro_rules! shown {
         ($($name:ident)*) => {
             ingest_stats {
                 size: 0,
-                flags: if totals.is_unhealthy == 0 { 0 } else { INGEST_STATS_UNHEALTHY },
+                flags: flags_of(totals),
                 $($name: totals.$name,)*
             }
         };
@@ -267,6 +301,8 @@ fn shown_stats(totals: &Totals) -> ingest_stats {
         handshakes handshake_failures limit_handshake connections_in_handshake limit_handshakes_max handshakes_displaced
         refused_415 decodings_offloaded
         bodies_spooled limit_spool spool_failures spool_bytes spool_files
+        consumers consumer_requests_least consumer_requests_most io_requests_least io_requests_most io_connections_least io_connections_most
+        limit_queue_delay limit_deadline deadlines_unread requests_left queues_standing queue_overloads
     }
 }
 

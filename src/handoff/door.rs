@@ -1,6 +1,7 @@
 //! What every thread at the door shares: the token table, the queues, and the way home for answers.
 #![forbid(unsafe_code)]
 
+use super::delay::Wish;
 use crate::engine::clock::Source;
 use crate::engine::sys::EventFd;
 use crate::limits::{BodyPolicy, Limits};
@@ -36,6 +37,9 @@ pub struct Door {
     /// How often it kept a consumer from taking what it had room for.
     in_flight_met: AtomicU64,
     queue_age_ns: AtomicU64,
+    /// What is wanted of the delay of queues; `u64::MAX` wants nothing.
+    delay_target_ns: AtomicU64,
+    delay_interval_ns: AtomicU64,
     /// System calls made to wake an I/O thread.
     wakeups: AtomicU64,
     /// The host runs the I/O in turns, so nobody may sleep in a queue.
@@ -65,6 +69,8 @@ impl Door {
             turned_away: AtomicBool::new(false),
             in_flight_met: AtomicU64::new(0),
             queue_age_ns: AtomicU64::new(limits.queue_age_ms.saturating_mul(1_000_000)),
+            delay_target_ns: AtomicU64::new(delay_target_ns(limits)),
+            delay_interval_ns: AtomicU64::new(limits.queue_delay_interval_ms.saturating_mul(1_000_000)),
             wakeups: AtomicU64::new(0),
             driven: AtomicBool::new(false),
             events,
@@ -108,10 +114,24 @@ impl Door {
         self.queue_age_ns.load(Ordering::Relaxed)
     }
 
+    /// What is wanted of the delay of queues.
+    pub fn wish(&self) -> Wish {
+        let target_ns = self.delay_target_ns.load(Ordering::Relaxed);
+        Wish { target_ns, interval_ns: self.delay_interval_ns.load(Ordering::Relaxed) }
+    }
+
+    /// Who has waited no longer than this, and whose client waits on, is nobody's concern.
+    #[inline]
+    pub fn unremarkable_ns(&self) -> u64 {
+        self.queue_age_ns().min(self.delay_target_ns.load(Ordering::Relaxed))
+    }
+
     /// The bounds have changed: whoever found them too narrow looks again.
     pub fn set_limits(&self, limits: &Limits) {
         self.in_flight_max.store(i64::try_from(limits.in_flight_max).unwrap_or(i64::MAX), Ordering::SeqCst);
         self.queue_age_ns.store(limits.queue_age_ms.saturating_mul(1_000_000), Ordering::Relaxed);
+        self.delay_target_ns.store(delay_target_ns(limits), Ordering::Relaxed);
+        self.delay_interval_ns.store(limits.queue_delay_interval_ms.saturating_mul(1_000_000), Ordering::Relaxed);
         self.budget.set_most(limits.memory_max);
         if limits.body == BodyPolicy::Stream {
             self.streams.store(true, Ordering::Relaxed);
@@ -265,4 +285,9 @@ impl Door {
     pub fn in_flight(&self) -> u64 {
         u64::try_from(self.in_flight.load(Ordering::Relaxed)).unwrap_or(0)
     }
+}
+
+/// The target as consumers compare it.
+fn delay_target_ns(limits: &Limits) -> u64 {
+    if limits.queue_delay_target_ms == 0 { u64::MAX } else { limits.queue_delay_target_ms.saturating_mul(1_000_000) }
 }

@@ -1,13 +1,16 @@
 //! One queue as a consumer sees it: poll, wait, descriptor, wake, depth. Handler threads run the same loop as a host.
 #![forbid(unsafe_code)]
 
+mod judge;
+
 use super::Door;
+use super::delay::Delay;
 use super::packed::Packer;
+use super::takers::Takers;
 use crate::engine::sys::{self, EventFd};
 use crate::limits::CONSUMER_LOOK_UP_MS;
-use crate::memory::letter::Letter;
 use crate::memory::queue::{Asked, Asker, Entry, Heard, Queue, Sleep, Taken};
-use crate::memory::slots::{Gone, News, Taker};
+use crate::memory::slots::{News, Taker};
 use crate::request::{
     INGEST_EVENT_FAULT, INGEST_EVENT_REQUEST, INGEST_EVENT_STOPPED, ingest_event, ingest_request, ingest_slice, ingest_token,
 };
@@ -36,8 +39,10 @@ pub struct HostQueue {
     packed_inline_max: u64,
     /// What sleepers are woken by lies at or above this number.
     fd_floor: RawFd,
+    takers: Takers,
     /// When it was closed, in milliseconds of the monotonic clock; zero before.
     closed_ms: AtomicU64,
+    delay: Delay,
 }
 
 /// A thread is inside; dropped when it leaves.
@@ -51,7 +56,16 @@ impl Drop for Stay<'_> {
 
 impl HostQueue {
     pub fn new(door: Arc<Door>, index: usize, packed_inline_max: u64, fd_floor: RawFd) -> Self {
-        HostQueue { door, index, inside: AtomicUsize::new(0), packed_inline_max, fd_floor, closed_ms: AtomicU64::new(0) }
+        HostQueue {
+            door,
+            index,
+            inside: AtomicUsize::new(0),
+            packed_inline_max,
+            fd_floor,
+            takers: Takers::new(sys::thread_lives),
+            closed_ms: AtomicU64::new(0),
+            delay: Delay::default(),
+        }
     }
 
     fn now_ns(&self) -> u64 {
@@ -194,11 +208,12 @@ impl HostQueue {
         let now_ns = self.now_ns();
         let mut back = 0;
         for &token in tokens.iter().rev() {
-            let Ok((token, weight)) = self.door.slots().requeue(token, self.door.events().marks()) else {
+            let Ok((token, weight, deadline_ns)) = self.door.slots().requeue(token, self.door.events().marks()) else {
                 respond::give_up_unspoken(&self.door, token);
                 continue;
             };
-            self.queue().push_front(Entry { token, bytes: u32::try_from(weight).unwrap_or(u32::MAX), at_ns: now_ns });
+            let patience_ms = if deadline_ns == 0 { u64::MAX } else { deadline_ns.saturating_sub(now_ns) / 1_000_000 };
+            self.queue().push_front(Entry::new(token, weight, now_ns, patience_ms).returned());
             back += 1;
         }
         self.door.came_back(back);
@@ -216,6 +231,11 @@ impl HostQueue {
 
     pub fn depth(&self) -> i32 {
         self.queue().depth() as i32
+    }
+
+    /// How many requests each of those that consume from it has taken.
+    pub fn shares(&self) -> Vec<u64> {
+        self.takers.shares()
     }
 
     /// Requests and news that wait.
@@ -272,12 +292,20 @@ impl HostQueue {
     /// how much had been announced when it looked.
     fn grab(&self, capacity: usize, waiting: bool, put: &mut dyn FnMut(ingest_event)) -> (i32, u64) {
         fail_point!("poll");
-        let mut filled = 0;
+        let (mut filled, mut requests) = (0, 0);
         let Asked { taker, announced } = self.hear(capacity, &mut |event| {
             put(event);
             filled += 1;
         });
-        let found = if filled > 0 && waiting { count_of(filled) } else { self.take(filled, capacity, waiting, taker, put) };
+        let found = if filled > 0 && waiting {
+            count_of(filled)
+        } else {
+            self.take(filled, capacity, waiting, taker, &mut |event| {
+                put(event);
+                requests += 1;
+            })
+        };
+        self.takers.count(sys::thread_number(), requests);
         (found, announced)
     }
 
@@ -302,7 +330,7 @@ impl HostQueue {
                 }
                 break;
             }
-            let (taken, starved) = self.queue().take(&mut entries[..room], waiting, !waiting && filled == 0);
+            let (taken, starved) = self.draw(&mut entries[..room], waiting, !waiting && filled == 0);
             if starved {
                 self.door.wake_homes();
             }
@@ -320,8 +348,9 @@ impl HostQueue {
                 now_ns = self.now_ns();
             }
             let mut opened = 0;
-            for entry in &entries[..count] {
-                if let Ok(Some(event)) = self.open(entry, now_ns, taker, |_| true) {
+            for (index, entry) in entries[..count].iter().enumerate() {
+                let behind = count - 1 - index;
+                if let Ok(Some(event)) = self.open(entry, now_ns, behind, taker, |_| true) {
                     put(event);
                     opened += 1;
                 }
@@ -352,7 +381,7 @@ impl HostQueue {
                 }
                 return count_of(filled);
             }
-            let (taken, starved) = self.queue().take(&mut entries[..room], false, filled == 0);
+            let (taken, starved) = self.draw(&mut entries[..room], false, filled == 0);
             if starved {
                 self.door.wake_homes();
             }
@@ -364,8 +393,8 @@ impl HostQueue {
                 now_ns = self.now_ns();
             }
             let before = filled;
-            let refused = entries[..count].iter().position(|entry| {
-                let opened = self.open(entry, now_ns, taker, |letter| packer.fits(letter.request()));
+            let refused = entries[..count].iter().enumerate().position(|(index, entry)| {
+                let opened = self.open(entry, now_ns, count - 1 - index, taker, |letter| packer.fits(letter.request()));
                 if let Ok(Some(event)) = opened {
                     packer.put(event);
                     filled += 1;
@@ -373,6 +402,7 @@ impl HostQueue {
                 matches!(opened, Ok(None))
             });
             self.door.came_back(room - (filled - before));
+            self.takers.count(sys::thread_number(), filled - before);
             if let Some(refused) = refused {
                 self.queue().put_back(&entries[refused..count]);
                 return if filled == 0 { INGEST_E_SPACE } else { count_of(filled) };
@@ -396,31 +426,6 @@ impl HostQueue {
         if self.door.in_flight_room() > 0 {
             self.queue().rouse_all();
         }
-    }
-
-    /// Makes an entry the host's if `accept` says so, else the result is `None`; `Gone` when it is stale, or too old and refused
-    /// instead.
-    fn open(&self, entry: &Entry, now_ns: u64, taker: Taker, accept: impl FnOnce(&Letter) -> bool) -> Result<Option<ingest_event>, Gone> {
-        let waited_ns = now_ns.saturating_sub(entry.at_ns);
-        if waited_ns > self.door.queue_age_ns() {
-            respond::refuse_aged(&self.door, entry.token);
-            return Err(Gone);
-        }
-        let slots = self.door.slots();
-        let taken = slots.take(entry.token, taker, |letter| {
-            let accepted = accept(letter);
-            if let Some(journey) = letter.journey().filter(|_| accepted) {
-                journey.queue_ns += waited_ns;
-            }
-            accepted
-        })?;
-        let Some(taken) = taken else { return Ok(None) };
-        if taken.has_news {
-            if let Some(slot) = slots.index_of(entry.token).ok().filter(|slot| slots.enlist(*slot)) {
-                self.queue().add_notice(slots, slot);
-            }
-        }
-        Ok(Some(event(entry.token, taken.request)))
     }
 }
 

@@ -61,10 +61,10 @@ impl Outlet {
     }
 
     /// Adds a request to the tick's batch.
-    pub fn add(&mut self, token: u64, request: *const ingest_request, bytes: usize, now_ns: u64) {
+    pub fn add(&mut self, token: u64, request: *const ingest_request, bytes: usize, now_ns: u64, patience_ms: u64) {
         match self.way {
             Way::Inline(_) => self.events.push(event(token, request)),
-            Way::Queues(_) => self.entries.push_back(Entry { token, bytes: bytes as u32, at_ns: now_ns }),
+            Way::Queues(_) => self.entries.push_back(Entry::new(token, bytes, now_ns, patience_ms)),
         }
     }
 

@@ -54,6 +54,8 @@ pub struct Parts<'a> {
     pub tls: Option<TlsView<'a>>,
     /// `None` with `journey=off`.
     pub journey: Option<&'a ingest_journey>,
+    /// Zero when the client has said none.
+    pub deadline_ns: u64,
 }
 
 /// See the file's first line. The block goes back to its pool with `dissolve`.
@@ -106,6 +108,11 @@ impl Letter {
     pub fn charge(&self) -> usize {
         let beside = |attached: &Attached| attached.body.capacity() + attached.unfolded.as_ref().map_or(0, Block::size);
         self.block.size() + self.attached.as_deref().map_or(0, beside)
+    }
+
+    /// Until when its client waits, zero if it did not say so.
+    pub fn deadline_ns(&mut self) -> u64 {
+        self.fixed().request.deadline_ns
     }
 
     pub fn set_token(&mut self, token: ingest_token) {
@@ -396,16 +403,20 @@ impl Writer {
         ingest_pairs { size: size_of::<ingest_pairs>() as u32, count: pairs.len() as u32, items: self.table(pairs) }
     }
 
+    fn peer(&self, peer: &PeerView<'_>, peer_at: usize) -> ingest_peer {
+        ingest_peer {
+            size: size_of::<ingest_peer>() as u32,
+            family: peer.family,
+            port: peer.port,
+            address: ingest_slice { ptr: self.at(peer_at + peer.address.0), len: peer.address.1 },
+            text: ingest_slice { ptr: self.at(peer_at), len: peer.text.len() },
+        }
+    }
+
     fn fixed(&mut self, parts: &Parts<'_>) {
         let (sketch, fixed) = (parts.sketch, self.start.cast::<Fixed>());
         let peer_at = parts.head.len() + sketch.extra.len();
-        let peer = ingest_peer {
-            size: size_of::<ingest_peer>() as u32,
-            family: parts.peer.family,
-            port: parts.peer.port,
-            address: ingest_slice { ptr: self.at(peer_at + parts.peer.address.0), len: parts.peer.address.1 },
-            text: ingest_slice { ptr: self.at(peer_at), len: parts.peer.text.len() },
-        };
+        let peer = self.peer(&parts.peer, peer_at);
         let headers = self.table(&sketch.headers);
         let query = self.pairs(&sketch.query_pairs);
         let cookies = self.pairs(&sketch.cookies);
@@ -452,6 +463,7 @@ impl Writer {
             decoded: ingest_slice::NONE,
             parts: ptr::null(),
             charset: ingest_slice::NONE,
+            deadline_ns: parts.deadline_ns,
         };
         let trailers = ingest_pairs { size: size_of::<ingest_pairs>() as u32, count: 0, items: ptr::null() };
         // SAFETY: the block is at least a Fixed long, aligned for it, and nobody else knows it yet. Each part is written where it stays.

@@ -2,9 +2,11 @@
 #![forbid(unsafe_code)]
 
 mod hearing;
+pub mod share;
 
 pub use self::hearing::{Asked, Asker, Heard};
 
+use self::share::{Cuts, share};
 use super::notices::Notices;
 use super::sync::{AtomicUsize, Mutex, Ordering};
 use super::waker::Signal;
@@ -12,12 +14,42 @@ use crate::limits::Limits;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// What waits: a token, what it weighs, and since when.
+/// What waits: a token, what it weighs, since when, and how long its client will.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Entry {
     pub token: u64,
     pub bytes: u32,
+    /// `PATIENCE` milliseconds, `RETURNED`: one word, since entries are copied by the dozen.
+    terms: u32,
     pub at_ns: u64,
+}
+
+/// How long the client waits, from `at_ns` on.
+const PATIENCE: u32 = RETURNED - 1;
+/// It was with a consumer, who gave it back: `at_ns` is when.
+const RETURNED: u32 = 1 << 31;
+
+impl Entry {
+    /// `patience_ms` is how long its client waits from now on, `u64::MAX` for ever.
+    pub fn new(token: u64, bytes: usize, at_ns: u64, patience_ms: u64) -> Self {
+        let terms = u32::try_from(patience_ms).map_or(PATIENCE, |patience| patience.min(PATIENCE));
+        Entry { token, bytes: u32::try_from(bytes).unwrap_or(u32::MAX), terms, at_ns }
+    }
+
+    /// It was with a consumer and is not new.
+    pub fn returned(self) -> Self {
+        Entry { terms: self.terms | RETURNED, ..self }
+    }
+
+    pub fn is_returned(&self) -> bool {
+        self.terms & RETURNED != 0
+    }
+
+    /// How long the client waits; one that said nothing for 24 days, which is longer than anything may wait here.
+    #[inline]
+    pub fn patience_ns(&self) -> u64 {
+        u64::from(self.terms & PATIENCE) * 1_000_000
+    }
 }
 
 /// The bounds of one queue.
@@ -200,6 +232,11 @@ impl<S: Signal> Queue<S> {
     /// Takes as many entries as there is room for, or a fair share of them when several threads consume. The flag says
     /// that a producer waits for room. Nothing found makes the descriptor unreadable if `reset`.
     pub fn take(&self, room: &mut [Entry], fair: bool, reset: bool) -> (Taken, bool) {
+        self.take_from(room, fair, reset, None)
+    }
+
+    /// As `take`; with `cuts`, from a queue that stands.
+    pub fn take_from(&self, room: &mut [Entry], fair: bool, reset: bool, cuts: Option<Cuts>) -> (Taken, bool) {
         let mut inner = self.inner.lock();
         let depth = inner.entries.len();
         if depth == 0 {
@@ -208,8 +245,8 @@ impl<S: Signal> Queue<S> {
             }
             return (if inner.closed && inner.has_no_news() { Taken::Closed } else { Taken::Empty }, false);
         }
-        let share = if fair { depth.div_ceil(inner.consumers) } else { depth };
-        let count = share.min(room.len());
+        let consumers = if fair { inner.consumers } else { 1 };
+        let count = share(&inner.entries, consumers, room.len(), cuts);
         for place in &mut room[..count] {
             if let Some(entry) = self.pop(&mut inner) {
                 *place = entry;

@@ -16,6 +16,10 @@ pub enum ReplyKind {
     Release,
     /// It waited longer than `queue_age` for a consumer.
     Aged,
+    /// It waited in a queue that stands, and too long for `queue_delay_target`.
+    Shed,
+    /// Its client waited no longer when a consumer came to it.
+    Late,
     /// A consumer has taken the last event of a request that was answered before.
     Told,
 }
@@ -26,9 +30,14 @@ impl ReplyKind {
         matches!(self, ReplyKind::Answer | ReplyKind::Streamed)
     }
 
+    /// A consumer refused it; the host has never seen it.
+    pub fn is_unserved(self) -> bool {
+        matches!(self, ReplyKind::Aged | ReplyKind::Shed | ReplyKind::Late)
+    }
+
     /// The host held the request until now.
     pub fn was_held(self) -> bool {
-        !matches!(self, ReplyKind::Aged | ReplyKind::Told)
+        !matches!(self, ReplyKind::Told) && !self.is_unserved()
     }
 }
 

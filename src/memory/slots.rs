@@ -195,9 +195,9 @@ impl SlotTable {
     }
 
     /// A consumer puts a request that it has not begun back among the queued ones, under a new token; the old one is stale
-    /// from here on. Returns the new token and what the letter weighs. One that was spoken to cannot go back. Of what the old
+    /// from here on. Returns the new token, what the letter weighs, and until when its client waits (zero: for ever). One that was spoken to cannot go back. Of what the old
     /// token was told already, the new one hears `again`.
-    pub fn requeue(&self, token: ingest_token, again: u64) -> Result<(ingest_token, usize), Gone> {
+    pub fn requeue(&self, token: ingest_token, again: u64) -> Result<(ingest_token, usize, u64), Gone> {
         let (slot, index, _, generation) = self.find(token)?;
         let mut word = generation | HELD;
         // Of a streamed body nothing may have been handed out, and nothing may have been said.
@@ -212,11 +212,11 @@ impl SlotTable {
         let generation = next_generation(generation);
         let token = self.token(index, generation);
         // SAFETY: in TAKING the cargo belongs to the one who made it so, which is us.
-        let weight = unsafe {
+        let (weight, deadline_ns) = unsafe {
             slot.cargo.with(|cargo| {
-                cargo.letter.as_mut().map_or(0, |letter| {
+                cargo.letter.as_mut().map_or((0, 0), |letter| {
                     letter.set_token(token);
-                    letter.charge()
+                    (letter.charge(), letter.deadline_ns())
                 })
             })
         };
@@ -229,7 +229,7 @@ impl SlotTable {
         while let Err(found) = slot.word.compare_exchange(word, next(word), Ordering::Release, Ordering::Relaxed) {
             word = found;
         }
-        Ok((token, weight))
+        Ok((token, weight, deadline_ns))
     }
 
     /// The host uses its token: exactly one caller gets the claim, everyone else hears `Gone`. One whose answer was begun
@@ -266,6 +266,11 @@ impl SlotTable {
             }
             _ => 0,
         }
+    }
+
+    /// Whether the peer of a token that was not looked at since has sent FIN.
+    pub fn has_read_closed(&self, token: ingest_token) -> bool {
+        self.find(token).is_ok_and(|(slot, ..)| slot.read_closed.load(Ordering::Relaxed))
     }
 
     /// Whether a request still waits for a consumer.

@@ -46,6 +46,9 @@ pub(super) const NO_RATE: Option<(&str, u64)> = Some(("unlimited", 0));
 /// The library works the value out; in the struct that is zero.
 pub(super) const AUTO: Option<(&str, u64)> = Some(("auto", 0));
 
+/// Switched off by that word; in the struct that is zero.
+pub(super) const OFF: Option<(&str, u64)> = Some(("off", 0));
+
 pub(super) type Bounds = (u64, u64, Option<(&'static str, u64)>);
 
 pub(super) const fn number(

@@ -6,6 +6,7 @@ pub use super::row::{LISTENER, LIVE, Row, Store, UNBUILT};
 use super::Events;
 use super::bodies;
 use super::decoding;
+use super::overload;
 use super::row::*;
 use super::tls;
 use super::values::{self, Kind};
@@ -128,6 +129,9 @@ pub const TABLE: &[Row] = &[
         |o, n| o.limits.queue_age_ms = n,
         "a request that waited longer is answered 503 with Retry-After",
     )),
+    overload::DELAY_TARGET,
+    overload::DELAY_INTERVAL,
+    overload::DEADLINE_HEADER,
     live(duration(
         "drain_timeout",
         "30s",

@@ -10,6 +10,6 @@ pub mod speak;
 pub mod streamed;
 
 pub use credit::credit;
-pub use post::{Body, abandon, give_up_memory, give_up_undelivered, give_up_unspoken, post, post_typed, refuse_aged, release};
-pub use settle::{fail, refuse, settle, write_ready};
+pub use post::{Body, abandon, give_up_memory, give_up_undelivered, give_up_unspoken, post, post_typed, refuse_queued, release};
+pub use settle::{LATE, fail, refuse, settle, write_ready};
 pub use speak::{begin, end, interim, write};

@@ -121,10 +121,10 @@ pub fn abandon(door: &Door, token: ingest_token) -> ingest_status {
     INGEST_OK
 }
 
-/// A consumer found a request that has waited too long: 503 instead of delivery.
-pub fn refuse_aged(door: &Door, token: ingest_token) {
+/// A consumer found a request that has waited too long, in the way that `kind` says: 503 instead of delivery.
+pub fn refuse_queued(door: &Door, token: ingest_token, kind: ReplyKind) {
     if let Ok(claim) = door.slots().claim_queued(token) {
-        give_back(door, claim, ReplyKind::Aged);
+        give_back(door, claim, kind);
     }
 }
 

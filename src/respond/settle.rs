@@ -17,6 +17,9 @@ use crate::parse::refusal::Refusal;
 pub(super) const APART_BYTES: usize = 16 * 1024;
 
 const AGED: Refusal = Refusal::new(503, "waited too long in the queue, try again later");
+const SHED: Refusal = Refusal::new(503, "more requests than this server can take, try again later");
+/// Nothing was begun, so it can be tried again as it is; that is why it is not 504.
+pub const LATE: Refusal = Refusal::new(503, "not begun within the time that the request allows, try again with more");
 
 /// What settling needs from the thread that does it.
 #[derive(Debug)]
@@ -36,9 +39,18 @@ pub struct Settled {
     /// Refused with this status; a connection ends behind it.
     pub refused: u64,
     pub refused_with: u16,
-    /// Refused because they waited too long in the queue.
+    /// Refused because they waited too long in the queue: for `queue_age`, in a queue that stands, and for their clients.
     pub aged: u64,
+    pub shed: u64,
+    pub late: u64,
     pub abandoned: u64,
+}
+
+impl Settled {
+    /// Refused without the host having seen them.
+    pub fn unserved(&self) -> u64 {
+        self.aged + self.shed + self.late
+    }
 }
 
 /// Takes note of what came home. What nobody waits for any more is dropped, and its slot freed.
@@ -90,6 +102,8 @@ pub fn write_ready(connection: &mut Connection, desk: &mut Desk<'_>) -> Settled 
         match write_reply(connection, oldest, closes, desk) {
             ReplyKind::Answer | ReplyKind::Streamed => settled.answered += 1,
             ReplyKind::Aged => settled.aged += 1,
+            ReplyKind::Shed => settled.shed += 1,
+            ReplyKind::Late => settled.late += 1,
             _ => settled.abandoned += 1,
         }
         if connection.ending != Ending::Open {
@@ -139,9 +153,14 @@ fn write(connection: &mut Connection, reply: &mut Reply, pending: Pending, close
         }
         // What it consists of was written as it came.
         ReplyKind::Streamed => {}
-        ReplyKind::Aged => {
-            framed.status = AGED.status;
-            encode::refusal(&mut outbox.first, opening, AGED, head_only, framed);
+        ReplyKind::Aged | ReplyKind::Shed | ReplyKind::Late => {
+            let refusal = match reply.kind {
+                ReplyKind::Shed => SHED,
+                ReplyKind::Late => LATE,
+                _ => AGED,
+            };
+            framed.status = refusal.status;
+            encode::refusal(&mut outbox.first, opening, refusal, head_only, framed);
         }
         ReplyKind::Abandon | ReplyKind::Release | ReplyKind::Told => {
             // What was answered before it still goes out, also from the kernel's buffers, which RST would empty; then the peer
@@ -185,34 +204,40 @@ pub fn refuse(connection: &mut Connection, refusal: Refusal, desk: &mut Desk<'_>
     drop_pending(connection, desk);
 }
 
-/// Ends the oldest request with a status of our own; the host's answer, should it come, is late.
+/// Ends the oldest request with a status of our own; the host's answer, should it come, is late. If the host has never seen the request, the
+/// connection is in step and goes on: a new one would cost more than was saved, when there is too much to do anyway.
 pub fn fail(connection: &mut Connection, refusal: Refusal, desk: &mut Desk<'_>) {
     let Some(oldest) = connection.protocol.pop_pending() else { return };
-    give_up(desk, oldest);
+    let unread = connection.protocol.leave_upload(oldest.slot);
+    let unseen = give_up(desk, oldest);
     let Terms { http_version, head_only, .. } = oldest.terms;
-    let framed = Framed { status: refusal.status, http_version, close: true, dated: true, body: Body::Length(0) };
+    let close = !unseen || unread || !oldest.terms.keep_alive || (desk.draining && connection.protocol.oldest().is_none());
+    let framed = Framed { status: refusal.status, http_version, close, dated: true, body: Body::Length(0) };
     encode::refusal(&mut connection.outbox.first, desk.opening, refusal, head_only, framed);
-    connection.ending = Ending::AfterFlush;
-    drop_pending(connection, desk);
+    if close {
+        connection.ending = Ending::AfterFlush;
+        drop_pending(connection, desk);
+    }
 }
 
-/// Every answer that is still owed will not be given any more.
-pub fn drop_pending(connection: &mut Connection, desk: &mut Desk<'_>) {
+/// Every answer that is still owed will not be given any more. Returns how many of the requests nobody had taken.
+pub fn drop_pending(connection: &mut Connection, desk: &mut Desk<'_>) -> u64 {
+    let mut unseen = 0;
     while let Some(pending) = connection.protocol.pop_pending() {
         connection.truncated |= pending.head_written;
-        give_up(desk, pending);
+        unseen += u64::from(give_up(desk, pending));
     }
+    unseen
 }
 
-/// A request gets no answer of the host's. One that is here already comes home no second time, so its slot is freed now.
-fn give_up(desk: &mut Desk<'_>, pending: Pending) {
-    if pending.answered { release(desk, pending.slot) } else { close_slot(desk, pending.slot) }
-}
-
-fn close_slot(desk: &mut Desk<'_>, slot: u32) {
-    if desk.slots.close(slot) == Closed::Mine {
-        release(desk, slot);
+/// A request gets no answer of the host's. One that is here already comes home no second time, so its slot is freed now. True if nobody had
+/// taken it.
+fn give_up(desk: &mut Desk<'_>, pending: Pending) -> bool {
+    let unseen = !pending.answered && desk.slots.close(pending.slot) == Closed::Mine;
+    if pending.answered || unseen {
+        release(desk, pending.slot);
     }
+    unseen
 }
 
 fn release(desk: &mut Desk<'_>, slot: u32) {
@@ -224,6 +249,7 @@ fn release(desk: &mut Desk<'_>, slot: u32) {
 mod tests {
     use super::*;
     use crate::accept::Peer;
+    use crate::connection::exchange::Deadline;
     use crate::decrypt::Session;
     use crate::memory::letter::{Letter, Parts};
     use crate::memory::slots::SlotTable;
@@ -237,8 +263,27 @@ mod tests {
         let mut connection = Connection::new(0, Peer::unnamed(), Session::Plain, 0);
         let (sketch, peer, head) = (Sketch::default(), Peer::unnamed(), b"GET / HTTP/1.1\r\n\r\n");
         let (scheme, peer) = (b"http", peer.view());
-        let parts = Parts { sketch: &sketch, head, body: b"", has_body: false, scheme, listener: 0, peer, journey: None, tls: None };
-        let terms = Terms { http_version: 11, safe: true, head_only: false, keep_alive: true, left_coded: false, streamed: false };
+        let parts = Parts {
+            sketch: &sketch,
+            head,
+            body: b"",
+            has_body: false,
+            scheme,
+            listener: 0,
+            peer,
+            journey: None,
+            tls: None,
+            deadline_ns: 0,
+        };
+        let terms = Terms {
+            http_version: 11,
+            safe: true,
+            head_only: false,
+            keep_alive: true,
+            left_coded: false,
+            streamed: false,
+            deadline: Deadline::NONE,
+        };
         let letter = Letter::seal(&mut pool, &parts).unwrap();
         memory.charge(letter.charge());
         let (slot, token, _) = slots.open(letter, 0, true).unwrap();

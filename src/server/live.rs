@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::{Server, connections_max};
+use crate::handoff::HostQueue;
 use crate::memory::queue::Queue;
 use crate::stats::Totals;
 use crate::status::{Failure, INGEST_E_OPTION};
@@ -38,6 +39,7 @@ impl Server {
         let door = &self.door;
         let spool = &self.orders.spool;
         let (bodies_spooled, limit_spool, spool_failures) = spool.counts();
+        let standing = self.queues.iter().map(HostQueue::standing);
         let mut totals = Totals {
             in_flight: door.in_flight(),
             in_flight_max: door.in_flight_max() as u64,
@@ -53,11 +55,30 @@ impl Server {
             spool_bytes: spool.account().bytes(),
             spool_files: spool.account().files(),
             is_unhealthy: self.orders.faults.is_unhealthy((door.clock())() / 1_000_000).into(),
+            queues_standing: standing.clone().filter(|(stands, _)| *stands).count() as u64,
+            queue_overloads: standing.map(|(_, times)| times).sum(),
             ..Totals::default()
         };
         door.homes().iter().for_each(|home| totals.add(&home.counters));
         let oldest_at_ns = door.queues().iter().filter_map(Queue::oldest_at_ns).min();
         totals.queue_oldest_ns = oldest_at_ns.map_or(0, |at_ns| (door.clock())().saturating_sub(at_ns));
+        self.weigh_shares(&mut totals);
         totals
     }
+
+    /// How unequal the shares are of those who do the same work.
+    fn weigh_shares(&self, totals: &mut Totals) {
+        let taken: Vec<u64> = self.queues.iter().flat_map(HostQueue::shares).collect();
+        totals.consumers = taken.len() as u64;
+        (totals.consumer_requests_least, totals.consumer_requests_most) = extremes(taken.into_iter());
+        // The thread that only accepts stands behind those of the home.
+        let homes = || self.door.homes().iter().take(self.options.io_threads as usize).map(|home| &home.counters);
+        (totals.io_requests_least, totals.io_requests_most) = extremes(homes().map(|counters| counters.requests_delivered.get()));
+        (totals.io_connections_least, totals.io_connections_most) = extremes(homes().map(|counters| counters.connections_open.get()));
+    }
+}
+
+/// The least and the most, zeros when there is nothing.
+fn extremes(of: impl Iterator<Item = u64> + Clone) -> (u64, u64) {
+    (of.clone().min().unwrap_or(0), of.max().unwrap_or(0))
 }

@@ -19,4 +19,5 @@ pub mod stations;
 pub mod tell;
 pub mod threads;
 pub mod trip;
+pub mod worker;
 pub mod workshop;

@@ -1,16 +1,12 @@
-//! A thread for handshakes alone: it opens what batons bring, which is dear while keys are agreed on, and sends each home again.
+//! What a thread for handshakes does: it opens what batons bring, which is dear while keys are agreed on.
 #![forbid(unsafe_code)]
 
 use super::orders::Orders;
-use super::tell;
-use super::trip::Belts;
+use super::worker::Work;
 use crate::connection::{Connection, Ending};
 use crate::decrypt::Opened;
 use crate::engine::SeatId;
 use crate::engine::clock::Source;
-use std::collections::VecDeque;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 
 /// A baton on its way to such a thread and back. What is to be opened was put by in its session.
 #[derive(Debug)]
@@ -30,65 +26,29 @@ pub struct Visit {
     pub fault: bool,
 }
 
-/// See the file's first line.
-#[derive(Debug)]
-pub struct Quarantine {
-    number: usize,
-    belts: Arc<Belts<Visit>>,
-    orders: Arc<Orders>,
-    clock: Source,
-    /// Holds the one that is being worked on and no other, so that who sends sees how many wait.
-    visits: VecDeque<Visit>,
-}
+impl Work for Visit {
+    const WORKER: &'static str = "a thread for handshakes";
 
-impl Quarantine {
-    pub fn new(belts: Arc<Belts<Visit>>, orders: Arc<Orders>, clock: Source, number: usize) -> Self {
-        Quarantine { number, belts, orders, clock, visits: VecDeque::with_capacity(1) }
-    }
-
-    /// Runs until nobody is left who could send a baton.
-    pub fn run(mut self) {
-        loop {
-            // Looked at before the belt: whatever was sent before the last pass was dropped is then on it.
-            let over = self.belts.is_over();
-            if self.serve_one() {
-                continue;
-            }
-            if over {
-                return;
-            }
-            self.belts.outward[self.number].wait();
-        }
-    }
-
-    /// Serves the baton that came first. False when there is none.
-    pub(super) fn serve_one(&mut self) -> bool {
-        self.belts.outward[self.number].take(&mut self.visits, 1);
-        let Some(mut visit) = self.visits.pop_front() else { return false };
-        let home = usize::from(visit.home);
-        // A panic costs the connection that was worked on. Its baton goes home all the same, to be closed there.
-        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| self.serve(&mut visit))) {
-            tell::fault(&self.orders.log, "a thread for handshakes", &*payload);
-            visit.fault = true;
-            visit.baton.ending = Ending::Abort;
-        }
-        self.belts.homeward[home].put(visit);
-        // At once, since the next handshake may take as long again.
-        self.belts.homeward[home].wake();
-        true
-    }
-
-    fn serve(&self, visit: &mut Visit) {
+    fn serve(&mut self, orders: &Orders, clock: Source) {
         fail_point!("shake");
-        let now_ns = (self.clock)();
-        let Some(secure) = visit.baton.session.secure() else { return };
+        let now_ns = clock();
+        let Some(secure) = self.baton.session.secure() else { return };
         // Nobody waits for it any more; the home says so.
-        if self.orders.is_over(now_ns / 1_000_000) || secure.handshake_until_ms().is_none_or(|until_ms| until_ms <= now_ns / 1_000_000) {
+        if orders.is_over(now_ns / 1_000_000) || secure.handshake_until_ms().is_none_or(|until_ms| until_ms <= now_ns / 1_000_000) {
             return;
         }
-        visit.opened = Some(secure.open(&mut [], &mut visit.plain, now_ns));
-        if visit.read_ns > 0 {
-            visit.decrypt_ns = (self.clock)() - now_ns;
+        self.opened = Some(secure.open(&mut [], &mut self.plain, now_ns));
+        if self.read_ns > 0 {
+            self.decrypt_ns = clock() - now_ns;
         }
+    }
+
+    fn fail(&mut self) {
+        self.fault = true;
+        self.baton.ending = Ending::Abort;
+    }
+
+    fn home(&self) -> usize {
+        usize::from(self.home)
     }
 }

@@ -218,10 +218,10 @@ impl<E: Engine<Connection>> Segment<E> {
         if self.cut.is_some() {
             self.let_in();
         }
-        if self.handshakes.have_threads() {
+        if self.handshakes.ferry.crosses() {
             self.let_visitors_in();
         }
-        if self.errands.have_threads() {
+        if self.errands.ferry.crosses() {
             self.let_errands_in();
         }
         if self.intake.is_some() {
@@ -253,6 +253,9 @@ impl<E: Engine<Connection>> Segment<E> {
         self.mind_the_door();
         if let Some(error) = self.orders.spool.take_error() {
             tell::not_spooled(&self.orders.log, &error);
+        }
+        if self.serving.has_shed() {
+            tell::overloaded(&self.orders.log, self.serving.limits.queue_delay_target_ms);
         }
         let counters = &self.door.homes()[self.number].counters;
         self.serving.show_memory(counters);

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod ends;
+mod figures;
 mod packing;
 mod secure;
 mod uploads;
@@ -9,7 +10,7 @@ mod uploads;
 pub use packing::Landed;
 
 use super::coming::Coming;
-use super::stations::{self, Exit, Handoff, Work};
+use super::stations::{self, Exit, Handoff, Hurried, Work};
 use crate::connection::http1::NO_MEMORY;
 use crate::connection::{Connection, Ending, Memory, Tools};
 use crate::decode::content::Decoders;
@@ -77,6 +78,9 @@ pub struct Serving {
     pub openings: u32,
     /// Requests delivered so far, for the counters.
     pub delivered: u64,
+    hurried: Hurried,
+    /// Requests were refused in this tick since their queue stands.
+    sheds: bool,
 }
 
 impl Serving {
@@ -107,6 +111,8 @@ impl Serving {
             handshake_failures: 0,
             openings: 0,
             delivered: 0,
+            hurried: Hurried::default(),
+            sheds: false,
         }
     }
 
@@ -200,8 +206,14 @@ impl Serving {
             ahead: 0,
             serial: self.serial,
         };
-        let handoff =
-            Handoff { slots: &mut self.slots, outlet: &mut self.outlet, delivered: &mut self.delivered, seat, now_ns: self.now_ns };
+        let handoff = Handoff {
+            slots: &mut self.slots,
+            outlet: &mut self.outlet,
+            delivered: &mut self.delivered,
+            hurried: &mut self.hurried,
+            seat,
+            now_ns: self.now_ns,
+        };
         Work { tools, sampler: &mut self.sampler, exit: Exit::Handoff(handoff) }
     }
 
@@ -264,16 +276,8 @@ impl Serving {
         if connection.sent_straight > 0 {
             counters.bytes_sent.add(std::mem::take(&mut connection.sent_straight));
         }
-        if settled.answered + settled.refused + settled.aged + settled.abandoned > 0 {
-            counters.requests_answered.add(settled.answered);
-            if settled.refused > 0 {
-                counters.refused(settled.refused_with);
-            }
-            (0..settled.aged).for_each(|_| {
-                counters.refused(503);
-                counters.limit_queue_age.add(1);
-            });
-            counters.requests_abandoned.add(settled.abandoned);
+        if settled.answered + settled.refused + settled.unserved() + settled.abandoned > 0 {
+            self.count(&settled, counters);
             connection.since_ms = self.now_ms();
         }
     }
@@ -459,23 +463,6 @@ impl Serving {
             }
             _ => false,
         }
-    }
-
-    /// Shows what memory this thread holds, and what else it has counted.
-    pub fn show_memory(&self, counters: &Counters) {
-        counters.handshakes.set(self.handshakes);
-        counters.handshake_failures.set(self.handshake_failures);
-        let memory = &self.memory;
-        counters.memory_bytes.set(memory.used);
-        counters.memory_bodies_bytes.set(memory.bodies);
-        counters.memory_read_ahead_bytes.set(memory.read_ahead);
-        counters.memory_requests_bytes.set(memory.used.saturating_sub(memory.bodies + memory.read_ahead));
-        counters.memory_pooled_bytes.set((self.pool.kept() + self.decoders.kept()) as u64);
-    }
-
-    /// Slots that are not free, and octets of blocks that are lent.
-    pub fn holdings(&self) -> (usize, isize) {
-        (self.slots.taken(), self.pool.lent())
     }
 }
 

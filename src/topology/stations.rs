@@ -1,7 +1,7 @@
 //! The stations parse and decode over the octets of one connection, the same for whichever segment holds them, and what follows.
 #![forbid(unsafe_code)]
 
-use crate::connection::exchange::{Exchange, Origin, Pending};
+use crate::connection::exchange::{Deadline, Exchange, Origin, Pending};
 use crate::connection::http1::{NO_MEMORY, Step};
 use crate::connection::{Connection, Ending, Memory, Tools};
 use crate::engine::SeatId;
@@ -11,7 +11,7 @@ use crate::memory::letter::Letter;
 use crate::memory::pool::Pool;
 use crate::memory::slots::SlotOwner;
 use crate::parse::refusal::Refusal;
-use crate::respond::encode;
+use crate::respond::{LATE, encode};
 
 const NO_SLOT: Refusal = Refusal::new(503, "too many open requests, try again later");
 
@@ -31,11 +31,20 @@ pub enum Exit<'a> {
     Luggage(&'a mut Vec<Exchange>),
 }
 
+/// Requests whose clients said how long they wait: those that waited no longer when all of it was here, and those that said it in a way that
+/// is not understood.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Hurried {
+    pub late: u64,
+    pub unread: u64,
+}
+
 /// The last station, where the slots are.
 pub struct Handoff<'a> {
     pub slots: &'a mut SlotOwner,
     pub outlet: &'a mut Outlet,
     pub delivered: &'a mut u64,
+    pub hurried: &'a mut Hurried,
     pub seat: SeatId,
     pub now_ns: u64,
 }
@@ -145,10 +154,23 @@ impl Handoff<'_> {
         }
     }
 
+    /// A request whose client says how long it waits: whether it does not any more.
+    #[cold]
+    fn comes_late(&mut self, deadline: Deadline) -> bool {
+        let is_late = deadline.has_passed(self.now_ns / 1_000_000);
+        self.hurried.unread += u64::from(!deadline.is_set());
+        self.hurried.late += u64::from(is_late);
+        is_late
+    }
+
     /// Gives a complete request a slot and puts it into the tick's batch. The letter comes back when there is no slot left.
     #[inline(never)]
     fn hand_in(&mut self, connection: &mut Connection, exchange: Exchange) -> Option<Letter> {
         let Exchange { letter, terms } = exchange;
+        if terms.deadline != Deadline::NONE && self.comes_late(terms.deadline) {
+            connection.protocol.refuse(LATE);
+            return Some(letter);
+        }
         let charge = letter.charge();
         match self.slots.open(letter, self.seat.word(), self.outlet.is_inline()) {
             Ok((slot, token, request)) => {
@@ -157,7 +179,7 @@ impl Handoff<'_> {
                 if connection.fin_seen {
                     self.slots.note_read_closed(slot);
                 }
-                self.outlet.add(token, request, charge, self.now_ns);
+                self.outlet.add(token, request, charge, self.now_ns, terms.deadline.patience_ms(at_ms));
                 *self.delivered += 1;
                 fail_point!("handoff");
                 None

@@ -131,6 +131,13 @@ pub fn many_handshakes(log: &Log, handshakes_max: u64) {
     });
 }
 
+/// Requests are refused since their queue stands.
+pub fn overloaded(log: &Log, target_ms: u64) {
+    log.say_seldom(Kind::Overload, Level::Warn, || {
+        format!("overloaded: requests waited longer than queue_delay_target ({target_ms} ms) for queue_delay_interval, the oldest get 503 (have the host take more at once, or raise the target)")
+    });
+}
+
 /// A body could not be kept in a file.
 pub fn not_spooled(log: &Log, error: &io::Error) {
     log.say_seldom(Kind::Spool, Level::Warn, || {

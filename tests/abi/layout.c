@@ -124,6 +124,7 @@ static void types(void) {
   FIELD(ingest_request, decoded);
   FIELD(ingest_request, parts);
   FIELD(ingest_request, charset);
+  FIELD(ingest_request, deadline_ns);
 
   TYPE(ingest_event);
   FIELD(ingest_event, kind);
@@ -223,6 +224,19 @@ static void types(void) {
   FIELD(ingest_stats, spool_failures);
   FIELD(ingest_stats, spool_bytes);
   FIELD(ingest_stats, spool_files);
+  FIELD(ingest_stats, consumers);
+  FIELD(ingest_stats, consumer_requests_least);
+  FIELD(ingest_stats, consumer_requests_most);
+  FIELD(ingest_stats, io_requests_least);
+  FIELD(ingest_stats, io_requests_most);
+  FIELD(ingest_stats, io_connections_least);
+  FIELD(ingest_stats, io_connections_most);
+  FIELD(ingest_stats, limit_queue_delay);
+  FIELD(ingest_stats, limit_deadline);
+  FIELD(ingest_stats, deadlines_unread);
+  FIELD(ingest_stats, requests_left);
+  FIELD(ingest_stats, queues_standing);
+  FIELD(ingest_stats, queue_overloads);
 
   TYPE(ingest_log_record);
   FIELD(ingest_log_record, size);
@@ -285,6 +299,7 @@ static void constants(void) {
   CONSTANT(INGEST_OPTION_LISTENER);
   CONSTANT(INGEST_OPTION_UNBUILT);
   CONSTANT(INGEST_STATS_UNHEALTHY);
+  CONSTANT(INGEST_STATS_OVERLOADED);
   CONSTANT(INGEST_LOG_ERROR);
   CONSTANT(INGEST_LOG_WARN);
   CONSTANT(INGEST_LOG_INFO);

@@ -64,6 +64,17 @@ pub fn letter(pool: &mut Pool) -> Letter {
     let head = b"GET / HTTP/1.1\r\n\r\n";
     let sketch = Sketch { head_len: head.len(), ..Sketch::default() };
     let peer = PeerView { text: b"", address: (0, 0), family: 0, port: 0 };
-    let parts = Parts { sketch: &sketch, head, body: b"", has_body: false, scheme: b"http", listener: 0, peer, journey: None, tls: None };
+    let parts = Parts {
+        sketch: &sketch,
+        head,
+        body: b"",
+        has_body: false,
+        scheme: b"http",
+        listener: 0,
+        peer,
+        journey: None,
+        tls: None,
+        deadline_ns: 0,
+    };
     Letter::seal(pool, &parts).expect("there is memory")
 }

@@ -195,7 +195,7 @@ fn news_about_a_request_that_goes_back_is_told_to_its_next_taker() {
             let hosts = Arc::clone(&hosts);
             thread::spawn(move || {
                 let mut told = Vec::new();
-                let (new, _) = hosts.table.requeue(token, 0).expect("nobody else knows it");
+                let (new, ..) = hosts.table.requeue(token, 0).expect("nobody else knows it");
                 let asked = hosts.ask(1, 8, &mut told);
                 assert!(hosts.take_with_news(new, asked));
                 hosts.ask(1, 8, &mut told);

@@ -121,7 +121,7 @@ fn news_and_a_request_reach_two_sleepers() {
             thread::spawn(move || hosts.wait(number))
         });
         io.note(&hosts, io.index);
-        hosts.queue.push(&[Entry { token: 9, bytes: 1, at_ns: 0 }]);
+        hosts.queue.push(&[Entry::new(9, 1, 0, u64::MAX)]);
         let [first, second] = sleepers.map(|sleeper| sleeper.join().unwrap());
         let waits = [hosts.go_on(1, first), hosts.go_on(2, second)];
         let took = waits.iter().filter(|wait| matches!(wait, Wait::Took(9))).count();
@@ -141,7 +141,7 @@ fn the_descriptor_is_readable_while_news_waits() {
         let (hosts, mut io) = open(true, GONE);
         let (other, ..) = io.owner.open(letter(&mut io.pool), 6, true).expect("a slot is free");
         // It begins empty but SIGNALLED, as it is in the middle of a busy period: the first empty poll resets it.
-        hosts.queue.push(&[Entry { token: 9, bytes: 1, at_ns: 0 }]);
+        hosts.queue.push(&[Entry::new(9, 1, 0, u64::MAX)]);
         assert_eq!(hosts.poll(1), 1);
         hosts.queue.descriptor().fetch_edge();
         let edge_triggered = {
@@ -198,7 +198,7 @@ fn an_edge_triggered_consumer_beside_a_busy_one_hears_of_requests() {
             })
         };
         io.note(&hosts, io.index);
-        hosts.queue.push(&[Entry { token: 9, bytes: 1, at_ns: 0 }]);
+        hosts.queue.push(&[Entry::new(9, 1, 0, u64::MAX)]);
         let found = edge_triggered.join().unwrap();
         assert!(found == 1 || hosts.queue.descriptor().fetch_edge(), "a request waits and no event will come");
         assert!(hosts.queue.descriptor().is_readable(), "unreadable while news waits");

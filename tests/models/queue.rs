@@ -12,7 +12,7 @@ fn queue(entries: usize) -> Arc<Queue<Flag>> {
 }
 
 fn entry(token: u64) -> Entry {
-    Entry { token, bytes: 1, at_ns: 0 }
+    Entry::new(token, 1, 0, u64::MAX)
 }
 
 /// One `ingest_queue_poll` with room for one; the token, if there was any.

@@ -22,9 +22,9 @@ impl Hosts {
 
     /// `HostQueue::give_back`: the new token, or how the memory went back.
     fn give_request_back(&self, token: u64) -> Result<u64, Result<ReplyKind, Gone>> {
-        let Ok((new, weight)) = self.table.requeue(token, 0) else { return Err(self.release(token)) };
+        let Ok((new, weight, _)) = self.table.requeue(token, 0) else { return Err(self.release(token)) };
         assert!(new != token && weight > 0);
-        self.queue.push_front(Entry { token: new, bytes: weight as u32, at_ns: 0 });
+        self.queue.push_front(Entry::new(new, weight, 0, u64::MAX).returned());
         Ok(new)
     }
 
@@ -74,7 +74,7 @@ fn what_one_consumer_declines_the_next_one_takes() {
     explore(3, || {
         let (hosts, mut io) = open(false, 0);
         let token = io.token;
-        hosts.queue.push(&[Entry { token, bytes: 1, at_ns: 0 }]);
+        hosts.queue.push(&[Entry::new(token, 1, 0, u64::MAX)]);
         let declining = {
             let hosts = Arc::clone(&hosts);
             thread::spawn(move || {

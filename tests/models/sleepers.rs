@@ -21,7 +21,7 @@ fn queue() -> Arc<Queue<Flag>> {
 }
 
 fn entry(token: u64) -> Entry {
-    Entry { token, bytes: 1, at_ns: 0 }
+    Entry::new(token, 1, 0, u64::MAX)
 }
 
 fn fall_asleep(queue: &Queue<Flag>) -> Sleep<Flag> {

@@ -96,7 +96,13 @@ impl World {
     }
 
     /// The oldest answer is owed by the host, or by the queue.
-    fn check_owed(&self, at: usize, answered: usize, quiet_ms: u64, late: &dyn Fn(u64, u64, &str) -> Result<(), String>) -> Result<(), String> {
+    fn check_owed(
+        &self,
+        at: usize,
+        answered: usize,
+        quiet_ms: u64,
+        late: &dyn Fn(u64, u64, &str) -> Result<(), String>,
+    ) -> Result<(), String> {
         let limits = &self.scenario.options.limits;
         let host = self.host.lock();
         let Some(record) = host.records.get(&self.clients[at].script.messages[answered].id) else { return Ok(()) };

@@ -183,7 +183,11 @@ impl Host {
             trailers: delivered.trailers.clone(),
         };
         if seen != expected || !as_promised {
-            let text = format!("request {id} was delivered otherwise than it was sent: {} {} octets, streamed: {streamed}", seen.headers.len(), seen.body.len());
+            let text = format!(
+                "request {id} was delivered otherwise than it was sent: {} {} octets, streamed: {streamed}",
+                seen.headers.len(),
+                seen.body.len()
+            );
             self.fault(text);
         }
         // What waited for a callback may be given to it although its client has left meanwhile.

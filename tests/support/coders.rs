@@ -1,5 +1,6 @@
 //! Bodies with content-codings, made by the tools that people use: gzip, brotli and zstd, and Python's zlib for deflate.
 
+use super::posts;
 use std::io::Write;
 use std::process::{Command, Stdio};
 
@@ -58,18 +59,10 @@ pub fn records(len: usize) -> Vec<u8> {
 
 /// A POST with a body as it is, framed by its length.
 pub fn post(coding: &str, body: &[u8]) -> Vec<u8> {
-    let head = format!("POST / HTTP/1.1\r\nHost: x\r\nContent-Encoding: {coding}\r\nContent-Length: {}\r\n\r\n", body.len());
-    [head.as_bytes(), body].concat()
+    posts::whole(&format!("Content-Encoding: {coding}\r\n"), body)
 }
 
 /// The same in chunks of this size.
 pub fn chunked(coding: &str, body: &[u8], size: usize) -> Vec<u8> {
-    let mut wire = format!("POST / HTTP/1.1\r\nHost: x\r\nContent-Encoding: {coding}\r\nTransfer-Encoding: chunked\r\n\r\n").into_bytes();
-    for chunk in body.chunks(size) {
-        wire.extend_from_slice(format!("{:x}\r\n", chunk.len()).as_bytes());
-        wire.extend_from_slice(chunk);
-        wire.extend_from_slice(b"\r\n");
-    }
-    wire.extend_from_slice(b"0\r\n\r\n");
-    wire
+    posts::chunked(&format!("Content-Encoding: {coding}\r\n"), body, size)
 }

@@ -7,6 +7,7 @@ pub mod coders;
 pub mod guest_process;
 pub mod hold;
 pub mod host;
+pub mod posts;
 pub mod python;
 pub mod request_view;
 pub mod secured;

@@ -51,14 +51,14 @@ impl<E: Engine<Connection>> Segment<E> {
     /// Whether batons wait to be let in.
     pub(super) fn has_batons_home(&self) -> bool {
         self.cut.as_ref().is_some_and(|cut| cut.ferry.has_arrivals(self.number))
-            || self.handshakes.has_arrivals(self.number)
-            || self.errands.has_arrivals(self.number)
+            || self.handshakes.ferry.has_arrivals(self.number)
+            || self.errands.ferry.has_arrivals(self.number)
     }
 
     /// Whether batons leave this thread, to parse or to have a handshake done, or what decodes their bodies.
     #[inline]
     pub(super) fn sends_out(&self) -> bool {
-        self.cut.is_some() || self.handshakes.have_threads() || self.errands.have_threads()
+        self.cut.is_some() || self.handshakes.ferry.crosses() || self.errands.ferry.crosses()
     }
 
     #[inline(never)]
@@ -66,8 +66,8 @@ impl<E: Engine<Connection>> Segment<E> {
         if let Some(cut) = &mut self.cut {
             cut.ferry.tell();
         }
-        self.handshakes.tell();
-        self.errands.tell();
+        self.handshakes.ferry.tell();
+        self.errands.ferry.tell();
     }
 
     /// Sends a baton out. While it is away nothing is received and no deadline is due; what comes for it waits in its seat.

@@ -14,7 +14,7 @@ use std::collections::VecDeque;
 #[derive(Debug, Default)]
 pub struct Errands {
     /// The way to the threads that decode, if there are any.
-    ferry: Option<Ferry<Job>>,
+    pub(super) ferry: Ferry<Job>,
     /// As many are out, or between two errands, as `decode_states_max` allows; these connections wait, first in, first out.
     waiting: VecDeque<SeatId>,
     places: Places,
@@ -23,22 +23,6 @@ pub struct Errands {
 }
 
 impl Errands {
-    #[inline]
-    pub fn have_threads(&self) -> bool {
-        self.ferry.is_some()
-    }
-
-    pub fn has_arrivals(&self, home: usize) -> bool {
-        self.ferry.as_ref().is_some_and(|ferry| ferry.has_arrivals(home))
-    }
-
-    /// Tells the threads that decode what they were sent.
-    pub fn tell(&mut self) {
-        if let Some(ferry) = &mut self.ferry {
-            ferry.tell();
-        }
-    }
-
     /// Somebody who waited for a place can have one.
     #[inline]
     pub fn has_sendable(&self, most: u64) -> bool {
@@ -49,7 +33,7 @@ impl Errands {
 impl<E: Engine<Connection>> Segment<E> {
     /// Has large bodies decoded by threads of their own.
     pub fn decode_elsewhere(&mut self, pass: Pass<Job>) {
-        self.errands.ferry = Some(Ferry::new(pass));
+        self.errands.ferry = Ferry::new(pass);
     }
 
     /// The decoders of a connection's body leave for a thread that decodes, or wait until they may.
@@ -62,20 +46,19 @@ impl<E: Engine<Connection>> Segment<E> {
             return;
         };
         let room = self.serving.memory.room_for_windows().saturating_sub(self.errands.promised);
-        let Some(ferry) = &mut self.errands.ferry else { return };
         let Some(errand) = connection.protocol.begin_errand(place, room) else { return };
         self.door.homes()[self.number].counters.decodings_offloaded.add(1);
         self.errands.promised += errand.promised();
-        ferry.send_to_idlest(id.index as usize, Job { errand, home: self.number as u16, seat: id, fault: false });
+        self.errands.ferry.send_to_idlest(id.index as usize, Job { errand, home: self.number as u16, seat: id, fault: false });
     }
 
     /// Goes on with bodies whose errands have come home, and sends some that have waited for a place.
     #[inline(never)]
     pub(super) fn let_errands_in(&mut self) {
         // Only what was there at first, so that a tick has an end.
-        let most = self.errands.ferry.as_ref().map_or(0, Ferry::away);
+        let most = self.errands.ferry.away();
         for _ in 0..most {
-            let Some(job) = self.errands.ferry.as_mut().and_then(|ferry| ferry.next_home(self.number)) else { break };
+            let Some(job) = self.errands.ferry.next_home(self.number) else { break };
             self.return_errand(job);
         }
         for _ in 0..self.errands.waiting.len() {
@@ -89,11 +72,10 @@ impl<E: Engine<Connection>> Segment<E> {
 
     /// The last tick: every connection is closed, and whatever is out is waited for and dropped. Nothing is begun any more.
     pub(super) fn call_errands_home(&mut self) {
-        while self.errands.ferry.as_ref().is_some_and(|ferry| ferry.away() > 0) {
-            let Some(ferry) = &mut self.errands.ferry else { return };
-            match ferry.next_home(self.number) {
+        while self.errands.ferry.away() > 0 {
+            match self.errands.ferry.next_home(self.number) {
                 Some(job) => self.return_errand(job),
-                None => ferry.wait(self.number),
+                None => self.errands.ferry.wait(self.number),
             }
         }
     }

@@ -20,6 +20,7 @@ const HEAD_TIMEOUT: Refusal = Refusal::new(408, "the request did not arrive in t
 const BODY_TIMEOUT: Refusal = Refusal::new(408, "the body did not arrive in time");
 const QUEUE_TIMEOUT: Refusal = Refusal::new(503, "waited too long in the queue, try again later");
 const RESPONSE_TIMEOUT: Refusal = Refusal::new(504, "no answer in time");
+const DEADLINE_PASSED: Refusal = Refusal::new(504, "no answer within the time that the request allows");
 
 impl<E: Engine<Connection>> Segment<E> {
     // Measured: inlined into the tick it costs 55 instructions more a request.
@@ -188,6 +189,7 @@ impl<E: Engine<Connection>> Segment<E> {
         let counters = &self.door.homes()[self.number].counters;
         // Whoever had to wait for memory is not blamed for it.
         let short = self.shortage.is_any() || connection.protocol.is_starved();
+        let is_late = connection.protocol.oldest().is_some_and(|oldest| oldest.terms.deadline.has_passed(self.clock.now_ms()));
         let refusal = match overdue {
             Overdue::Look => return,
             Overdue::Write => {
@@ -221,13 +223,15 @@ impl<E: Engine<Connection>> Segment<E> {
             }
             Overdue::Queue if self.serving.left_queue(connection) => return,
             Overdue::Queue => {
-                counters.limit_queue_age.add(1);
+                let limit = if is_late { &counters.limit_deadline } else { &counters.limit_queue_age };
+                limit.add(1);
                 counters.refused(QUEUE_TIMEOUT.status);
-                QUEUE_TIMEOUT
+                if is_late { respond::LATE } else { QUEUE_TIMEOUT }
             }
             Overdue::Response => {
                 counters.requests_timed_out.add(1);
-                RESPONSE_TIMEOUT
+                counters.limit_deadline.add(is_late.into());
+                if is_late { DEADLINE_PASSED } else { RESPONSE_TIMEOUT }
             }
         };
         respond::fail(connection, refusal, &mut self.serving.desk());
@@ -290,7 +294,11 @@ impl<E: Engine<Connection>> Segment<E> {
     }
 
     pub(super) fn close(&mut self, id: SeatId, connection: &mut Connection) {
-        self.serving.dissolve(connection);
+        let was_cut = connection.ending == Ending::Abort;
+        let unseen = self.serving.dissolve(connection);
+        if unseen > 0 && was_cut {
+            self.home().counters.requests_left.add(unseen);
+        }
         self.census.moves(&mut connection.counted, Phase::Nowhere);
         // A peer that has closed its side has read what it wanted: no need for RST, unless an answer would seem to be complete.
         self.engine.close(id, !connection.read_closed || connection.truncated || connection.sending);

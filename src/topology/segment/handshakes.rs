@@ -19,7 +19,7 @@ use std::collections::VecDeque;
 #[derive(Debug, Default)]
 pub struct Handshakes {
     /// The way to the threads for handshakes, if there are any.
-    ferry: Option<Ferry<Visit>>,
+    pub(super) ferry: Ferry<Visit>,
     /// Connections whose octets were put by since this thread had done its share of a tick; first in, first out.
     shelf: VecDeque<SeatId>,
     /// Connections in the order in which their handshakes began, and when; some of them are over.
@@ -29,22 +29,6 @@ pub struct Handshakes {
 }
 
 impl Handshakes {
-    #[inline]
-    pub fn have_threads(&self) -> bool {
-        self.ferry.is_some()
-    }
-
-    pub fn has_arrivals(&self, home: usize) -> bool {
-        self.ferry.as_ref().is_some_and(|ferry| ferry.has_arrivals(home))
-    }
-
-    /// Tells the threads for handshakes what they were sent.
-    pub fn tell(&mut self) {
-        if let Some(ferry) = &mut self.ferry {
-            ferry.tell();
-        }
-    }
-
     /// Some of them wait for the next tick.
     #[inline]
     pub fn has_shelved(&self) -> bool {
@@ -61,7 +45,7 @@ impl Handshakes {
 impl<E: Engine<Connection>> Segment<E> {
     /// Has handshakes done by threads of their own.
     pub fn isolate_handshakes(&mut self, pass: Pass<Visit>) {
-        self.handshakes.ferry = Some(Ferry::new(pass));
+        self.handshakes.ferry = Ferry::new(pass);
     }
 
     /// Whether octets of this connection are not to be opened now and here.
@@ -69,7 +53,7 @@ impl<E: Engine<Connection>> Segment<E> {
     pub(super) fn puts_by(&self, connection: &Connection) -> bool {
         connection.session.is_before_established()
             && connection.ending == Ending::Open
-            && (self.handshakes.have_threads() || self.handshakes.has_shelved() || self.serving.openings >= HANDSHAKES_PER_TICK)
+            && (self.handshakes.ferry.crosses() || self.handshakes.has_shelved() || self.serving.openings >= HANDSHAKES_PER_TICK)
     }
 
     /// Octets of a handshake have come that others, or a later tick, will open.
@@ -78,7 +62,7 @@ impl<E: Engine<Connection>> Segment<E> {
         if !self.serving.put_by(&mut connection, octets) {
             return self.go_on(id, connection);
         }
-        if self.handshakes.ferry.is_none() {
+        if !self.handshakes.ferry.crosses() {
             self.handshakes.shelf.push_back(id);
             return self.go_on(id, connection);
         }
@@ -88,9 +72,7 @@ impl<E: Engine<Connection>> Segment<E> {
         self.engine.set_deadline(id, 0);
         let home = self.number as u16;
         let visit = Visit { baton: connection, home, seat: id, read_ns, decrypt_ns: 0, opened: None, plain: Vec::new(), fault: false };
-        if let Some(ferry) = &mut self.handshakes.ferry {
-            ferry.send_to_idlest(id.index as usize, visit);
-        }
+        self.handshakes.ferry.send_to_idlest(id.index as usize, visit);
     }
 
     /// Notes what a connection is about now.
@@ -128,9 +110,9 @@ impl<E: Engine<Connection>> Segment<E> {
     #[inline(never)]
     pub(super) fn let_visitors_in(&mut self) {
         // Only what was there at first, so that a tick has an end.
-        let most = self.handshakes.ferry.as_ref().map_or(0, Ferry::away);
+        let most = self.handshakes.ferry.away();
         for _ in 0..most {
-            let Some(visit) = self.handshakes.ferry.as_mut().and_then(|ferry| ferry.next_home(self.number)) else { return };
+            let Some(visit) = self.handshakes.ferry.next_home(self.number) else { return };
             self.return_from(visit, false);
             self.hand_over_if_full();
         }
@@ -138,11 +120,10 @@ impl<E: Engine<Connection>> Segment<E> {
 
     /// The last tick: waits for every baton that is out. It is not long, since no handshake is begun once a server is to end.
     pub(super) fn call_handshakes_home(&mut self) {
-        while self.handshakes.ferry.as_ref().is_some_and(|ferry| ferry.away() > 0) {
-            let Some(ferry) = &mut self.handshakes.ferry else { return };
-            match ferry.next_home(self.number) {
+        while self.handshakes.ferry.away() > 0 {
+            match self.handshakes.ferry.next_home(self.number) {
                 Some(visit) => self.return_from(visit, true),
-                None => ferry.wait(self.number),
+                None => self.handshakes.ferry.wait(self.number),
             }
         }
     }
@@ -177,9 +158,8 @@ impl<E: Engine<Connection>> Segment<E> {
             return self.send_out(id, connection, Landed::Opened(plain, times_ns));
         }
         self.serving.read_opened(id, &mut connection, plain, times_ns);
-        if self.draining && connection.is_idle() && connection.ending == Ending::Open {
-            connection.ending = Ending::AfterFlush;
-        }
+        // It was away when what is idle was closed.
+        self.closes_idle |= self.draining;
         self.go_on(id, connection);
     }
 

@@ -18,17 +18,18 @@ impl Serving {
         connection.protocol.refuse(NO_MEMORY);
     }
 
-    /// Frees everything that a connection which ends still owns.
-    pub fn dissolve(&mut self, connection: &mut Connection) {
+    /// Frees everything that a connection which ends still owns. Returns how many of its requests nobody had taken.
+    pub fn dissolve(&mut self, connection: &mut Connection) -> u64 {
         if let Some(letter) = connection.protocol.drop_body(&mut self.memory) {
             letter.dissolve(&mut self.pool);
         }
         self.memory.recount_read_ahead(&mut connection.read_ahead, 0);
-        settle::drop_pending(connection, &mut self.desk());
+        let unseen = settle::drop_pending(connection, &mut self.desk());
         self.count_unfinished(connection);
         connection.truncated |= connection.sealing.take().is_some();
         let outgoing = std::mem::take(&mut connection.outbox);
         self.recycle(outgoing);
+        unseen
     }
 
     /// A connection was lost in a fault of the library: ends whatever is known of it.

@@ -18,10 +18,11 @@ use crate::memory::slots::{SlotOwner, SlotTable};
 use crate::memory::waker::Waker;
 use crate::options::{JourneyMode, Spin};
 use crate::topology::orders::Orders;
-use crate::topology::quarantine::Quarantine;
+use crate::topology::quarantine::Visit;
 use crate::topology::serving::Serving;
 use crate::topology::spinner::Spinner;
 use crate::topology::trip::Belts;
+use crate::topology::worker::Worker;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
@@ -36,7 +37,7 @@ const HALF: &[u8] = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03";
 
 struct Stage {
     home: Segment<EpollEngine<Connection>>,
-    far: Quarantine,
+    far: Worker<Visit>,
     orders: Arc<Orders>,
     address: SocketAddr,
 }
@@ -82,14 +83,14 @@ fn stage(handshake_timeout_ms: u64) -> Stage {
     let mut home = Segment::new(engine, door, Arc::clone(&orders), 0, serving, Spinner::new(Spin::Off));
     home.patience_ms = 0;
     let pass = Belts::lay(64, 1, &[waker], 0).unwrap();
-    let far = Quarantine::new(Arc::clone(pass.belts()), Arc::clone(&orders), sys::monotonic_ns, 0);
+    let far = Worker::new(Arc::clone(pass.belts()), Arc::clone(&orders), sys::monotonic_ns, 0);
     home.isolate_handshakes(pass);
     Stage { home, far, orders, address }
 }
 
 impl Stage {
     fn away(&self) -> usize {
-        self.home.handshakes.ferry.as_ref().map_or(0, Ferry::away)
+        self.home.handshakes.ferry.away()
     }
 
     /// Ticks of the home until it is so.
@@ -208,7 +209,7 @@ fn once_the_server_is_to_end_nothing_is_begun_any_more() {
             stage.orders.stop.store(true, Ordering::Release);
         }
         assert!(stage.far.serve_one());
-        let visit = stage.home.handshakes.ferry.as_mut().and_then(|ferry| ferry.next_home(0)).unwrap();
+        let visit = stage.home.handshakes.ferry.next_home(0).unwrap();
         assert!(visit.opened.is_none() && !visit.fault);
         stage.home.return_from(visit, true);
         stage.home.tick();
