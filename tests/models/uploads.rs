@@ -1,7 +1,7 @@
 //! A body that comes in events: octets are told in order and once, credit that is given wakes the I/O thread, and the end is told once.
 
-use super::table::{Hosts, Io, open_streamed};
 use super::explore;
+use super::table::{Hosts, Io, open_streamed};
 use ingest::memory::reply::ReplyKind;
 use ingest::memory::slots::{Closed, Flow, News, Unspoken};
 use ingest::request::{INGEST_EVENT_BODY, INGEST_EVENT_BODY_END, INGEST_EVENT_GONE, INGEST_GONE_RESET};
