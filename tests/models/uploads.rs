@@ -212,7 +212,7 @@ fn a_host_gives_up_while_another_of_its_threads_takes_a_piece() {
             let back = ender.join().unwrap();
             let (pieces, ends, gone) = heard(&told);
             assert!((pieces.len() <= 1, ends <= pieces.len(), gone) == (true, true, 0), "{told:?}");
-            if let Some((new, _)) = back {
+            if let Some((new, ..)) = back {
                 assert!(told.is_empty(), "what was handed out went back to the queue");
                 assert_eq!(io.owner.close(io.index), Closed::Mine);
                 assert_eq!(io.owner.free(io.index, &mut io.pool), letter + account.charged);
