@@ -74,8 +74,7 @@ fn heard(told: &[News]) -> (Vec<usize>, usize, usize) {
     (pieces, ends, gone)
 }
 
-// Fails when: `pour` notes nothing, or before the octets are there; `next_of_body` takes the mark away although there is more, or
-// after it has let go of the lock; `note` marks with a store; `next` takes the newest; the end is told before the last piece.
+// Fails when: `next` takes the newest.
 #[test]
 fn a_body_is_told_in_order_while_it_comes() {
     explore(3, || {
@@ -107,8 +106,7 @@ fn a_body_is_told_in_order_while_it_comes() {
     });
 }
 
-// Fails when: `credit` posts nothing, or posts although the slot is linked; `homing` unlinks after it has let go of the lock, or not
-// at all; `pour` loses what was freed; `credit` gives back more than was handed out.
+// Fails when: `credit` posts nothing.
 #[test]
 fn credit_meets_octets_that_come() {
     explore(3, || {
@@ -140,8 +138,7 @@ fn credit_meets_octets_that_come() {
     });
 }
 
-// Fails when: `next_of_body` does not look at the word again under the lock, or hands out what is not HELD; `close` does not note
-// RESET unasked, or cuts before it has closed; `cut` forgets what waits; `settle` leaves the pieces on the account.
+// Fails when: `close` does not note RESET unasked.
 #[test]
 fn a_body_is_cut_short_while_it_is_taken_and_paid_for() {
     explore(3, || {
@@ -179,8 +176,7 @@ fn a_body_is_cut_short_while_it_is_taken_and_paid_for() {
     });
 }
 
-// Fails when: `claim` does not take the lock of a streamed body, so that a piece is handed out behind it; `next_of_body` hands out
-// what is not HELD; `requeue` takes back what was handed out, or not what was not.
+// Fails when: `next_of_body` does not look at the word again under the lock; `requeue` takes back what was handed out.
 #[test]
 fn a_host_gives_up_while_another_of_its_threads_takes_a_piece() {
     for returns in [false, true] {
