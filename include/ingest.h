@@ -814,7 +814,7 @@ const char *ingest_version(void);
 uint32_t ingest_abi_version(void);
 
 // Whether this build can do something: a protocol ("http1", "http2", "tls"), a topology ("inline",
-// "shards", "shared", "acceptor"), a listener ("unix", "fd"), a delivery ("queue", "threads"), an engine ("epoll",
+// "shards", "shared", "acceptor", "dispatch"), a listener ("unix", "fd"), a delivery ("queue", "threads"), an engine ("epoll",
 // "uring"), a content-coding ("gzip", "br", "zstd", "deflate") or a way of answering ("stream",
 // "file", "lend", "packed"). A name that nobody knows yet is a feature that this build does not have.
 //

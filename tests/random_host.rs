@@ -64,6 +64,8 @@ fn asan_finds_nothing_however_connections_come_to_threads() {
     for topology in ["shared", "acceptor"] {
         play(seed_of_today(), seconds(30, 4), &["--topology", topology, "--io-threads", "3"]);
     }
+    // Sessions travel with their connections.
+    play(seed_of_today(), seconds(60, 10), &["--topology", "dispatch", "--io-threads", "2", "--tls", "1"]);
 }
 
 #[test]
