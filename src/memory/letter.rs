@@ -414,8 +414,7 @@ impl Writer {
             text: ingest_slice { ptr: self.at(peer_at), len: parts.peer.text.len() },
         };
         let headers = self.table(&sketch.headers);
-        let query = self.pairs(&sketch.query_pairs);
-        let cookies = self.pairs(&sketch.cookies);
+        let (query, cookies) = (self.pairs(&sketch.query_pairs), self.pairs(&sketch.cookies));
         let body_at = peer_at + parts.peer.text.len();
         let tls = parts.tls.as_ref().map_or(ptr::null(), |tls| self.tls(tls, body_at + parts.body.len()));
         let body = ingest_slice { ptr: self.at(body_at), len: parts.body.len() };
