@@ -124,6 +124,17 @@ impl Drop for Lines {
     }
 }
 
+/// Sockets beyond the limit that shells start with, also for what is started from here.
+pub fn raise_descriptors() {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the pointer is valid for both calls.
+    unsafe {
+        assert_eq!(libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit), 0);
+        limit.rlim_cur = limit.rlim_max.min(16_384);
+        assert_eq!(libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit), 0);
+    }
+}
+
 /// `rate` requests a second for so long, each on a line that nothing is under way on; nobody waits longer than `patience`.
 pub fn open_loop(port: u16, request: &[u8], rate: f64, length: Duration, patience: Duration) -> Harvest {
     let (mut lines, mut harvest, mut found) = (Lines::new(), Harvest::default(), Vec::new());
