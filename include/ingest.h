@@ -661,6 +661,21 @@ typedef struct ingest_stats {
   uint64_t spool_bytes;
   // Such files that are open now.
   uint64_t spool_files;
+  // Threads that take requests from queues, the library's own included: those that live, or that did when none does any more. 64 of
+  // each queue are told apart.
+  uint64_t consumers;
+  // What the one of them has taken that has taken least: how even the load is over consumers, `most / least` being their spread.
+  uint64_t consumer_requests_least;
+  // What the one has taken that has taken most.
+  uint64_t consumer_requests_most;
+  // Of `requests_delivered`, the share of the I/O thread that has handed over least.
+  uint64_t io_requests_least;
+  // The share of the I/O thread that has handed over most.
+  uint64_t io_requests_most;
+  // Of `connections_open`, those of the I/O thread that has fewest.
+  uint64_t io_connections_least;
+  // Those of the I/O thread that has most.
+  uint64_t io_connections_most;
   // Requests refused with 503 since their queue stood for longer than `queue_delay_interval` above `queue_delay_target`.
   uint64_t limit_queue_delay;
   // Requests whose clients stopped to wait, as `deadline_header` said: 503 before the host had them, 504 after.
@@ -799,7 +814,7 @@ const char *ingest_version(void);
 uint32_t ingest_abi_version(void);
 
 // Whether this build can do something: a protocol ("http1", "http2", "tls"), a topology ("inline",
-// "shards", "shared", "acceptor"), a listener ("unix", "fd"), a delivery ("queue", "threads"), an engine ("epoll",
+// "shards", "shared", "acceptor", "dispatch"), a listener ("unix", "fd"), a delivery ("queue", "threads"), an engine ("epoll",
 // "uring"), a content-coding ("gzip", "br", "zstd", "deflate") or a way of answering ("stream",
 // "file", "lend", "packed"). A name that nobody knows yet is a feature that this build does not have.
 //
@@ -1260,7 +1275,8 @@ int32_t ingest_queue_depth(const struct ingest_queue *queue);
 
 // Gives back requests that were taken but not begun, so that another consumer may have them. They go
 // to the front of the queue in the order of the array, with new tokens; the old tokens are stale. A
-// request to which an interim answer was sent, or an answer begun, is left as it is and not counted.
+// request to which an interim answer was sent, or an answer begun, or of whose body a piece or the end
+// was taken, is left as it is and not counted.
 //
 // Ownership: the array is the caller's; the other requests are the library's again, also those whose
 // client has left or that came too late.

@@ -14,7 +14,7 @@ use crate::decrypt::Session;
 use crate::engine::spool::Spool;
 use crate::engine::{Landing, Outgoing};
 use crate::journey::Timing;
-use crate::limits::{Limits, READ_AHEAD_BYTES};
+use crate::limits::{FIRST_REQUEST_MS, Limits, READ_AHEAD_BYTES};
 pub use crate::memory::budget::Memory;
 use crate::memory::contents::Contents;
 use crate::memory::pool::Pool;
@@ -191,6 +191,12 @@ impl Connection {
     pub fn is_idle(&self) -> bool {
         let nothing_came = self.inbox.is_empty() && self.session.carried() == 0;
         self.protocol.is_idle() && nothing_came && self.outbox.is_empty() && self.sealing.is_none() && !self.sending
+    }
+
+    /// Until when a drain leaves it open although it is idle: the peer has connected and asked nothing yet.
+    pub fn may_begin_until_ms(&self) -> Option<u64> {
+        let is_new = self.protocol.served() == 0 && self.ending == Ending::Open && !self.fin_seen;
+        (is_new && self.is_idle()).then(|| self.since_ms.saturating_add(FIRST_REQUEST_MS))
     }
 
     /// What it is about, for the gauges.

@@ -194,6 +194,10 @@ pub const ERRAND_SHARE_LEAST: usize = 64 * 1024;
 pub const BR_LIGHT_BITS: u8 = 20;
 /// A thread's read slab: the size of a read caps the size of a batch.
 pub const SLAB_BYTES: usize = 64 * 1024;
+/// Room behind a body whose length is known, for the receive that finds out that there is no more.
+pub const BODY_SPARE_BYTES: usize = 1;
+/// What is read at once where a head is expected: a larger body behind it is received where it stays, and not copied.
+pub const FRONT_BYTES: usize = 16 * 1024;
 /// Read-ahead of one connection while earlier answers are outstanding.
 pub const READ_AHEAD_BYTES: usize = 64 * 1024;
 /// Most octets one connection may read in one tick, of a body, before the others get their turn; of heads it is a slab.
@@ -210,6 +214,8 @@ pub const TLS_CARRIED_BYTES: usize = 96 * 1024;
 pub const HANDSHAKES_PER_TICK: u32 = 4;
 /// At `tls.handshakes_max` a handshake whose client does not go on is closed after so long, to make room.
 pub const HANDSHAKE_PATIENCE_MS: u64 = 500;
+/// In a drain, how long a client that has connected and not asked anything yet has time for it: its first octets may be on their way.
+pub const FIRST_REQUEST_MS: u64 = 500;
 /// How long a client may come back with a session ticket.
 pub const TICKET_LIFETIME_S: u32 = 12 * 60 * 60;
 /// Keys of tickets that a file may hold.

@@ -203,11 +203,11 @@ impl Options {
             return refuse("queue_max must be 1 or more and io_threads 256 or less".to_owned());
         }
         match self.topology {
-            Topology::Auto | Topology::Inline | Topology::Shards | Topology::Shared | Topology::Acceptor => {}
+            Topology::Auto | Topology::Inline | Topology::Shards | Topology::Shared | Topology::Acceptor | Topology::Dispatch => {}
             Topology::Cut | Topology::CutEach => {}
-            Topology::Dispatch | Topology::Pipeline => {
+            Topology::Pipeline => {
                 return unsupported(format!(
-                    "topology {:?} is not built yet (set topology to auto, inline, shards, shared or acceptor)",
+                    "topology {:?} is not built yet (set topology to auto, inline, shards, shared, acceptor or dispatch)",
                     self.topology
                 ));
             }

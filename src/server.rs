@@ -285,7 +285,7 @@ impl Server {
                 _ => Way::Queues(number),
             };
             let (pass, quarantine, workshop) = (pass.clone(), quarantine.clone(), workshop.clone());
-            posts.push(Post { engine, way, number, pass, quarantine, workshop, lanes: lanes.clone() });
+            posts.push(Post { engine, way, number, pass, sends_sealed: chosen.sends_sealed(), quarantine, workshop, lanes: lanes.clone() });
         }
         for post in posts {
             self.start_io(life, post).map_err(failed)?;

@@ -73,6 +73,8 @@ counted! {
     server:
     bodies_spooled limit_spool spool_failures spool_bytes spool_files
     limit_in_flight in_flight in_flight_max queued queue_oldest_ns connections_max memory_max_bytes wakeups_sent is_unhealthy
+    // Whether all have equal shares.
+    consumers consumer_requests_least consumer_requests_most io_requests_least io_requests_most io_connections_least io_connections_most
     queues_standing queue_overloads
 }
 

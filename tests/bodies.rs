@@ -89,7 +89,7 @@ fn bodies_stream_in_every_delivery() {
 
 #[test]
 fn bodies_stream_in_every_topology() {
-    for topology in ["shards", "shared", "acceptor", "cut", "cut-each"] {
+    for topology in ["shards", "shared", "acceptor", "dispatch", "cut", "cut-each"] {
         over(Delivery::Queue(2), &[("topology", topology), ("io_threads", "2")]);
         over(Delivery::Inline, &[("topology", topology), ("io_threads", "2")]);
     }

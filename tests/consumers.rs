@@ -241,6 +241,46 @@ fn equally_fast_consumers_differ_by_less_than_a_fifth() {
     }
 }
 
+/// One connection asks nearly everything, so one I/O thread hands nearly everything over; the consumers share it all the same, and the
+/// stats say both. A load that followed the connections would leave three of the four without work.
+#[test]
+fn an_uneven_load_of_connections_is_an_even_load_of_requests() {
+    const ROUNDS: u64 = 150;
+    const CONSUMERS: usize = 4;
+    for delivery in deliveries(CONSUMERS) {
+        let handler = on_requests(|host: Host, request: RequestView| {
+            std::thread::sleep(Duration::from_millis(1));
+            assert_eq!(host.text(request.0.token, b"ok"), ingest::status::INGEST_OK);
+        });
+        let server = serve(delivery, CONSUMERS, &[("topology", "acceptor"), ("io_threads", "2")], handler);
+        // Each asks once, to learn what an answer looks like.
+        let mut connections: Vec<Burster> = (0..8).map(|_| Burster::connect(server.port())).collect();
+        for _ in 0..ROUNDS {
+            connections[0].ask(PIPELINED);
+            connections[0].take().expect("every answer comes");
+        }
+        let (stats, total) = (server.stats(), 8 + ROUNDS * PIPELINED as u64);
+        println!(
+            "{delivery:?}: {} consumers took {} to {} requests each; I/O threads had {} to {} connections and {} to {} requests",
+            stats.consumers,
+            stats.consumer_requests_least,
+            stats.consumer_requests_most,
+            stats.io_connections_least,
+            stats.io_connections_most,
+            stats.io_requests_least,
+            stats.io_requests_most
+        );
+        assert_eq!(stats.io_requests_least + stats.io_requests_most, total);
+        assert_eq!((stats.io_connections_least, stats.io_connections_most), (4, 4));
+        assert!(stats.io_requests_least <= 8, "one connection is one thread's");
+        assert_eq!(stats.consumers, CONSUMERS as u64);
+        let (least, most) = (stats.consumer_requests_least, stats.consumer_requests_most);
+        assert!(least > 0 && most <= 2 * least && most >= total / CONSUMERS as u64, "{least} to {most} of {total}");
+        drop(connections);
+        server.finish();
+    }
+}
+
 /// Holds whoever passes until it is opened.
 #[derive(Default)]
 struct Gate {

@@ -20,7 +20,7 @@ use std::process::Command;
 use std::sync::Once;
 use std::time::{Duration, Instant};
 
-const ALL: [&str; 9] = ["hello", "queue", "own_loop", "turn", "late", "stream", "upload", "inspect", "tls"];
+const ALL: [&str; 10] = ["hello", "queue", "own_loop", "turn", "late", "stream", "upload", "inspect", "tls", "prefork"];
 const LISTEN: [&str; 2] = ["--listen", "http://127.0.0.1:0"];
 const DRAIN: Duration = Duration::from_secs(10);
 
@@ -317,7 +317,7 @@ fn every_listener_is_announced_and_serves() {
 fn unix_sockets_are_announced_and_served() {
     let folder = std::env::temp_dir().join(format!("ingest-examples-{}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("the temporary folder can be written");
-    for name in ALL {
+    for name in ALL.into_iter().filter(|binds_tcp_alone| *binds_tcp_alone != "prefork") {
         let path = folder.join(format!("{name}.sock"));
         let server = Server::start(example(name).arg("--listen").arg(format!("http+unix:{}?mode=0600", path.display())), 1);
         assert_eq!(server.urls[0], format!("http+unix:{}", path.display()));
@@ -368,7 +368,7 @@ fn sigint_drains_too() {
 
 #[test]
 fn a_second_signal_stops_at_once() {
-    for name in ["hello", "queue", "own_loop", "turn", "late", "stream"] {
+    for name in ["hello", "queue", "own_loop", "turn", "late", "stream", "prefork"] {
         let server = Server::start(example(name).args(LISTEN), 1);
         let mut half = TcpStream::connect(("127.0.0.1", server.port())).expect("the server accepts");
         half.write_all(b"POST /never HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhalf").expect("the server reads");
@@ -407,7 +407,7 @@ fn help_is_given_and_bad_usage_is_refused() {
         for part in ["usage: ", "--listen URL", "--set option=value", "io_threads=1", "keepalive_timeout="] {
             assert!(text.contains(part), "{part} is not in the help of {name}:\n{text}");
         }
-        assert_eq!(text.contains("--consumers N"), name == "queue");
+        assert_eq!([text.contains("--consumers N"), text.contains("--workers N")], [name == "queue", name == "prefork"]);
         for (arguments, status) in [
             (&["--nonsense"][..], 2),
             (&["--listen"][..], 2),
@@ -422,6 +422,7 @@ fn help_is_given_and_bad_usage_is_refused() {
         }
     }
     assert_eq!(run(example("queue").args(["--consumers", "0"])).status.code(), Some(2));
+    assert_eq!(run(example("prefork").args(["--workers", "x"])).status.code(), Some(2));
     assert_eq!(run(example("hello").args(["--consumers", "2"])).status.code(), Some(2));
 }
 

@@ -93,6 +93,8 @@ pub fn shapes() -> Vec<Shape> {
     ];
     // Whole ropes as those of shards, but for how they come by their connections: two deliveries show that.
     let accepting = [[("topology", "shared"), ("io_threads", "2"), NONE], [("topology", "acceptor"), ("io_threads", "2"), NONE]];
+    // Without TLS it is cut as cut-each is.
+    let dispatch = [("topology", "dispatch"), ("io_threads", "2"), NONE];
     let deliveries = [Delivery::Inline, Delivery::Queue(1), Delivery::Queue(4), Delivery::Threads];
     let mut shapes = Vec::new();
     for options in topologies {
@@ -108,7 +110,9 @@ pub fn shapes() -> Vec<Shape> {
     // What a session changes lies between the kernel and the parser: one delivery of each rope shows it.
     let secure = [(topologies[0], Delivery::Inline), (topologies[1], Delivery::Queue(4)), (topologies[2], Delivery::Threads)];
     shapes.extend(secure.map(|(options, delivery)| Shape { options, delivery, secure: true }));
-    shapes.extend([topologies[0], topologies[3], accepting[1]].map(|options| Shape {
+    shapes.push(Shape { options: dispatch, delivery: Delivery::Queue(1), secure: false });
+    shapes.extend([Delivery::Inline, Delivery::Threads].map(|delivery| Shape { options: dispatch, delivery, secure: true }));
+    shapes.extend([topologies[0], topologies[3], accepting[1], dispatch].map(|options| Shape {
         options,
         delivery: Delivery::Queue(1),
         secure: true,
@@ -116,11 +120,8 @@ pub fn shapes() -> Vec<Shape> {
     // Handshakes on a thread of their own: what a connection is afterwards must be the same.
     let quarantine = ("handshake_threads", "1");
     shapes.extend(
-        [(topologies[1], Delivery::Inline), (topologies[2], Delivery::Queue(1))].map(|([topology, threads, _], delivery)| Shape {
-            options: [topology, threads, quarantine],
-            delivery,
-            secure: true,
-        }),
+        [(topologies[1], Delivery::Inline), (topologies[2], Delivery::Queue(1)), (dispatch, Delivery::Queue(1))]
+            .map(|([topology, threads, _], delivery)| Shape { options: [topology, threads, quarantine], delivery, secure: true }),
     );
     assert!(shapes.len() >= 16, "inline and queue are always built: {shapes:?}");
     shapes

@@ -345,6 +345,7 @@ fn each_thread_that_starts_is_told_to_end() {
     let names = ["ingest-io-0", "ingest-io-1", "ingest-run-0", "ingest-run-1", "ingest-run-2", "ingest-accept-0"];
     tells_of("shards", &names[..5]);
     tells_of("acceptor", &names);
+    tells_of("dispatch", &["ingest-io-0", "ingest-parse-0", "ingest-parse-1", "ingest-run-0", "ingest-run-1", "ingest-run-2"]);
 }
 
 #[test]

@@ -89,6 +89,8 @@ fn every_field_is_as_in_the_struct() {
         }
         let mut block = Block::new(256 * 1024);
         assert_eq!(block.poll(queue), sent.len() as i32);
+        let stats = server.stats();
+        assert_eq!((stats.consumers, stats.consumer_requests_least), (1, sent.len() as u64));
         assert_eq!((block.count(), block.needed(), block.capacity()), (sent.len(), 0, 256 * 1024));
         for index in 0..block.count() {
             compare(*server, &block, index);

@@ -64,4 +64,15 @@ fn asan_finds_nothing_however_connections_come_to_threads() {
     for topology in ["shared", "acceptor"] {
         play(seed_of_today(), seconds(30, 4), &["--topology", topology, "--io-threads", "3"]);
     }
+    // Sessions travel with their connections.
+    play(seed_of_today(), seconds(60, 10), &["--topology", "dispatch", "--io-threads", "2", "--tls", "1"]);
+}
+
+#[test]
+fn asan_finds_nothing_however_bodies_come() {
+    play(seed_of_today(), seconds(60, 10), &["--body", "stream"]);
+    play(seed_of_today(), seconds(60, 10), &["--body", "spool"]);
+    for delivery in ["inline", "queue", "threads", "turn"] {
+        play(seed_of_today(), seconds(30, 4), &["--body", "stream", "--delivery", delivery]);
+    }
 }

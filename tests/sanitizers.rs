@@ -22,7 +22,7 @@ use std::time::Duration;
 /// A program, its arguments, and what judges its answers.
 type Trial = (&'static str, &'static [&'static str], fn(&Asked, &Response));
 
-const PROGRAMS: [Trial; 11] = [
+const PROGRAMS: [Trial; 12] = [
     ("hello", &[], client::judge_hello),
     ("hello", &["--set", "topology=shards", "--set", "io_threads=2"], client::judge_hello),
     ("hello", &["--set", "topology=acceptor", "--set", "io_threads=2"], client::judge_hello),
@@ -34,6 +34,7 @@ const PROGRAMS: [Trial; 11] = [
     ("stream", &[], streams::judge_stream),
     ("stream", &["--set", "topology=shards", "--set", "io_threads=2"], streams::judge_stream),
     ("inspect", &["--set", "journey=steps"], client::judge_inspect),
+    ("prefork", &["--workers", "2"], client::judge_hello),
 ];
 
 const ASAN_OPTIONS: &str = "detect_leaks=1:halt_on_error=1:exitcode=99:detect_stack_use_after_return=1";

@@ -12,12 +12,16 @@ mod deadlines;
 mod found;
 #[path = "simulate/host.rs"]
 mod host;
+#[path = "simulate/misuse.rs"]
+mod misuse;
 #[path = "simulate/plan.rs"]
 mod plan;
 #[path = "simulate/scenario.rs"]
 mod scenario;
 #[path = "simulate/script.rs"]
 mod script;
+#[path = "simulate/uploads.rs"]
+mod uploads;
 #[path = "simulate/world.rs"]
 mod world;
 

@@ -16,6 +16,12 @@ impl Words {
         self.0.get(at).map(String::as_str)
     }
 
+    /// The word behind this one.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        let at = self.0.iter().position(|word| word == name)?;
+        Some(self.0.get(at + 1).unwrap_or_else(|| panic!("{name} wants a word")))
+    }
+
     /// The number behind this word.
     pub fn number(&self, name: &str, otherwise: u64) -> u64 {
         let at = self.0.iter().position(|word| word == name);
@@ -37,6 +43,11 @@ impl Process {
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("it can be started");
         let output = BufReader::new(child.stdout.take().expect("it is piped"));
         Process(child, output)
+    }
+
+    /// Its number.
+    pub fn id(&self) -> u32 {
+        self.0.id()
     }
 
     /// The next line that it says.

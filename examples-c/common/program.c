@@ -14,6 +14,8 @@ enum { LISTENERS_MAX = 16, URL_BYTES = 512 };
 static const char *addresses[LISTENERS_MAX]; /* what the user asked for */
 static char urls[LISTENERS_MAX][URL_BYTES];  /* what they became, by the listener's index */
 static size_t address_count;
+static int sockets[LISTENERS_MAX];           /* what is to be served there, if `are_given` */
+static bool are_given;
 
 /* The signal handler's view of the server: NULL before the start and after the end. */
 static _Atomic(ingest_server *) running;
@@ -25,12 +27,14 @@ void program_complain(const program *self, const char *text)
 
 static void usage(const program *self, FILE *out)
 {
-    fprintf(out, "usage: %s [--listen URL]... [--set option=value]...%s%s [--help]\n\n%s\n\n", self->name,
-            self->consumers ? " [--consumers N]" : "", self->file ? " [--file PATH]" : "", self->about);
+    fprintf(out, "usage: %s [--listen URL]... [--set option=value]...%s%s%s [--help]\n\n%s\n\n", self->name,
+            self->consumers ? " [--consumers N]" : "", self->workers ? " [--workers N]" : "", self->file ? " [--file PATH]" : "", self->about);
     fprintf(out, "  --listen URL         where to listen, http://127.0.0.1:8080 if never given; port 0 lets the kernel choose\n");
     fprintf(out, "  --set option=value   an option of the library, see below\n");
     if (self->consumers)
         fprintf(out, "  --consumers N        threads that take requests from the queue, %u if not given\n", (unsigned)self->consumers);
+    if (self->workers)
+        fprintf(out, "  --workers N          processes that serve, %u if not given\n", (unsigned)self->workers);
     if (self->file)
         fprintf(out, "  --file PATH          the file to serve, %s if not given\n", self->file);
     fprintf(out, "  --help               this text\n");
@@ -91,12 +95,12 @@ static void apply(const program *self, ingest_options *options, const char *sett
     }
 }
 
-static uint32_t parse_consumers(const program *self, const char *text)
+static uint32_t parse_count(const program *self, const char *text)
 {
     char *end;
     unsigned long value = strtoul(text, &end, 10);
     if (text[0] < '0' || text[0] > '9' || *end != '\0' || value < 1 || value > 1024)
-        bad_usage(self, "--consumers takes a number from 1 to 1024", text);
+        bad_usage(self, "--consumers and --workers take a number from 1 to 1024", text);
     return (uint32_t)value;
 }
 
@@ -116,7 +120,7 @@ static const char *value_of(const program *self, const char *name, int argc, cha
 }
 
 /* Everything but --set, which needs the library; also finds bad usage before anything is made. */
-static void read_arguments(program *self, int argc, char **argv)
+void program_read(program *self, int argc, char **argv)
 {
     for (int at = 1; at < argc; at++) {
         const char *value;
@@ -129,7 +133,9 @@ static void read_arguments(program *self, int argc, char **argv)
                 bad_usage(self, "at most 16 listeners", value);
             addresses[address_count++] = value;
         } else if (self->consumers && (value = value_of(self, "--consumers", argc, argv, &at)) != NULL) {
-            self->consumers = parse_consumers(self, value);
+            self->consumers = parse_count(self, value);
+        } else if (self->workers && (value = value_of(self, "--workers", argc, argv, &at)) != NULL) {
+            self->workers = parse_count(self, value);
         } else if (self->file && (value = value_of(self, "--file", argc, argv, &at)) != NULL) {
             self->file = value;
         } else if (value_of(self, "--set", argc, argv, &at) == NULL) {
@@ -153,7 +159,8 @@ static void choose(const program *self, ingest_options *options, const char *nam
 
 ingest_server *program_new(program *self, int argc, char **argv)
 {
-    read_arguments(self, argc, argv);
+    if (address_count == 0)
+        program_read(self, argc, argv);
     raise_descriptor_limit();
     ingest_options *options = ingest_options_new();
     choose(self, options, "delivery", self->delivery);
@@ -193,6 +200,18 @@ static void write_url(char *url, const char *address, int32_t port)
     }
 }
 
+const char *program_address(size_t number)
+{
+    return number < address_count ? addresses[number] : NULL;
+}
+
+void program_give_socket(size_t number, int socket, int port)
+{
+    are_given = true;
+    sockets[number] = socket;
+    write_url(urls[number], addresses[number], port);
+}
+
 const char *program_listener_url(uint32_t listener)
 {
     return listener < LISTENERS_MAX ? urls[listener] : "";
@@ -219,7 +238,9 @@ void program_start(const program *self, ingest_server *server)
     ingest_error error = {0};
     int32_t listeners[LISTENERS_MAX];
     for (size_t i = 0; i < address_count; i++) {
-        listeners[i] = ingest_server_listen(server, addresses[i], NULL, &error);
+        const char *scheme = strncmp(addresses[i], "https", 5) == 0 ? "https" : "http";
+        listeners[i] = are_given ? ingest_server_listen_fd(server, sockets[i], scheme, NULL, &error)
+                                 : ingest_server_listen(server, addresses[i], NULL, &error);
         if (listeners[i] < 0)
             fail(self, server, &error);
         if (listeners[i] < LISTENERS_MAX)
@@ -241,7 +262,7 @@ void program_start(const program *self, ingest_server *server)
         atomic_store(&running, NULL);
         fail(self, server, &error);
     }
-    for (size_t i = 0; i < address_count; i++)
+    for (size_t i = 0; i < address_count && !are_given; i++)
         printf("listening on %s\n", program_listener_url((uint32_t)listeners[i]));
     fflush(stdout);
 }

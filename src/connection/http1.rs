@@ -230,21 +230,26 @@ impl Http1 {
         if open.is_complete() { self.finish(tools) } else { Ok(Step::Wait) }
     }
 
-    /// Takes back a body buffer that `count` octets were received into. What lies behind a chunked body's end goes to `beyond`.
+    /// Takes back a body buffer that `count` octets were received into. What lies behind the body's end goes to `beyond`.
     pub fn received(&mut self, mut buffer: Vec<u8>, count: usize, beyond: &mut Vec<u8>, tools: &mut Tools<'_>) -> Result<Step, Refusal> {
         let Some(open) = &mut self.open else { return Ok(Step::Wait) };
-        match &mut open.rest {
-            Rest::Length(left) => *left = left.saturating_sub(count),
+        let start = buffer.len() - count;
+        let (kept, used) = match &mut open.rest {
+            Rest::Length(left) => {
+                let kept = count.min(*left);
+                *left -= kept;
+                (kept, kept)
+            }
             Rest::Chunked(chunked) => {
                 // Compacted where they landed: the octets are not copied again.
-                let start = buffer.len() - count;
                 let compacted = chunked.compact(&mut buffer[start..], tools.limits)?;
-                beyond.extend_from_slice(&buffer[start + compacted.consumed..]);
-                // The next request is here already, and no further read may come to look at it.
-                self.stalled = !beyond.is_empty();
-                buffer.truncate(start + compacted.kept);
+                (compacted.kept, compacted.consumed)
             }
-        }
+        };
+        beyond.extend_from_slice(&buffer[start + used..]);
+        // The next request is here already, and no further read may come to look at it.
+        self.stalled = !beyond.is_empty();
+        buffer.truncate(start + kept);
         open.body = buffer;
         open.spill_buffer(tools)?;
         open.recharge(tools.memory)?;

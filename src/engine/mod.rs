@@ -52,6 +52,8 @@ pub struct Listening {
 pub enum Landing {
     /// In the thread's slab: for what is parsed at once.
     Slab,
+    /// At its front: for a head, since most of a body behind it has a better place to land.
+    Front,
     /// Behind what this buffer holds, at most so many octets. The operation owns the buffer until it is reaped.
     Buffer(Vec<u8>, usize),
 }

@@ -3,7 +3,7 @@
 
 use super::sys;
 use super::{Landing, Outgoing, Window};
-use crate::limits::{FILE_STEP_BYTES, SEND_PER_TICK_BYTES};
+use crate::limits::{FILE_STEP_BYTES, FRONT_BYTES, SEND_PER_TICK_BYTES};
 use crate::memory::tail::{FilePart, Tail};
 use crate::memory::wire::Wire;
 use std::io::{self, ErrorKind};
@@ -12,6 +12,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 /// Where a receive that is under way puts its octets.
 pub enum Held {
     Slab,
+    Front,
     Buffer(Vec<u8>),
 }
 
@@ -19,7 +20,7 @@ impl Held {
     /// What was received, as the event says it.
     pub fn filled(self, count: usize) -> Window {
         match self {
-            Held::Slab => Window::Slab(count),
+            Held::Slab | Held::Front => Window::Slab(count),
             Held::Buffer(buffer) => Window::Buffer(buffer, count),
         }
     }
@@ -28,6 +29,7 @@ impl Held {
     pub fn landing(self, wanted: usize) -> Landing {
         match self {
             Held::Slab => Landing::Slab,
+            Held::Front => Landing::Front,
             Held::Buffer(buffer) => Landing::Buffer(buffer, wanted),
         }
     }
@@ -37,6 +39,10 @@ impl Held {
 pub fn receive(stream: RawFd, landing: Landing, slab: &mut [u8]) -> (io::Result<usize>, usize, Held) {
     match landing {
         Landing::Slab => (sys::receive(stream, slab), slab.len(), Held::Slab),
+        Landing::Front => {
+            let front = slab.len().min(FRONT_BYTES);
+            (sys::receive(stream, &mut slab[..front]), front, Held::Front)
+        }
         Landing::Buffer(mut buffer, most) => {
             let wanted = most.min(buffer.capacity() - buffer.len());
             if wanted == 0 {

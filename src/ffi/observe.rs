@@ -158,6 +158,21 @@ pub struct ingest_stats {
     pub spool_bytes: u64,
     /// Such files that are open now.
     pub spool_files: u64,
+    /// Threads that take requests from queues, the library's own included: those that live, or that did when none does any more. 64 of
+    /// each queue are told apart.
+    pub consumers: u64,
+    /// What the one of them has taken that has taken least: how even the load is over consumers, `most / least` being their spread.
+    pub consumer_requests_least: u64,
+    /// What the one has taken that has taken most.
+    pub consumer_requests_most: u64,
+    /// Of `requests_delivered`, the share of the I/O thread that has handed over least.
+    pub io_requests_least: u64,
+    /// The share of the I/O thread that has handed over most.
+    pub io_requests_most: u64,
+    /// Of `connections_open`, those of the I/O thread that has fewest.
+    pub io_connections_least: u64,
+    /// Those of the I/O thread that has most.
+    pub io_connections_most: u64,
     /// Requests refused with 503 since their queue stood for longer than `queue_delay_interval` above `queue_delay_target`.
     pub limit_queue_delay: u64,
     /// Requests whose clients stopped to wait, as `deadline_header` said: 503 before the host had them, 504 after.
@@ -286,6 +301,7 @@ fn shown_stats(totals: &Totals) -> ingest_stats {
         handshakes handshake_failures limit_handshake connections_in_handshake limit_handshakes_max handshakes_displaced
         refused_415 decodings_offloaded
         bodies_spooled limit_spool spool_failures spool_bytes spool_files
+        consumers consumer_requests_least consumer_requests_most io_requests_least io_requests_most io_connections_least io_connections_most
         limit_queue_delay limit_deadline deadlines_unread requests_left queues_standing queue_overloads
     }
 }

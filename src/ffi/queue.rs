@@ -143,7 +143,8 @@ pub unsafe extern "C" fn ingest_queue_depth(queue: *const ingest_queue) -> i32 {
 
 /// Gives back requests that were taken but not begun, so that another consumer may have them. They go
 /// to the front of the queue in the order of the array, with new tokens; the old tokens are stale. A
-/// request to which an interim answer was sent, or an answer begun, is left as it is and not counted.
+/// request to which an interim answer was sent, or an answer begun, or of whose body a piece or the end
+/// was taken, is left as it is and not counted.
 ///
 /// Ownership: the array is the caller's; the other requests are the library's again, also those whose
 /// client has left or that came too late.

@@ -22,7 +22,7 @@ const FEATURES: [(&str, bool); 32] = [
     ("shards", true),
     ("shared", true),
     ("acceptor", true),
-    ("dispatch", false),
+    ("dispatch", true),
     ("pipeline", false),
     ("turn", true),
     ("unix", true),
@@ -71,7 +71,7 @@ pub unsafe extern "C" fn ingest_abi_version() -> u32 {
 }
 
 /// Whether this build can do something: a protocol ("http1", "http2", "tls"), a topology ("inline",
-/// "shards", "shared", "acceptor"), a listener ("unix", "fd"), a delivery ("queue", "threads"), an engine ("epoll",
+/// "shards", "shared", "acceptor", "dispatch"), a listener ("unix", "fd"), a delivery ("queue", "threads"), an engine ("epoll",
 /// "uring"), a content-coding ("gzip", "br", "zstd", "deflate") or a way of answering ("stream",
 /// "file", "lend", "packed"). A name that nobody knows yet is a feature that this build does not have.
 ///

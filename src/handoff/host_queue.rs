@@ -6,6 +6,7 @@ mod judge;
 use super::Door;
 use super::delay::Delay;
 use super::packed::Packer;
+use super::takers::Takers;
 use crate::engine::sys::{self, EventFd};
 use crate::limits::CONSUMER_LOOK_UP_MS;
 use crate::memory::queue::{Asked, Asker, Entry, Heard, Queue, Sleep, Taken};
@@ -38,6 +39,7 @@ pub struct HostQueue {
     packed_inline_max: u64,
     /// What sleepers are woken by lies at or above this number.
     fd_floor: RawFd,
+    takers: Takers,
     /// When it was closed, in milliseconds of the monotonic clock; zero before.
     closed_ms: AtomicU64,
     delay: Delay,
@@ -60,6 +62,7 @@ impl HostQueue {
             inside: AtomicUsize::new(0),
             packed_inline_max,
             fd_floor,
+            takers: Takers::new(sys::thread_lives),
             closed_ms: AtomicU64::new(0),
             delay: Delay::default(),
         }
@@ -230,6 +233,11 @@ impl HostQueue {
         self.queue().depth() as i32
     }
 
+    /// How many requests each of those that consume from it has taken.
+    pub fn shares(&self) -> Vec<u64> {
+        self.takers.shares()
+    }
+
     /// Requests and news that wait.
     pub fn waiting(&self) -> i32 {
         let notices = if !self.door.has_news() { 0 } else { self.queue().notices() };
@@ -284,12 +292,20 @@ impl HostQueue {
     /// how much had been announced when it looked.
     fn grab(&self, capacity: usize, waiting: bool, put: &mut dyn FnMut(ingest_event)) -> (i32, u64) {
         fail_point!("poll");
-        let mut filled = 0;
+        let (mut filled, mut requests) = (0, 0);
         let Asked { taker, announced } = self.hear(capacity, &mut |event| {
             put(event);
             filled += 1;
         });
-        let found = if filled > 0 && waiting { count_of(filled) } else { self.take(filled, capacity, waiting, taker, put) };
+        let found = if filled > 0 && waiting {
+            count_of(filled)
+        } else {
+            self.take(filled, capacity, waiting, taker, &mut |event| {
+                put(event);
+                requests += 1;
+            })
+        };
+        self.takers.count(sys::thread_number(), requests);
         (found, announced)
     }
 
@@ -386,6 +402,7 @@ impl HostQueue {
                 matches!(opened, Ok(None))
             });
             self.door.came_back(room - (filled - before));
+            self.takers.count(sys::thread_number(), filled - before);
             if let Some(refused) = refused {
                 self.queue().put_back(&entries[refused..count]);
                 return if filled == 0 { INGEST_E_SPACE } else { count_of(filled) };

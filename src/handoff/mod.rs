@@ -6,6 +6,7 @@ pub mod door;
 pub mod host_queue;
 pub mod outlet;
 pub mod packed;
+pub mod takers;
 
 pub use door::{Door, Home};
 pub use host_queue::HostQueue;

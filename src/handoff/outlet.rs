@@ -156,9 +156,10 @@ impl Outlet {
                 if news.goes_home {
                     owner.finish(slot, 0);
                 }
-            }
-            if self.unsaid.len() >= self.batch {
-                say_all(&mut self.unsaid, self.batch, sink);
+                if self.unsaid.len() >= self.batch {
+                    // Before any more is taken: the host may end this very request, and then hears nothing of it in a later batch.
+                    say_all(&mut self.unsaid, self.batch, sink);
+                }
             }
         }
         early.into_iter().for_each(|slot| owner.keep_notice(slot));

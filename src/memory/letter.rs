@@ -403,18 +403,23 @@ impl Writer {
         ingest_pairs { size: size_of::<ingest_pairs>() as u32, count: pairs.len() as u32, items: self.table(pairs) }
     }
 
+    fn peer(&self, peer: &PeerView<'_>, peer_at: usize) -> ingest_peer {
+        ingest_peer {
+            size: size_of::<ingest_peer>() as u32,
+            family: peer.family,
+            port: peer.port,
+            address: ingest_slice { ptr: self.at(peer_at + peer.address.0), len: peer.address.1 },
+            text: ingest_slice { ptr: self.at(peer_at), len: peer.text.len() },
+        }
+    }
+
     fn fixed(&mut self, parts: &Parts<'_>) {
         let (sketch, fixed) = (parts.sketch, self.start.cast::<Fixed>());
         let peer_at = parts.head.len() + sketch.extra.len();
-        let peer = ingest_peer {
-            size: size_of::<ingest_peer>() as u32,
-            family: parts.peer.family,
-            port: parts.peer.port,
-            address: ingest_slice { ptr: self.at(peer_at + parts.peer.address.0), len: parts.peer.address.1 },
-            text: ingest_slice { ptr: self.at(peer_at), len: parts.peer.text.len() },
-        };
+        let peer = self.peer(&parts.peer, peer_at);
         let headers = self.table(&sketch.headers);
-        let (query, cookies) = (self.pairs(&sketch.query_pairs), self.pairs(&sketch.cookies));
+        let query = self.pairs(&sketch.query_pairs);
+        let cookies = self.pairs(&sketch.cookies);
         let body_at = peer_at + parts.peer.text.len();
         let tls = parts.tls.as_ref().map_or(ptr::null(), |tls| self.tls(tls, body_at + parts.body.len()));
         let body = ingest_slice { ptr: self.at(body_at), len: parts.body.len() };

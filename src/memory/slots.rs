@@ -249,7 +249,10 @@ impl SlotTable {
         let (slot, index, home, generation) = self.find(token)?;
         // Nothing can be said any more once it is closed, so this stays as it is.
         if !spoken && slot.word.load(Ordering::Acquire) & SPOKE != 0 {
-            return Err(Gone);
+            // With a streamed body it is set from the beginning.
+            if !slot.stream.lock().as_ref().is_some_and(|stream| stream.is_untouched()) {
+                return Err(Gone);
+            }
         }
         let before = slot.change(generation | HELD_CLOSED, generation, HELD_CLOSED, |word| generation | word & SPOKE | CLAIMED)?;
         Ok(Claim { slot, index, home, open: false, spoke: before & SPOKE != 0, generation })

@@ -31,14 +31,16 @@ pub const TABLE: &[Row] = &[
         "auto,inline,shards,shared,acceptor,dispatch,pipeline",
         |o, v| values::choose(v, &TESTED).or_else(|_| values::choose(v, &TOPOLOGIES)).map(|choice| o.topology = choice),
         "where the route of a request is cut into threads; auto is inline with one I/O thread, else shards; with shards each thread \
-         accepts from a socket of its own, with shared all from the same one, with acceptor one thread more accepts for all",
+         accepts from a socket of its own, with shared all from the same one, with acceptor one thread more accepts for all, with \
+         dispatch one accepts, reads and answers, and io_threads decrypt, parse and decode",
     ),
     count(
         "io_threads",
         "1",
         (1, limits::IO_THREADS_MAX, None),
         |o, n| o.io_threads = narrow(n),
-        "threads that do the library's input and output; the one that only accepts with topology=acceptor comes on top",
+        "threads that do the library's input and output; the one that only accepts with topology=acceptor comes on top, and so does the one that \
+         reads with topology=dispatch",
     ),
     unbuilt(Kind::Text, "io_threads.cpus", "", "", "processors to pin the I/O threads to, as in 0-3,8; empty does not pin"),
     word(

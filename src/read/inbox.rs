@@ -28,7 +28,7 @@ impl Inbox {
     /// Where the next octets should land: behind what is carried, or in the slab when there is nothing.
     pub fn landing(&mut self) -> Landing {
         if self.carried.is_empty() {
-            return Landing::Slab;
+            return Landing::Front;
         }
         let mut buffer = std::mem::take(&mut self.carried);
         if buffer.capacity() - buffer.len() < STEP_BYTES && buffer.try_reserve(STEP_BYTES).is_err() {

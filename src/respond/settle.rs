@@ -65,6 +65,11 @@ pub fn settle(connection: Option<&mut Connection>, slot: u32, homing: Homing, de
     if homing.spoke {
         connection.protocol.mark_speaking(slot, homing.begun);
     }
+    if homing.freed > 0 && homing.kind.is_none() && connection.protocol.upload_slot() != Some(slot) {
+        // Of a body that is all here nothing more is poured in, where this is seen else.
+        let freed = desk.slots.take_freed(slot);
+        desk.memory.release(freed);
+    }
     if let Some(kind) = homing.kind {
         if !connection.protocol.mark_answered(slot, kind == ReplyKind::Abandon) {
             release(desk, slot);

@@ -150,7 +150,7 @@ impl Server {
         // Spinning would keep the host from its own loop.
         let mut options = self.options.clone();
         options.spin = Spin::Off;
-        let post = Post { engine, way, number: 0, pass: None, quarantine: None, workshop: None, lanes: None };
+        let post = Post { engine, way, number: 0, pass: None, sends_sealed: false, quarantine: None, workshop: None, lanes: None };
         Ok(post.segment(options, Arc::clone(&self.door), Arc::clone(&self.orders)))
     }
 

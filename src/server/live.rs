@@ -62,6 +62,23 @@ impl Server {
         door.homes().iter().for_each(|home| totals.add(&home.counters));
         let oldest_at_ns = door.queues().iter().filter_map(Queue::oldest_at_ns).min();
         totals.queue_oldest_ns = oldest_at_ns.map_or(0, |at_ns| (door.clock())().saturating_sub(at_ns));
+        self.weigh_shares(&mut totals);
         totals
     }
+
+    /// How unequal the shares are of those who do the same work.
+    fn weigh_shares(&self, totals: &mut Totals) {
+        let taken: Vec<u64> = self.queues.iter().flat_map(HostQueue::shares).collect();
+        totals.consumers = taken.len() as u64;
+        (totals.consumer_requests_least, totals.consumer_requests_most) = extremes(taken.into_iter());
+        // The thread that only accepts stands behind those of the home.
+        let homes = || self.door.homes().iter().take(self.options.io_threads as usize).map(|home| &home.counters);
+        (totals.io_requests_least, totals.io_requests_most) = extremes(homes().map(|counters| counters.requests_delivered.get()));
+        (totals.io_connections_least, totals.io_connections_most) = extremes(homes().map(|counters| counters.connections_open.get()));
+    }
+}
+
+/// The least and the most, zeros when there is nothing.
+fn extremes(of: impl Iterator<Item = u64> + Clone) -> (u64, u64) {
+    (of.clone().min().unwrap_or(0), of.max().unwrap_or(0))
 }

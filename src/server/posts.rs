@@ -24,6 +24,8 @@ pub(super) struct Post<E> {
     pub number: usize,
     /// Where batons go when the rope is cut.
     pub pass: Option<Pass>,
+    /// It is cut before decrypt.
+    pub sends_sealed: bool,
     /// Where they go for their handshakes when other threads do these.
     pub quarantine: Option<Pass<Visit>>,
     /// Where the decoders of large bodies go when other threads decode these.
@@ -48,7 +50,7 @@ impl<E: Engine<Connection>> Post<E> {
         let serving = Serving::new(options.limits, outlet, memory, slots, serial, options.journey, options.journey_sample);
         let mut segment = Segment::new(post.engine, door, orders, post.number, serving, spinner);
         if let Some(pass) = post.pass {
-            segment.cut(pass);
+            segment.cut(pass, post.sends_sealed);
         }
         if let Some(pass) = post.quarantine {
             segment.isolate_handshakes(pass);

@@ -5,8 +5,10 @@ use super::orders::Orders;
 use super::stations::{self, Exit, Work};
 use super::tell;
 use super::trip::{Belts, Luggage, Trip};
-use crate::connection::{Ending, Tools};
+use crate::connection::http1::NO_MEMORY;
+use crate::connection::{Connection, Ending, Tools};
 use crate::decode::content::Decoders;
+use crate::decrypt::Opened;
 use crate::engine::spool::Spool;
 use crate::engine::sys;
 use crate::journey::Timing;
@@ -44,6 +46,8 @@ struct Bench {
     spool: Arc<Spool>,
     contents: Contents,
     pool: Pool,
+    /// What is opened here, when ciphertext travels.
+    plain: Vec<u8>,
     mode: JourneyMode,
     serial: bool,
     clock: fn() -> u64,
@@ -59,6 +63,7 @@ impl Beyond {
             spool: Arc::clone(&orders.spool),
             contents: Contents::default(),
             pool: Pool::new(),
+            plain: Vec::new(),
             mode: options.journey,
             serial: options.pipeline_unsafe == PipelineUnsafe::Serial,
             clock: sys::monotonic_ns,
@@ -125,13 +130,40 @@ impl Bench {
         self.decoders.begin_tick();
         let landed = luggage.landed.take();
         let mut octets = std::mem::take(&mut luggage.octets);
-        let work = self.work(luggage);
         match landed {
-            Some((buffer, count)) => stations::body(work, baton, buffer, count),
-            None if octets.is_empty() => stations::inbox(work, baton),
-            None => stations::window(work, baton, &mut octets),
+            Some((buffer, count)) => stations::body(self.work(luggage), baton, buffer, count),
+            None if luggage.sealed => self.unseal(baton, luggage, &mut octets),
+            None if octets.is_empty() => stations::inbox(self.work(luggage), baton),
+            None => stations::window(self.work(luggage), baton, &mut octets),
         }
         luggage.octets = octets;
+    }
+
+    /// Opens ciphertext and goes on with what it showed. What else comes of it is the home's to do.
+    fn unseal(&mut self, baton: &mut Connection, luggage: &mut Luggage, octets: &mut [u8]) {
+        let Some(secure) = baton.session.secure() else { return };
+        let timed = luggage.read_ns > 0;
+        let (mut plain, handshaking) = (std::mem::take(&mut self.plain), !secure.is_established());
+        let began_ns = if timed { (self.clock)() } else { 0 };
+        fail_point!("handshake");
+        let opened = secure.open(octets, &mut plain, luggage.now_ns);
+        luggage.decrypt_ns = if timed { (self.clock)() - began_ns } else { 0 };
+        if opened == Opened::Failed {
+            plain.clear();
+        }
+        luggage.opened = Some((opened, handshaking, !plain.is_empty()));
+        if !plain.is_empty() {
+            fail_point!("decrypt");
+            if baton.inbox.is_empty() {
+                stations::window(self.work(luggage), baton, &mut plain);
+            } else if baton.inbox.carry(&plain) {
+                stations::inbox(self.work(luggage), baton);
+            } else {
+                baton.protocol.refuse(NO_MEMORY);
+            }
+        }
+        plain.clear();
+        self.plain = plain;
     }
 
     fn work<'a>(&'a mut self, luggage: &'a mut Luggage) -> Work<'a> {

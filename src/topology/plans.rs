@@ -74,7 +74,7 @@ pub const PLANS: [Plan; 8] = [
     Plan { topology: Topology::Shards, name: "shards", sockets: Crew::Each, home: Crew::Each, ..WHOLE },
     Plan { topology: Topology::Shared, name: "shared", home: Crew::Each, ..WHOLE },
     Plan { topology: Topology::Acceptor, name: "acceptor", cuts: &[Station::Read], ahead: Crew::One, home: Crew::Each, ..WHOLE },
-    Plan { topology: Topology::Dispatch, name: "dispatch", cuts: &[Station::Decrypt], beyond: Crew::Each, built: false, ..WHOLE },
+    Plan { topology: Topology::Dispatch, name: "dispatch", cuts: &[Station::Decrypt], beyond: Crew::Each, ..WHOLE },
     Plan {
         topology: Topology::Pipeline,
         name: "pipeline",
@@ -109,6 +109,11 @@ pub struct Chosen {
 }
 
 impl Chosen {
+    /// Who reads does not open what is sealed: it travels.
+    pub fn sends_sealed(&self) -> bool {
+        self.plan.cuts.contains(&Station::Decrypt)
+    }
+
     /// Threads that accept.
     pub fn accepting_threads(&self) -> usize {
         if self.ahead_threads > 0 { self.ahead_threads } else { self.io_threads }
@@ -133,22 +138,22 @@ pub fn sockets(options: &Options) -> usize {
 /// How many threads will be woken from outside: those of the home, and behind them who accepts ahead of it.
 pub fn reachable(options: &Options) -> usize {
     let ahead = named(options).map_or(0, |plan| plan.ahead.count(options.io_threads as usize));
-    options.io_threads as usize + ahead
+    named(options).map_or(0, |plan| plan.home.count(options.io_threads as usize)) + ahead
 }
 
 /// Chooses the plan that the options ask for.
 pub fn choose(options: &Options) -> Result<Chosen, Failure> {
     let plan = named(options).ok_or_else(|| Failure::new(INGEST_E_OPTION, "this topology has no plan (set topology=auto)"))?;
     if !plan.built {
-        let text = format!("topology {} is not built yet (set topology to inline, shards, shared or acceptor)", plan.name);
+        let text = format!("topology {} is not built yet (set topology to inline, shards, shared, acceptor or dispatch)", plan.name);
         return Err(Failure::new(INGEST_E_UNSUPPORTED, text));
     }
-    if plan.home == Crew::One && options.io_threads > 1 {
+    if plan.home == Crew::One && plan.beyond != Crew::Each && options.io_threads > 1 {
         let text = format!("topology {} has one thread, io_threads is {} (set topology=shards)", plan.name, options.io_threads);
         return Err(Failure::new(INGEST_E_OPTION, text));
     }
-    let io_threads = options.io_threads as usize;
-    let (ahead_threads, far_threads) = (plan.ahead.count(io_threads), plan.beyond.count(io_threads));
+    let threads = options.io_threads as usize;
+    let (ahead_threads, io_threads, far_threads) = (plan.ahead.count(threads), plan.home.count(threads), plan.beyond.count(threads));
     let (handshake_threads, decode_threads) = (options.handshake_threads as usize, options.limits.decode_threads as usize);
     Ok(Chosen { plan, ahead_threads, io_threads, far_threads, handshake_threads, decode_threads })
 }
@@ -199,17 +204,18 @@ mod tests {
     fn threads_and_sockets_are_counted() {
         let mut options = Options::default();
         options.io_threads = 3;
-        for (topology, sockets, ahead, beyond) in [
-            (Topology::Shards, 3, 0, 0),
-            (Topology::Shared, 1, 0, 0),
-            (Topology::Acceptor, 1, 1, 0),
-            (Topology::Cut, 3, 0, 1),
-            (Topology::CutEach, 3, 0, 3),
+        for (topology, sockets, ahead, home, beyond) in [
+            (Topology::Shards, 3, 0, 3, 0),
+            (Topology::Shared, 1, 0, 3, 0),
+            (Topology::Acceptor, 1, 1, 3, 0),
+            (Topology::Dispatch, 1, 0, 1, 3),
+            (Topology::Cut, 3, 0, 3, 1),
+            (Topology::CutEach, 3, 0, 3, 3),
         ] {
             options.topology = topology;
             let chosen = choose(&options).unwrap();
-            assert_eq!((chosen.ahead_threads, chosen.io_threads, chosen.far_threads), (ahead, 3, beyond), "{topology:?}");
-            assert_eq!((super::sockets(&options), reachable(&options)), (sockets, 3 + ahead), "{topology:?}");
+            assert_eq!((chosen.ahead_threads, chosen.io_threads, chosen.far_threads), (ahead, home, beyond), "{topology:?}");
+            assert_eq!((super::sockets(&options), reachable(&options)), (sockets, home + ahead), "{topology:?}");
         }
     }
 

@@ -76,6 +76,8 @@ pub struct Serving {
     handshake_failures: u64,
     /// Openings of this tick that brought a handshake further.
     pub openings: u32,
+    /// Ciphertext is opened by the far threads.
+    pub sends_sealed: bool,
     /// Requests delivered so far, for the counters.
     pub delivered: u64,
     hurried: Hurried,
@@ -110,6 +112,7 @@ impl Serving {
             handshakes: 0,
             handshake_failures: 0,
             openings: 0,
+            sends_sealed: false,
             delivered: 0,
             hurried: Hurried::default(),
             sheds: false,

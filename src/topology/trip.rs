@@ -4,6 +4,7 @@
 use super::conveyor::Conveyor;
 use crate::connection::exchange::Exchange;
 use crate::connection::{Connection, Memory};
+use crate::decrypt::Opened;
 use crate::engine::SeatId;
 use crate::engine::sys::EventFd;
 use crate::journey::Sampler;
@@ -33,6 +34,10 @@ pub struct Luggage {
     pub seat: SeatId,
     /// Octets that were just read, when nothing was carried in the inbox.
     pub octets: Vec<u8>,
+    /// They are as they were received, and the session opens them on the far thread.
+    pub sealed: bool,
+    /// What came of that, if the session was not established before, and whether it showed anything plain.
+    pub opened: Option<(Opened, bool, bool)>,
     /// A body's own buffer with so many new octets at its end.
     pub landed: Option<(Vec<u8>, usize)>,
     /// What the receive took, and opening what it brought, if they were timed; and which requests are timed at every step.
@@ -59,6 +64,8 @@ impl Luggage {
             home: 0,
             seat: SeatId { index: 0, generation: 0 },
             octets: Vec::new(),
+            sealed: false,
+            opened: None,
             landed: None,
             read_ns: 0,
             decrypt_ns: 0,
@@ -85,7 +92,7 @@ impl Luggage {
         if self.octets.capacity() > CHUNK_KEPT_BYTES {
             self.octets = Vec::new();
         }
-        self.landed = None;
+        (self.sealed, self.opened, self.landed) = (false, None, None);
         self.fault = false;
     }
 }

@@ -224,6 +224,13 @@ static void types(void) {
   FIELD(ingest_stats, spool_failures);
   FIELD(ingest_stats, spool_bytes);
   FIELD(ingest_stats, spool_files);
+  FIELD(ingest_stats, consumers);
+  FIELD(ingest_stats, consumer_requests_least);
+  FIELD(ingest_stats, consumer_requests_most);
+  FIELD(ingest_stats, io_requests_least);
+  FIELD(ingest_stats, io_requests_most);
+  FIELD(ingest_stats, io_connections_least);
+  FIELD(ingest_stats, io_connections_most);
   FIELD(ingest_stats, limit_queue_delay);
   FIELD(ingest_stats, limit_deadline);
   FIELD(ingest_stats, deadlines_unread);

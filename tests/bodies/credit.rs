@@ -135,10 +135,36 @@ fn a_request_that_was_not_begun_can_be_returned_with_its_body() {
         }
     }
     assert_eq!(taken, 100_000);
-    // With octets in its hands the host has begun it.
+    // With octets in its hands the host has begun it, and also when it has given all of them back.
+    assert_eq!(queue.give_back(&[second]), 0);
+    let charged = server.stats().memory_bytes;
+    assert_eq!(credit(server.host, second, taken), INGEST_OK);
+    assert!(eventually(|| server.stats().memory_bytes + 100_000 <= charged), "what was credited is charged no more");
     assert_eq!(queue.give_back(&[second]), 0);
     assert_eq!(server.host.text(second, b"ok"), INGEST_OK);
     assert_eq!(client.answer().text(), "ok");
+    server.finish();
+}
+
+#[test]
+fn a_request_that_is_gone_can_be_returned_with_its_body() {
+    let server = Server::queued(&[STREAM]);
+    let queue = server.queue();
+    for taken in [false, true] {
+        let mut client = server.connect();
+        client.send(head(100_000));
+        let token = next(queue).token;
+        if taken {
+            client.send([b'x'; 1000]);
+            assert_eq!(next(queue).kind, INGEST_EVENT_BODY);
+        }
+        client.finish_sending();
+        assert_eq!(next(queue).kind, INGEST_EVENT_GONE);
+        assert_eq!(queue.give_back(&[token]), 0, "nobody waits for it any more");
+        // What was begun is left as it is: the host may be reading its octets.
+        assert_eq!(server.host.abandon(token), INGEST_E_GONE);
+        assert!(eventually(|| server.stats().in_flight == 0 && server.stats().memory_bytes == 0), "returned, taken: {taken}");
+    }
     server.finish();
 }
 

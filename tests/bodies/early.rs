@@ -4,7 +4,9 @@ use super::support::eventually;
 use super::support::host::{Delivery, Handler, Server};
 use super::{STREAM, head};
 use ingest::request::*;
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 /// Answers, or abandons, when the head is there, whatever comes.
 fn hasty(abandons: bool) -> Handler {
@@ -66,4 +68,31 @@ fn a_body_whose_request_is_abandoned_is_not_read_on() {
         assert!(eventually(|| server.stats().memory_bytes == 0 && server.stats().connections_open == 0));
         server.finish();
     }
+}
+
+#[test]
+fn whoever_is_done_with_a_request_hears_nothing_of_it_in_a_later_batch() {
+    let ended = Arc::new(Mutex::new(HashSet::new()));
+    let late = Arc::new(AtomicUsize::new(0));
+    let handler: Handler = {
+        let (ended, late) = (Arc::clone(&ended), Arc::clone(&late));
+        Arc::new(move |host, event| {
+            let mut ended = ended.lock().expect("nobody panics with it");
+            late.fetch_add(usize::from(ended.contains(&event.token)), Ordering::Relaxed);
+            if event.kind == INGEST_EVENT_BODY && ended.insert(event.token) {
+                host.abandon(event.token);
+            }
+        })
+    };
+    for delivery in [Delivery::Threads, Delivery::Inline] {
+        let server = Server::serve(&[STREAM, ("batch_max", "1"), ("body_buffer_max", "0")], delivery, Arc::clone(&handler));
+        for _ in 0..20 {
+            // A piece and the end of the body come in the same tick, and are a batch each.
+            let mut client = server.connect();
+            client.send([head(6).as_bytes(), b"octets"].concat());
+            assert!(client.is_closed());
+        }
+        server.finish();
+    }
+    assert_eq!((ended.lock().expect("nobody panics with it").len(), late.load(Ordering::Relaxed)), (40, 0));
 }

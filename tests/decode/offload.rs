@@ -108,7 +108,7 @@ fn wherever_the_connection_lives() {
             assert_eq!(host.text(request.0.token, told(request.body()).as_bytes()), INGEST_OK);
         })
     };
-    for topology in ["inline", "shards", "shared", "acceptor", "cut", "cut-each"] {
+    for topology in ["inline", "shards", "shared", "acceptor", "dispatch", "cut", "cut-each"] {
         for delivery in [Delivery::Inline, Delivery::Threads] {
             let threads = if ["inline", "cut"].contains(&topology) { "1" } else { "2" };
             let options = [&[("topology", topology), ("io_threads", threads)], &ALL[..]].concat();

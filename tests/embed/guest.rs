@@ -381,7 +381,15 @@ fn stop_under_load_is_bounded() {
 fn a_start_that_fails_can_be_tried_again() {
     alone("guest::a_start_that_fails_can_be_tried_again", || {
         // Each thread takes an epoll instance, one that accepts a listener too, and one beyond a cut only what it is woken by.
-        let starts = [("auto", "1", 2), ("auto", "3", 6), ("cut", "1", 3), ("cut-each", "2", 6), ("shared", "2", 4), ("acceptor", "2", 4)];
+        let starts = [
+            ("auto", "1", 2),
+            ("auto", "3", 6),
+            ("cut", "1", 3),
+            ("cut-each", "2", 6),
+            ("shared", "2", 4),
+            ("acceptor", "2", 4),
+            ("dispatch", "2", 4),
+        ];
         for (topology, io_threads, needed) in starts {
             let options = [("topology", topology), ("io_threads", io_threads), ("delivery", "threads"), ("handler_threads", "2")];
             let mut server = Server::unstarted(&options);

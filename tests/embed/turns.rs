@@ -153,7 +153,7 @@ fn turns_and_threads_do_not_mix() {
     for options in [&[("io_threads", "2")][..], &[("delivery", "threads")]] {
         assert_eq!(turn(*driven(options), 0), INGEST_E_STATE, "{options:?}");
     }
-    for topology in ["shards", "shared", "acceptor", "cut"] {
+    for topology in ["shards", "shared", "acceptor", "dispatch", "cut"] {
         assert_eq!(turn(*driven(&[("topology", topology)]), 0), INGEST_E_STATE, "{topology}");
     }
 }

@@ -74,6 +74,35 @@ fn a_request_that_was_sent_before_the_drain_is_answered() {
     });
 }
 
+/// Who was let in has nobody else to ask. The time for it is half a second; where the machine has not let this test run within
+/// that, it is done again.
+#[test]
+fn a_drain_gives_who_has_just_connected_time_for_a_request() {
+    for topology in ["inline", "shards", "acceptor"] {
+        let served = (0..20).any(|_| {
+            let threads = if topology == "inline" { "1" } else { "2" };
+            let server = Server::serve(&[("topology", topology), ("io_threads", threads)], Delivery::Inline, echo_target());
+            let began = Instant::now();
+            let (mut client, mut silent) = (server.connect(), server.connect());
+            assert!(eventually(|| server.stats().connections_open == 2));
+            assert_eq!(server.drain(10_000), INGEST_OK);
+            assert!(eventually(|| takes_no_one(server.port())));
+            let answer = client.try_send(b"GET /first HTTP/1.1\r\nHost: x\r\n\r\n").and_then(|()| client.read_answer(false));
+            let in_time = began.elapsed() < Duration::from_millis(400);
+            assert!(silent.is_closed(), "who says nothing is not waited for any longer");
+            let answer = match answer {
+                Ok(Some(answer)) => answer,
+                other if in_time => panic!("{topology}: a request that came with its connection got {other:?}"),
+                _ => return false,
+            };
+            assert_eq!((answer.text().as_str(), answer.says_close()), ("/first", true));
+            assert_eq!(server.join(5_000), INGEST_OK);
+            true
+        });
+        assert!(served, "the machine is too busy for this test");
+    }
+}
+
 #[test]
 fn a_drain_ends_after_its_grace() {
     with_a_queue(&[], |server| {

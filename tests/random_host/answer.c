@@ -46,6 +46,7 @@ static size_t draw_fields(actor *self, const mark *mark, ingest_header fields[8]
 /* ---- how calls come out ---- */
 
 void before_end(entry *each) {
+  upload_close(each);
   if (digest_of(each->request) != each->digest)
     fail("the memory of request %llx changed while it was held", (unsigned long long)each->id);
 }
@@ -228,6 +229,12 @@ static void respond_many(actor *self, entry **entries, size_t many) {
   if (taken) fail("respond_many miscounted by %d", taken);
 }
 
+static void put_off(actor *self, entry *each) {
+  uint64_t most_ms = chance(&self->random, 98) ? 1 : self->world->plan.response_timeout_ms + 100;
+  each->due_ns = now_ns() + draw_below(&self->random, (most_ms < 600 ? most_ms : 600) * 1000000);
+  pool_put(&self->world->book, each);
+}
+
 static void give_back(actor *self, entry **entries, size_t many) {
   world *world = self->world;
   ingest_token tokens[16] = {0};
@@ -241,6 +248,14 @@ static void give_back(actor *self, entry **entries, size_t many) {
   ingest_queue *queue = world->queues[draw_below(&self->random, world->plan.queues)];
   int32_t back = ingest_queue_return(queue, tokens, many);
   if (back < 0 || (size_t)back > many) fail("giving %zu requests back returned %d", many, back);
+  if (back == 0 && entries[0]->streamed && ingest_token_request(world->server, tokens[0]) == entries[0]->request) {
+    /* Something of its body was handed out, so it stays with the host. */
+    entries[0]->given_back = false;
+    atomic_store(&entries[0]->calls, 0);
+    atomic_fetch_add(&ledger_record(&world->book, entries[0]->id)->held, 1);
+    put_off(self, entries[0]);
+    return;
+  }
   for (size_t i = 0; i < many; i++) note_end(self, entries[i], (int32_t)i < back ? INGEST_OK : INGEST_E_GONE, DID_RETURN);
 }
 
@@ -304,15 +319,9 @@ static void look(actor *self, entry *each) {
   uint64_t offset = draw_below(&self->random, each->request->body_len + 2);
   size_t capacity = draw_below(&self->random, sizeof part + 1);
   int64_t got = ingest_request_body_read(server, each->token, offset, capacity ? part : NULL, capacity);
-  uint64_t left = offset < each->request->body_len ? each->request->body_len - offset : 0;
+  uint64_t left = offset < each->request->body_len && !each->streamed ? each->request->body_len - offset : 0;
   if (got != (int64_t)(left < capacity ? left : capacity) || !pattern_holds(part, (size_t)got, each->id, offset))
     fail("body_read of %zu octets at %llu returned %lld", capacity, (unsigned long long)offset, (long long)got);
-}
-
-static void put_off(actor *self, entry *each) {
-  uint64_t most_ms = chance(&self->random, 98) ? 1 : self->world->plan.response_timeout_ms + 100;
-  each->due_ns = now_ns() + draw_below(&self->random, (most_ms < 600 ? most_ms : 600) * 1000000);
-  pool_put(&self->world->book, each);
 }
 
 static bool may_return(actor *self) {
@@ -320,6 +329,12 @@ static bool may_return(actor *self) {
   bool queued = world->plan.delivery == DELIVERY_QUEUE || world->plan.delivery == DELIVERY_THREADS ||
                 (world->plan.delivery == DELIVERY_TURN && !world->plan.callback);
   return queued && atomic_load(&world->phase) == PHASE_SERVING;
+}
+
+static bool any_streams(entry **entries, size_t many) {
+  for (size_t i = 0; i < many; i++)
+    if (entries[i]->streamed) return true;
+  return false;
 }
 
 static void end_somehow(actor *self, entry *each) {
@@ -346,13 +361,17 @@ static void end_somehow(actor *self, entry *each) {
     respond_all(self, together, many);
   else if (choice < 80)
     respond_many(self, together, many);
-  else if (choice < 91 || !may_return(self))
+  else if (choice < 91 || !may_return(self) || (many > 1 && any_streams(together, many)))
     respond_packed(self, together, many);
   else
     give_back(self, together, many);
 }
 
 void act(actor *self, entry *each, bool finish) {
+  if (!upload_act(self, each, finish)) {
+    put_off(self, each);
+    return;
+  }
   if (each->begun) {
     if (!stream_go_on(self, each, finish)) put_off(self, each);
     return;

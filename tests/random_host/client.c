@@ -51,7 +51,7 @@ static void append_pattern(client *self, uint64_t id, uint64_t position, size_t 
   }
 }
 
-static void append_chunks(client *self, uint64_t id, size_t length) {
+static void append_chunks(client *self, uint64_t id, size_t length, bool spoilt) {
   char line[96];
   for (size_t at = 0; at < length;) {
     size_t part = draw_between(&self->random, 1, chance(&self->random, 70) ? 100 : 5000);
@@ -66,20 +66,22 @@ static void append_chunks(client *self, uint64_t id, size_t length) {
     append_text(self, "\r\n");
     at += part;
   }
-  append_text(self, chance(&self->random, 30) ? "0\r\nX-Trailer: t\r\n\r\n" : "0\r\n\r\n");
+  append_text(self, spoilt                      ? "zz\r\n\r\n"
+                    : chance(&self->random, 30) ? "0\r\nX-Trailer: t\r\n\r\n"
+                                                : "0\r\n\r\n");
 }
 
-/* Appends a request and awaits its answer. Returns false when the round has no more ids. */
-static bool append_request(client *self, bool http10) {
+/* Appends a request and awaits its answer; a spoilt one has a chunk that is none. Returns false when the round has no more ids. */
+static bool append_request(client *self, bool http10, bool spoilt) {
   static const char *const methods[] = {"GET", "GET", "GET", "GET", "HEAD", "OPTIONS", "POST", "PUT", "DELETE", "PATCH", "BREW"};
   ledger *book = &self->world->book;
   if (atomic_load(&book->made) >= RECORDS - 1024) return false;
   uint64_t id = (uint64_t)(self->world->number + 1) << 32 | atomic_fetch_add(&book->made, 1);
-  const char *method = methods[draw_below(&self->random, sizeof methods / sizeof *methods)];
+  const char *method = spoilt ? "POST" : methods[draw_below(&self->random, sizeof methods / sizeof *methods)];
   bool bodied = method[0] == 'P' || method[0] == 'B';
-  size_t most = chance(&self->random, 90) ? 3000 : self->world->plan.body_max / 2;
+  size_t most = chance(&self->random, self->world->plan.bodies == BODY_STREAM ? 60 : 90) ? 3000 : self->world->plan.body_max / 2;
   size_t length = bodied && chance(&self->random, 90) ? draw_below(&self->random, most) : 0;
-  bool chunked = bodied && !http10 && chance(&self->random, 40), cookie = chance(&self->random, 20);
+  bool chunked = spoilt || (bodied && !http10 && chance(&self->random, 40)), cookie = chance(&self->random, 20);
   char text[512];
   snprintf(text, sizeof text,
            "%s%s /r/%016llx?a=1+2&b=%%41 HTTP/1.%c\r\nHost: a\r\nX-Id: %llx\r\nx-length: %zu\r\nX-Cookie: %s\r\n",
@@ -96,7 +98,7 @@ static bool append_request(client *self, bool http10) {
   if (self->last_batch && chance(&self->random, 20)) append_text(self, "Connection: close\r\n");
   if (chunked) {
     append_text(self, "Transfer-Encoding: chunked\r\n\r\n");
-    append_chunks(self, id, length);
+    append_chunks(self, id, length, spoilt);
   } else {
     if (bodied) snprintf(text, sizeof text, "Content-Length: %zu\r\n\r\n", length);
     append_text(self, bodied ? text : "\r\n");
@@ -118,7 +120,8 @@ static void append_garbage(client *self) {
       "GET / HTTP/1.1\r\nHost: a\r\n folded\r\n\r\n",
       "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n\r\n"};
   if (chance(&self->random, 60)) {
-    append_text(self, wrong[draw_below(&self->random, sizeof wrong / sizeof *wrong)]);
+    /* Of the last one the head is good: where bodies are streamed it would be delivered, and say nothing of whose it is. */
+    append_text(self, wrong[draw_below(&self->random, sizeof wrong / sizeof *wrong - (self->world->plan.bodies == BODY_STREAM))]);
   } else {
     for (size_t left = draw_between(&self->random, 1, 400); left; left--) {
       uint8_t octet = (uint8_t)draw(&self->random);
@@ -132,9 +135,11 @@ static void append_garbage(client *self) {
 /* A request whose end never comes; whoever delivers it has believed a cut message. */
 static void append_cut(client *self) {
   size_t before = self->out_length;
-  if (!append_request(self, false)) return;
+  bool spoilt = chance(&self->random, 30);
+  if (!append_request(self, false, spoilt)) return;
   uint64_t id = self->reader.asked[self->reader.last - 1].id;
   atomic_store(&ledger_record(&self->world->book, id)->cut, true);
+  if (spoilt) return;
   self->out_length = before + draw_below(&self->random, self->out_length - before);
 }
 
@@ -145,13 +150,13 @@ static bool fill(client *self) {
   self->last_batch = chance(&self->random, 40) || self->behaviour != PLAIN || atomic_load(&self->world->phase) != PHASE_SERVING;
   size_t many = chance(&self->random, 50) ? 1 : draw_between(&self->random, 1, 24);
   for (size_t i = 0; i < many; i++)
-    if (!append_request(self, false)) return i > 0;
+    if (!append_request(self, false, false)) return i > 0;
   if (self->behaviour == GARBAGE)
     append_garbage(self);
   else if (self->behaviour == CUT)
     append_cut(self);
   else if (self->last_batch && chance(&self->random, 15))
-    return append_request(self, true);
+    return append_request(self, true, false);
   return true;
 }
 

@@ -13,8 +13,9 @@ void (*tell_plans)(void);
 atomic_ullong counters[COUNTERS];
 const char *const counter_names[COUNTERS] = {
     "respond",  "bytes", "many",       "all",        "packed",         "stream",         "file",      "lend",      "abandon",
-    "return",   "gone",  "rivals",     "interim",    "misuse",         "stale",          "rounds",    "delivered", "answers",
+    "return",   "gone",  "credit", "rivals",     "interim",    "misuse",         "stale",          "rounds",    "delivered", "answers",
     "refusals", "ends",  "cut bodies", "event gone", "event writable", "event released", "event sent",
+    "event body", "event body end", "cut uploads", "files",
     "over tls", "with a certificate"};
 
 uint64_t draw(generator *random) {
@@ -91,6 +92,7 @@ void ledger_close(ledger *book) {
       free(book->table[at]->body->octets);
       free(book->table[at]->body);
     }
+    upload_forget(book->table[at]);
     free(book->table[at]);
   }
   free(book->table);
@@ -114,7 +116,8 @@ record *ledger_record(ledger *book, uint64_t id) {
 entry *ledger_deliver(ledger *book, ingest_token token, uint64_t id, const ingest_request *request) {
   record *each = ledger_record(book, id);
   if (token == 0 || token >> 63) fail("%llx is no token", (unsigned long long)token);
-  if (atomic_load(&each->cut)) fail("request %llx was cut short, and delivered as if it were whole", (unsigned long long)id);
+  if (atomic_load(&each->cut) && !(request->flags & INGEST_REQUEST_STREAMED))
+    fail("request %llx was cut short, and delivered as if it were whole", (unsigned long long)id);
   if (atomic_load(&each->done)) fail("request %llx was ended, and delivered again", (unsigned long long)id);
   entry *made = want(calloc(1, sizeof *made));
   made->token = token;

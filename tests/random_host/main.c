@@ -35,24 +35,26 @@ static unsigned entries_of(const char *path) {
 static int usage(void) {
   fprintf(
       stderr,
-      "usage: random_host --seed N --seconds S [--delivery inline|queue|threads|turn] [--topology NAME] [--io-threads N] [--queues N] [--tls 0|1]\n");
+      "usage: random_host --seed N --seconds S [--delivery inline|queue|threads|turn] [--topology NAME] [--io-threads N] [--queues N] [--tls 0|1] [--body buffer|stream|spool]\n");
   return 2;
 }
 
 static void tell_all_plans(void) {
   static const char *const deliveries[] = {"inline", "queue", "threads", "turn"}, *const endings[] = {"gentle", "cut", "stop",
                                                                                                       "leave"};
+  static const char *const bodies[] = {"buffer", "stream", "spool"};
   for (int i = 0; i < WORLDS; i++) {
     const plan *plan = &worlds[i].plan;
     if (!plan->topology) continue;
     fprintf(
         stderr,
         "  world %d, round %u, phase %d: tls %x, delivery %s%s%s, topology %s, io_threads %u, queues %u, handler_threads %u, ending %s, in_flight_max %u, "
-        "queue_max %u, pipeline_max %u, batch_max %u, response_timeout %u ms, queue_age %u ms, events %x, pipeline_unsafe %s\n",
+        "queue_max %u, pipeline_max %u, batch_max %u, response_timeout %u ms, queue_age %u ms, events %x, pipeline_unsafe %s, "
+        "body %s, body_max %u, body_buffer_max %u, body_window %u\n",
         i, worlds[i].round, atomic_load(&worlds[i].phase), plan->secure, deliveries[plan->delivery], plan->callback ? " with callback" : "",
         plan->runs ? ", run" : "", plan->topology, plan->io_threads, plan->queues, plan->handler_threads, endings[plan->ending],
         plan->in_flight_max, plan->queue_max, plan->pipeline_max, plan->batch_max, plan->response_timeout_ms, plan->queue_age_ms,
-        plan->events, plan->parallel ? "parallel" : "serial");
+        plan->events, plan->parallel ? "parallel" : "serial", bodies[plan->bodies], plan->body_max, plan->body_buffer_max, plan->body_window);
   }
 }
 
@@ -77,7 +79,7 @@ static int make_file(void) {
 }
 
 /* A run that did too little proves nothing, so it fails. */
-static void check_coverage(uint64_t seconds, bool secure) {
+static void check_coverage(uint64_t seconds, bool secure, int bodies) {
   static const counter always[] = {DID_RESPOND, DID_BYTES,  DID_MANY,    DID_ALL,     DID_PACKED,     DID_ABANDON,    DID_GONE,
                                    DID_RIVALS,  DID_MISUSE, DID_STALE,   SAW_ANSWERS, SAW_REFUSALS,   SAW_ENDS,       DID_STREAM,
                                    DID_FILE,    DID_LEND,   DID_INTERIM, EVENT_GONE,  EVENT_WRITABLE, EVENT_RELEASED, EVENT_SENT};
@@ -87,10 +89,15 @@ static void check_coverage(uint64_t seconds, bool secure) {
       fail("nothing was counted for `%s`: the run proves too little", counter_names[always[i]]);
   if (secure && (!atomic_load(&counters[SAW_TLS]) || !atomic_load(&counters[SAW_CERTIFICATES])))
     fail("no request came over TLS with a certificate: the run proves too little");
+  static const counter streamed[] = {EVENT_BODY, EVENT_BODY_END, SAW_CUT_UPLOADS, DID_CREDIT};
+  for (size_t i = 0; bodies == BODY_STREAM && i < sizeof streamed / sizeof *streamed; i++)
+    if (!atomic_load(&counters[streamed[i]]))
+      fail("nothing was counted for `%s`: the run proves too little", counter_names[streamed[i]]);
+  if (bodies == BODY_SPOOL && !atomic_load(&counters[SAW_FILES])) fail("no body was in a file: the run proves too little");
 }
 
 static bool parse(int count, char **arguments, pins *pins, uint64_t *seconds) {
-  static const char *const deliveries[] = {"inline", "queue", "threads", "turn"};
+  static const char *const deliveries[] = {"inline", "queue", "threads", "turn"}, *const bodies[] = {"buffer", "stream", "spool"};
   for (int i = 1; i + 1 < count; i += 2) {
     const char *name = arguments[i], *value = arguments[i + 1];
     if (!strcmp(name, "--seed"))
@@ -109,6 +116,10 @@ static bool parse(int count, char **arguments, pins *pins, uint64_t *seconds) {
       for (int each = 0; each < 4; each++)
         if (!strcmp(value, deliveries[each])) pins->delivery = each;
       if (pins->delivery < 0) return false;
+    } else if (!strcmp(name, "--body")) {
+      for (int each = 0; each < 3; each++)
+        if (!strcmp(value, bodies[each])) pins->bodies = each;
+      if (pins->bodies < 0) return false;
     } else
       return false;
   }
@@ -117,7 +128,7 @@ static bool parse(int count, char **arguments, pins *pins, uint64_t *seconds) {
 
 int main(int count, char **arguments) {
   pthread_t threads[WORLDS];
-  pins pins = {.delivery = -1, .tls = -1};
+  pins pins = {.delivery = -1, .tls = -1, .bodies = -1};
   uint64_t seconds = 0, began = now_ns();
   if (!parse(count, arguments, &pins, &seconds)) return usage();
   signal(SIGPIPE, SIG_DFL); /* the library may not depend on the host ignoring it */
@@ -153,7 +164,7 @@ int main(int count, char **arguments) {
   tell(began);
   close(file);
   secured_end();
-  check_coverage(seconds, pins.tls != 0);
+  check_coverage(seconds, pins.tls != 0, pins.bodies);
   printf("clean\n");
   return 0;
 }

@@ -49,7 +49,7 @@ static void compare_packed(actor *self, const uint8_t *block, size_t at, uint32_
   if (u64_at(block, at + 152) != request->body_len) fail("the packed length of a body is not the request's");
   if (body.ptr)
     same(body, request->body, "body");
-  else if (request->body_len && request->body_len <= self->world->plan.packed_inline_max)
+  else if (request->body_len && request->body_fd < 0 && request->body_len <= self->world->plan.packed_inline_max)
     fail("a packed record lacks a body that fits");
 }
 

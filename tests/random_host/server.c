@@ -39,7 +39,7 @@ static plan draw_plan(world *world) {
   made.listeners = (unsigned)draw_between(random, 1, 2);
   bool secure = world->pins.tls < 0 ? chance(random, 40) : world->pins.tls;
   made.secure = !secure ? 0 : world->pins.tls > 0 ? ~0u : (unsigned)draw_between(random, 1, 3);
-  /* BODY, BODY_END and MESSAGE belong to what this version does not do; all the others may be asked for. */
+  /* BODY and BODY_END come unasked, MESSAGE belongs to what this version does not do; all the others may be asked for. */
   unsigned all = ASKED(INGEST_EVENT_GONE) | ASKED(INGEST_EVENT_WRITABLE) | ASKED(INGEST_EVENT_RELEASED) | ASKED(INGEST_EVENT_SENT) |
                  ASKED(INGEST_EVENT_DRAINING) | ASKED(INGEST_EVENT_STOPPED) | ASKED(INGEST_EVENT_FAULT);
   made.events = chance(random, 40) ? all : chance(random, 20) ? 0 : (unsigned)draw(random) & all;
@@ -51,6 +51,13 @@ static plan draw_plan(world *world) {
   made.batch_max = draw_limit(random, 50, 1, 8, 64);
   made.packed_inline_max = draw_limit(random, 50, 1, 2000, 16384);
   made.body_max = draw_limit(random, 50, 8192, 65536, LONGEST_BODY);
+  made.bodies = world->pins.bodies >= 0 ? (bodies)world->pins.bodies
+                : chance(random, 40)    ? BODY_BUFFER
+                : chance(random, 65)    ? BODY_STREAM
+                                        : BODY_SPOOL;
+  made.body_buffer_max = draw_limit(random, 70, 0, 4000, 65536);
+  made.body_window = draw_limit(random, 60, 16384, 40000, 262144);
+  made.in_memory = chance(random, 50);
   made.requests_per_connection = draw_limit(random, 30, 1, 20, 0);
   made.parallel = chance(random, 50);
   made.runs = made.delivery != DELIVERY_TURN && chance(random, 20);
@@ -90,6 +97,7 @@ static void set_events(world *world, ingest_options *options) {
 
 static ingest_options *options_of(world *world) {
   static const char *const deliveries[] = {"inline", "queue", "threads", "queue"};
+  static const char *const policies[] = {"buffer", "stream", "spool"};
   const plan *plan = &world->plan;
   ingest_options *options = ingest_options_new();
   set(options, "topology", plan->topology);
@@ -107,6 +115,10 @@ static ingest_options *options_of(world *world) {
   set_number(options, "queue_age", plan->queue_age_ms, "ms");
   set_number(options, "packed_inline_max", plan->packed_inline_max, "");
   set_number(options, "body_max", plan->body_max, "");
+  set(options, "body", policies[plan->bodies]);
+  set_number(options, "body_buffer_max", plan->body_buffer_max, "");
+  set_number(options, "body_window", plan->body_window, "");
+  if (plan->in_memory) set(options, "spool_dir", "memory");
   if (plan->requests_per_connection) set_number(options, "requests_per_connection", plan->requests_per_connection, "");
   if (plan->secure) {
     set(options, "tls.cert", secured_cert);

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* ---- reading everything ---- */
 
@@ -92,6 +93,31 @@ static void compare_tls(uint64_t id, const ingest_request *request) {
          tls->client_subject.ptr);
 }
 
+/* The body, wherever it is: with the request, in a file, or still to come. */
+static void compare_body(world *world, uint64_t id, uint64_t length, const ingest_request *request) {
+  if (request->flags & INGEST_REQUEST_STREAMED) {
+    if (world->plan.bodies != BODY_STREAM || request->body.ptr || request->body_fd >= 0)
+      fail("request %llx has a body that is streamed and here", (unsigned long long)id);
+    return;
+  }
+  bool filed = request->body_fd >= 0;
+  if (request->body_len != length || request->body.len != (filed ? 0 : length))
+    fail("request %llx has a body of %zu octets, %zu were sent", (unsigned long long)id, request->body.len, (size_t)length);
+  if (filed != (world->plan.bodies == BODY_SPOOL && length > world->plan.body_buffer_max))
+    fail("the %zu octets of the body of request %llx are in the wrong place", (size_t)length, (unsigned long long)id);
+  if (!pattern_holds(request->body.ptr, request->body.len, id, 0))
+    fail("the body of request %llx has changed", (unsigned long long)id);
+  if (!filed) return;
+  count(SAW_FILES, 1);
+  uint8_t piece[4096];
+  for (uint64_t at = 0; at < length;) {
+    ssize_t got = pread(request->body_fd, piece, sizeof piece, (off_t)at);
+    if (got <= 0 || !pattern_holds(piece, (size_t)got, id, at))
+      fail("the file of request %llx is not its body", (unsigned long long)id);
+    at += (uint64_t)got;
+  }
+}
+
 static uint64_t compare(world *world, ingest_token token, const ingest_request *request) {
   uint64_t id = number(ingest_request_header(request, "x-id", 4), 16, "X-Id");
   uint64_t length = number(ingest_request_header(request, "X-LENGTH", 8), 10, "X-Length");
@@ -102,10 +128,7 @@ static uint64_t compare(world *world, ingest_token token, const ingest_request *
     fail("request %llx has another size or token", (unsigned long long)id);
   if (!equals(request->path, path) || !equals(ingest_request_query(request, "a", 1), "1 2"))
     fail("request %llx has another target: %.*s", (unsigned long long)id, (int)request->target.len, request->target.ptr);
-  if (request->body_len != length || request->body.len != length)
-    fail("request %llx has a body of %zu octets, %zu were sent", (unsigned long long)id, request->body.len, (size_t)length);
-  if (!pattern_holds(request->body.ptr, request->body.len, id, 0))
-    fail("the body of request %llx has changed", (unsigned long long)id);
+  compare_body(world, id, length, request);
   compare_tls(id, request);
   bool cookie = equals(ingest_request_cookie(request, "c", 1), "v");
   if (cookie != equals(ingest_request_header(request, "x-cookie", 8), "1"))
@@ -126,6 +149,8 @@ static void take_request(actor *self, const ingest_event *event) {
   uint64_t id = compare(world, event->token, event->request);
   entry *made = ledger_deliver(&world->book, event->token, id, event->request);
   made->digest = digest_of(event->request);
+  if (event->request->flags & INGEST_REQUEST_STREAMED)
+    upload_begin(self, made, number(ingest_request_header(event->request, "x-length", 8), 10, "X-Length"));
   if (chance(&self->random, 45)) {
     act(self, made, false);
     return;
@@ -149,7 +174,14 @@ static void take_note(actor *self, const ingest_event *event) {
   unsigned long long ended_at = atomic_load(&each->ended_at);
   bool late = ended_at && !self->in_callback && ended_at < self->poll_began;
   switch (event->kind) {
+    case INGEST_EVENT_BODY:
+    case INGEST_EVENT_BODY_END:
+      if (late) fail("event %u for token %llx, which was given back", event->kind, (unsigned long long)event->token);
+      take_upload(self, each, event);
+      break;
     case INGEST_EVENT_GONE:
+      if (!each->streamed && !(world->plan.events & ASKED(INGEST_EVENT_GONE))) fail("event %u was not asked for", event->kind);
+      if (event->reason == INGEST_GONE_RESET) upload_gone(each);
       if (late) fail("GONE for token %llx, which was given back", (unsigned long long)event->token);
       if (event->reason != INGEST_GONE_READ_CLOSED && event->reason != INGEST_GONE_RESET)
         fail("GONE has the reason %u", event->reason);
@@ -181,13 +213,18 @@ static void take_note(actor *self, const ingest_event *event) {
 
 static void take_event(actor *self, const ingest_event *event) {
   world *world = self->world;
-  if (event->kind != INGEST_EVENT_REQUEST && (event->kind > 31 || !(world->plan.events & ASKED(event->kind))))
+  /* What a streamed body brings comes unasked. */
+  bool body = event->kind == INGEST_EVENT_BODY || event->kind == INGEST_EVENT_BODY_END;
+  unsigned asked = world->plan.events | (world->plan.bodies == BODY_STREAM ? ASKED(INGEST_EVENT_GONE) : 0);
+  if (event->kind != INGEST_EVENT_REQUEST && !body && (event->kind > 31 || !(asked & ASKED(event->kind))))
     fail("event %u was not asked for", event->kind);
-  if (event->flags || (event->kind != INGEST_EVENT_GONE && event->reason) || event->data.ptr)
+  if (event->flags || (event->kind != INGEST_EVENT_GONE && event->reason) || (event->data.ptr && !body))
     fail("a field of an event that must be zero is not");
   if (event->kind != INGEST_EVENT_REQUEST && event->request) fail("event %u brings a request", event->kind);
   switch (event->kind) {
     case INGEST_EVENT_REQUEST: take_request(self, event); return;
+    case INGEST_EVENT_BODY:
+    case INGEST_EVENT_BODY_END:
     case INGEST_EVENT_GONE:
     case INGEST_EVENT_WRITABLE:
     case INGEST_EVENT_SENT:
@@ -233,7 +270,7 @@ bool consume(actor *self, ingest_queue *queue, bool may_wait) {
   world *world = self->world;
   if (chance(&self->random, 20)) watch_descriptor(self, queue);
   self->poll_began = atomic_fetch_add(&world->book.clock, 1) + 1;
-  if (chance(&self->random, 15)) {
+  if (world->plan.bodies != BODY_STREAM && chance(&self->random, 15)) {
     int32_t packed = take_packed(self, queue);
     return packed != INGEST_E_STOPPED;
   }

@@ -49,6 +49,7 @@ void sleep_us(uint64_t microseconds);
 /* ---- one round's choices ---- */
 
 typedef enum { DELIVERY_INLINE, DELIVERY_QUEUE, DELIVERY_THREADS, DELIVERY_TURN } delivery;
+typedef enum { BODY_BUFFER, BODY_STREAM, BODY_SPOOL } bodies;
 /* How a round ends: everybody is served first; a drain that cuts; two stops; stopped and freed with requests still held. */
 typedef enum { END_GENTLE, END_CUT, END_STOP, END_LEAVE } ending;
 
@@ -56,12 +57,14 @@ typedef enum { END_GENTLE, END_CUT, END_STOP, END_LEAVE } ending;
 
 typedef struct {
   delivery delivery;
+  bodies bodies;
   ending ending;
   const char *topology;
   unsigned io_threads, queues, handler_threads, workers, clients, listeners;
   unsigned events; /* ASKED(INGEST_EVENT_...) bits of the option `events` */
   unsigned in_flight_max, queue_max, pipeline_max, response_timeout_ms, queue_age_ms, batch_max, packed_inline_max;
-  unsigned body_max, requests_per_connection;
+  unsigned body_max, body_buffer_max, body_window, requests_per_connection;
+  bool in_memory; /* spooled bodies */
   unsigned secure; /* listeners of https, as bits */
   bool parallel, callback, runs; /* runs: ingest_server_run on a thread instead of ingest_server_start */
   const char *journey;
@@ -69,7 +72,7 @@ typedef struct {
 } plan;
 
 /* What the command line pins; NULL, 0 or -1 is drawn. */
-typedef struct { const char *topology; int delivery, tls; unsigned io_threads, queues; } pins;
+typedef struct { const char *topology; int delivery, tls, bodies; unsigned io_threads, queues; } pins;
 
 /* ---- the ledger ---- */
 
@@ -88,6 +91,7 @@ typedef struct {
 #define ALL_STATUS 210
 #define ALL_STATUSES 8
 
+typedef struct piece piece;
 typedef struct lent { uint8_t *octets; size_t length; struct lent *next; } lent;
 
 /* A token as the host knows it, from its delivery to the end of the round. */
@@ -116,6 +120,13 @@ typedef struct entry {
   uint64_t busy_ns;
   uint64_t total, written;
   unsigned interims;
+  /* A body that comes in events: how the host means to take it, and under the lock how much came, what of it is not credited, how
+     many octets of the oldest piece are, and how it ended. `closing`: somebody may be ending the request. */
+  bool streamed, hasty, stingy;
+  pthread_mutex_t upload_lock;
+  piece *first, *last;
+  uint64_t length, came, owed, paid;
+  bool closing, whole, cut_off;
 } entry;
 
 typedef struct {
@@ -176,8 +187,9 @@ typedef struct { world *world; generator random; uint64_t poll_began; bool in_ca
 /* What was done, over all rounds and worlds. */
 typedef enum {
   DID_RESPOND, DID_BYTES, DID_MANY, DID_ALL, DID_PACKED, DID_STREAM, DID_FILE, DID_LEND, DID_ABANDON, DID_RETURN,
-  DID_GONE, DID_RIVALS, DID_INTERIM, DID_MISUSE, DID_STALE, DID_ROUNDS, DID_DELIVERED,
-  SAW_ANSWERS, SAW_REFUSALS, SAW_ENDS, SAW_CUT_BODIES, EVENT_GONE, EVENT_WRITABLE, EVENT_RELEASED, EVENT_SENT, SAW_TLS, SAW_CERTIFICATES,
+  DID_GONE, DID_CREDIT, DID_RIVALS, DID_INTERIM, DID_MISUSE, DID_STALE, DID_ROUNDS, DID_DELIVERED,
+  SAW_ANSWERS, SAW_REFUSALS, SAW_ENDS, SAW_CUT_BODIES, EVENT_GONE, EVENT_WRITABLE, EVENT_RELEASED, EVENT_SENT,
+  EVENT_BODY, EVENT_BODY_END, SAW_CUT_UPLOADS, SAW_FILES, SAW_TLS, SAW_CERTIFICATES,
   COUNTERS
 } counter;
 extern atomic_ullong counters[COUNTERS];
@@ -217,6 +229,15 @@ bool stream_begin(actor *self, entry *each);
 bool stream_go_on(actor *self, entry *each, bool finish);
 void respond_file(actor *self, entry *each);
 void respond_lent(actor *self, entry *each);
+
+/* upload.c */
+void upload_begin(actor *self, entry *each, uint64_t length);
+void upload_forget(entry *each);
+void upload_close(entry *each);
+void upload_gone(entry *each);
+void take_upload(actor *self, entry *each, const ingest_event *event);
+/* Gives credit, perhaps. True when the host goes on with the request itself. */
+bool upload_act(actor *self, entry *each, bool finish);
 
 /* misuse.c */
 /* True when the entry has ended, because it was gone before. */

@@ -151,6 +151,8 @@ impl Client {
             };
             let judged = match (answer.id, &message.expected) {
                 (Some(id), _) if id != message.id => Err(format!("request {} was answered by it", message.id)),
+                // Of a body that comes in events the bad end may come behind the answer.
+                (Some(id), None) if message.beginning.is_some() => answered(answer, id, false, host),
                 (Some(_), None) => Err("a request that is none was answered".to_owned()),
                 (Some(id), Some(_)) => answered(answer, id, message.is_head, host),
                 (None, None) if (400..600).contains(&answer.status) => Ok(()),
@@ -218,6 +220,8 @@ fn refused(answer: &Answer, id: u32, host: &Host, terms: Terms, turns: &[u64]) -
         (503 | 408 | 413, None) => Ok(()),
         // It was in the queue again.
         (503, Some(record)) if record.returned && record.answered.is_none() => Ok(()),
+        // Of a body that comes in events the host had the beginning.
+        (503 | 408 | 413, Some(record)) if record.has_part() && record.answered.is_none() => Ok(()),
         (503 | 408, Some(_)) => Err("the host was given it all the same".into()),
         (504, None) => Ok(()),
         (504, Some(record)) => {

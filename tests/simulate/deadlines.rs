@@ -1,5 +1,6 @@
 //! Whether connections end in time, as a client can tell who knows its script: heads, bodies, answers, idleness, lingering.
 
+use crate::host::Record;
 use crate::world::{World, now_ms};
 
 /// A deadline is looked at this late at most: two grains of the timer wheel, and what is rounded.
@@ -65,7 +66,7 @@ impl World {
         }
         let answered = client.reader.answers.len();
         if complete > answered {
-            return self.check_owed(at, answered, &late);
+            return self.check_owed(at, answered, quiet_ms, &late);
         }
         if received == start {
             let limit_ms = if complete == 0 { limits.header_timeout_ms } else { limits.keepalive_timeout_ms };
@@ -81,11 +82,27 @@ impl World {
         if received - start < messages[complete].head_length {
             return late(limits.header_timeout_ms, began_ms, "sends a head");
         }
-        late(limits.body_timeout_ms, quiet_ms, "sends a body")
+        let host = self.host.lock();
+        let moved_ms = host.records.get(&messages[complete].id).and_then(|record| self.moved_ms(record));
+        // While the window is full the host is waited for, else the peer; each move begins one of the two times anew.
+        let limit_ms = moved_ms.map_or(limits.body_timeout_ms, |_| limits.body_timeout_ms.max(limits.response_timeout_ms));
+        late(limit_ms, quiet_ms.max(moved_ms.unwrap_or(0)), "sends a body")
+    }
+
+    /// When the server has heard what the host did last with a body that comes in events.
+    fn moved_ms(&self, record: &Record) -> Option<u64> {
+        let upload = record.upload.as_ref()?;
+        Some(self.turns.get(upload.moved_turn + 1).copied().unwrap_or_else(now_ms))
     }
 
     /// The oldest answer is owed by the host, or by the queue.
-    fn check_owed(&self, at: usize, answered: usize, late: &dyn Fn(u64, u64, &str) -> Result<(), String>) -> Result<(), String> {
+    fn check_owed(
+        &self,
+        at: usize,
+        answered: usize,
+        quiet_ms: u64,
+        late: &dyn Fn(u64, u64, &str) -> Result<(), String>,
+    ) -> Result<(), String> {
         let limits = &self.scenario.options.limits;
         let host = self.host.lock();
         let Some(record) = host.records.get(&self.clients[at].script.messages[answered].id) else { return Ok(()) };
@@ -93,6 +110,7 @@ impl World {
             return Ok(());
         }
         // Those behind it wait for it, and so does what it waits for itself.
-        late(limits.response_timeout_ms.max(limits.queue_age_ms), record.completed_ms, "waits for the host")
+        let since_ms = self.moved_ms(record).map_or(record.completed_ms, |moved_ms| moved_ms.max(quiet_ms));
+        late(limits.response_timeout_ms.max(limits.queue_age_ms), since_ms, "waits for the host")
     }
 }

@@ -1,8 +1,9 @@
 //! The simulated host: answers at once, late, twice, never, out of order, in pieces; and checks what it is given and told.
 
 use crate::plan::{How, Plan};
-use crate::script::{ClientScript, Expected, octets_of};
+use crate::script::{ClientScript, Expected, Promise, octets_of};
 use crate::support::request_view::{Delivered, RequestView};
+use crate::uploads::Upload;
 use ingest::engine::sim::{Random, now_ns};
 use ingest::handoff::outlet::EventSink;
 use ingest::memory::tail::Lent;
@@ -44,17 +45,31 @@ pub struct Record {
     pub returned: bool,
     sent_told: u32,
     released_told: u32,
-    gone_told: u32,
+    pub gone_told: u32,
     lent: bool,
+    /// Its body, if that comes in events.
+    pub upload: Option<Upload>,
+    /// The batch in which the host was done with it: what that brings behind is of no interest.
+    pub ended_batch: usize,
+}
+
+/// What the host is promised.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    pub in_flight_max: u64,
+    /// Octets of a body that it may have without giving credit.
+    pub window: u64,
+    /// Everything goes well.
+    pub calm: bool,
 }
 
 #[derive(Debug)]
 pub struct Host {
-    random: Random,
-    pub expected: BTreeMap<u32, Expected>,
+    pub random: Random,
+    pub promises: BTreeMap<u32, Promise>,
     pub plans: BTreeMap<u32, Plan>,
     pub records: BTreeMap<u32, Record>,
-    by_token: BTreeMap<u64, u32>,
+    pub by_token: BTreeMap<u64, u32>,
     pub faults: Vec<String>,
     pub trace: Vec<String>,
     pub turn: usize,
@@ -62,7 +77,9 @@ pub struct Host {
     pub in_turn: bool,
     /// Something was said for good since the last turn.
     pub posts: bool,
-    pub in_flight_max: u64,
+    pub bounds: Bounds,
+    /// Batches of events so far.
+    pub batch: usize,
     /// Nothing waits any more: every request is given back at once.
     pub gives_up: bool,
     pub stopped_told: bool,
@@ -100,10 +117,10 @@ fn now_ms() -> u64 {
 }
 
 impl Host {
-    pub fn new(random: Random, expected: BTreeMap<u32, Expected>, plans: BTreeMap<u32, Plan>, in_flight_max: u64) -> Host {
+    pub fn new(random: Random, promises: BTreeMap<u32, Promise>, plans: BTreeMap<u32, Plan>, bounds: Bounds) -> Host {
         Host {
             random,
-            expected,
+            promises,
             plans,
             records: BTreeMap::new(),
             by_token: BTreeMap::new(),
@@ -112,21 +129,28 @@ impl Host {
             turn: 0,
             in_turn: false,
             posts: false,
-            in_flight_max,
+            bounds,
+            batch: 0,
             gives_up: false,
             stopped_told: false,
         }
     }
 
-    fn fault(&mut self, text: String) {
+    pub fn fault(&mut self, text: String) {
         self.faults.push(text);
     }
 
     /// Events, from a poll or in the callback.
     pub fn take(&mut self, server: &Server, events: &[ingest_event]) {
+        self.batch += 1;
         for event in events {
             match RequestView::of(event) {
-                Some(view) => self.take_request(server, event.token, view.to_owned(), view.journey()),
+                Some(view) => {
+                    let streamed = view.0.flags & INGEST_REQUEST_STREAMED != 0;
+                    let body = if streamed { view.body().to_vec() } else { view.whole_body() };
+                    let delivered = Delivered { body, ..view.to_owned() };
+                    self.take_request(server, event.token, delivered, view.journey());
+                }
                 None => self.take_news(event),
             }
         }
@@ -135,17 +159,22 @@ impl Host {
             self.act(server, false);
         }
         let held = self.records.values().filter(|record| record.held).count() as u64;
-        if held > self.in_flight_max {
-            self.fault(format!("{held} requests are held, in_flight_max is {}", self.in_flight_max));
+        if held > self.bounds.in_flight_max {
+            self.fault(format!("{held} requests are held, in_flight_max is {}", self.bounds.in_flight_max));
         }
     }
 
     fn take_request(&mut self, server: &Server, token: u64, delivered: Delivered, journey: Option<ingest_journey>) {
         let target = String::from_utf8_lossy(&delivered.target).into_owned();
         let id = target.strip_prefix("/r/").and_then(|rest| rest.split('?').next()).and_then(|id| id.parse::<u32>().ok());
-        let Some((id, expected)) = id.and_then(|id| Some((id, self.expected.get(&id)?))) else {
+        let Some((id, promise)) = id.and_then(|id| Some((id, self.promises.get(&id)?))) else {
             return self.fault(format!("a request was delivered that nobody may serve: {target}"));
         };
+        let streamed = delivered.flags & INGEST_REQUEST_STREAMED != 0;
+        // Its body and its trailers come in events.
+        let bare = |expected: &Expected| Expected { body: Vec::new(), trailers: Vec::new(), ..expected.clone() };
+        let expected = if promise.streamed { bare(&promise.expected) } else { promise.expected.clone() };
+        let as_promised = streamed == promise.streamed;
         let seen = Expected {
             method: delivered.method.clone(),
             target: delivered.target.clone(),
@@ -153,8 +182,12 @@ impl Host {
             body: delivered.body.clone(),
             trailers: delivered.trailers.clone(),
         };
-        if seen != *expected {
-            let text = format!("request {id} was delivered otherwise than it was sent: {} {} octets", seen.headers.len(), seen.body.len());
+        if seen != expected || !as_promised {
+            let text = format!(
+                "request {id} was delivered otherwise than it was sent: {} {} octets, streamed: {streamed}",
+                seen.headers.len(),
+                seen.body.len()
+            );
             self.fault(text);
         }
         // What waited for a callback may be given to it although its client has left meanwhile.
@@ -174,6 +207,8 @@ impl Host {
             let completed_ms = journey.map_or(now_ms, |journey| journey.delivered_at_ns / 1_000_000);
             self.records.insert(id, Record::new(token, delivered, completed_ms, now_ms));
         }
+        let turn = self.turn;
+        self.records.entry(id).and_modify(|record| record.upload = streamed.then(|| Upload::begin(turn, now_ms)));
         if self.by_token.insert(token, id).is_some() {
             self.fault(format!("the token of request {id} was used before"));
         }
@@ -196,6 +231,9 @@ impl Host {
         let Some(&id) = self.by_token.get(&event.token) else { return self.fault("news of a token that was never given".into()) };
         if event.tag != u64::from(id) {
             self.fault(format!("news of request {id} with the tag {}", event.tag));
+        }
+        if self.take_upload(id, event) {
+            return;
         }
         let Some(record) = self.records.get_mut(&id) else { return };
         let counted = match event.kind {
@@ -270,23 +308,31 @@ impl Host {
     fn due_ms(&self, id: u32, record: &Record) -> Option<u64> {
         let plan = &self.plans[&id];
         let rests = matches!(plan.how, How::Never) || (matches!(plan.how, How::Breaks { .. }) && record.stage == Stage::Done);
-        (!rests || self.gives_up).then_some(record.delivered_ms + plan.after_ms)
+        let credits = record.upload.as_ref().and_then(|upload| upload.credit_due_ms(plan.credit, self.gives_up));
+        if self.waits_for_body(id, record) {
+            return credits;
+        }
+        (!rests || self.gives_up).then_some(record.delivered_ms + plan.after_ms).into_iter().chain(credits).min()
     }
 
     fn deal_with(&mut self, server: &Server, id: u32) -> bool {
         let plan = self.plans[&id];
+        if !self.records[&id].held {
+            return false;
+        }
+        let credited = self.give_credit(server, id);
         let record = &self.records[&id];
         let (token, stage) = (record.token, record.stage);
-        if !record.held {
-            return false;
+        if self.waits_for_body(id, record) {
+            return credited;
         }
         if self.gives_up {
             // The end of the world: everything goes back.
             self.abandon(server, id, token);
             return true;
         }
-        if self.due_ms(id, record).is_none_or(|due_ms| due_ms > now_ms()) {
-            return false;
+        if record.delivered_ms + plan.after_ms > now_ms() || self.due_ms(id, record).is_none() {
+            return credited;
         }
         if plan.errs && stage == Stage::Fresh {
             self.err(server, id, token);
@@ -296,21 +342,21 @@ impl Host {
             self.must_match(server, id, token, status, "respond_interim");
         }
         match plan.how {
-            How::Returns if !self.records[&id].returned && !plan.interim => self.give_back(server, id, token),
+            How::Returns if !self.records[&id].returned && !plan.interim => self.give_back(server, id, token, plan),
             How::Answers | How::Returns => self.answer(server, id, token, plan),
             How::Twice => {
                 self.answer(server, id, token, plan);
                 self.use_up(server, id, token);
             }
             How::Abandons => self.abandon(server, id, token),
-            How::Never => return false,
+            How::Never => return credited,
             How::Streams { announced } => return self.stream(server, id, token, plan, announced, true),
             How::Breaks { announced } => return self.stream(server, id, token, plan, announced, false),
         }
         true
     }
 
-    fn expect(&mut self, id: u32, what: &str, status: i32, wanted: i32) {
+    pub fn expect(&mut self, id: u32, what: &str, status: i32, wanted: i32) {
         self.trace.push(format!("  host: {what} {id}: {status}"));
         if status != wanted {
             self.fault(format!("{what} of request {id} said {status} instead of {wanted}"));
@@ -343,10 +389,10 @@ impl Host {
     }
 
     fn ended(&mut self, id: u32, answered: bool, lent: bool) {
-        let turn = self.turn;
+        let (turn, batch) = (self.turn, self.batch);
         self.posts |= answered && !self.in_turn;
         self.records.entry(id).and_modify(|record| {
-            record.held = false;
+            (record.held, record.ended_batch) = (false, batch);
             record.lent = lent;
             record.answered = answered.then_some((now_ms(), turn));
         });
@@ -398,51 +444,18 @@ impl Host {
         true
     }
 
-    /// Calls that must be refused, and change nothing.
-    fn err(&mut self, server: &Server, id: u32, token: u64) {
-        let alive = server.token_alive(token);
-        let split = [(&b"X-Id"[..], &b"1\r\nX-Other: 2"[..])];
-        let status = server.respond(token, Head { status: 200, close: false, fields: split.into_iter() }, b"");
-        self.expect(id, "a split answer", status, INGEST_E_ARGUMENT);
-        let status = server.respond(token, Head { status: 1000, close: false, fields: [].into_iter() }, b"");
-        self.expect(id, "a status of 1000", status, INGEST_E_ARGUMENT);
-        for made_up in [token ^ 1, token ^ (1 << 40), token ^ (1 << 55), token.wrapping_add(1 << 32), self.random.draw(), 0] {
-            if made_up != token && !self.by_token.contains_key(&made_up) {
-                let status = server.respond_typed(made_up, 200, None, b"made up");
-                self.expect(id, "a made-up token", status, INGEST_E_GONE);
-            }
-        }
-        if server.token_alive(token) != alive {
-            self.fault(format!("calls that were refused have ended request {id}"));
-        }
-    }
-
-    /// A token that was used is good for nothing.
-    fn use_up(&mut self, server: &Server, id: u32, token: u64) {
-        let head = || Head { status: 200, close: false, fields: [(&b"X-Id"[..], &b"0"[..])].into_iter() };
-        let calls = [
-            ("a second respond", server.respond(token, head(), b"twice")),
-            ("a late abandon", server.abandon(token)),
-            ("a late respond_begin", server.respond_begin(token, head(), None)),
-            ("a late respond_write", server.respond_write(token, b"late")),
-            ("a late respond_end", server.respond_end(token, [].into_iter())),
-            ("a late respond_interim", server.respond_interim(token, 103, [].into_iter())),
-            ("a late tag", server.token_tag(token, 1)),
-        ];
-        for (what, status) in calls {
-            self.expect(id, what, status, INGEST_E_GONE);
-        }
-        if server.token_alive(token) != 0 || !server.token_request(token).is_null() {
-            self.fault(format!("request {id} is alive after its answer"));
-        }
-    }
-
-    fn give_back(&mut self, server: &Server, id: u32, token: u64) {
+    fn give_back(&mut self, server: &Server, id: u32, token: u64, plan: Plan) {
         let Some(queue) = server.queue(0) else { return };
+        // What the host was handed of a body cannot be handed to another.
+        let untouched = self.records[&id].upload.as_ref().is_none_or(Upload::is_untouched);
         let alive = server.token_alive(token) != 0;
         let back = queue.give_back(&[token]);
-        self.expect(id, "return", back, i32::from(alive));
-        self.records.entry(id).and_modify(|record| (record.held, record.returned) = (false, true));
+        self.expect(id, "return", back, i32::from(alive && untouched));
+        if !untouched {
+            return self.answer(server, id, token, plan);
+        }
+        let batch = self.batch;
+        self.records.entry(id).and_modify(|record| (record.held, record.returned, record.ended_batch) = (false, true, batch));
     }
 
     fn abandon(&mut self, server: &Server, id: u32, token: u64) {
@@ -450,20 +463,8 @@ impl Host {
         let status = server.abandon(token);
         self.expect(id, "abandon", status, if alive { INGEST_OK } else { INGEST_E_GONE });
         self.posts |= alive && !self.in_turn;
-        self.records.entry(id).and_modify(|record| (record.held, record.abandoned) = (false, true));
-    }
-
-    /// Tokens of the past, once more.
-    pub fn try_stale_tokens(&mut self, server: &Server) {
-        let stale: Vec<(u64, u32)> = self.by_token.iter().map(|(token, id)| (*token, *id)).collect();
-        if stale.is_empty() {
-            return;
-        }
-        let (token, id) = *self.random.pick(&stale);
-        let record = &self.records[&id];
-        if !(record.held && record.token == token) {
-            self.use_up(server, id, token);
-        }
+        let batch = self.batch;
+        self.records.entry(id).and_modify(|record| (record.held, record.abandoned, record.ended_batch) = (false, true, batch));
     }
 
     /// What every lent body and every answer must have been told by now.
@@ -494,6 +495,8 @@ impl Record {
             released_told: 0,
             gone_told: 0,
             lent: false,
+            upload: None,
+            ended_batch: 0,
         }
     }
 }

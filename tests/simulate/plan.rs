@@ -21,6 +21,20 @@ pub enum How {
     },
 }
 
+/// How the host gives the octets of a streamed body back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Credit {
+    AtOnce,
+    /// A part of what it has at a time.
+    Pieces,
+    /// All of it, so long after the last piece.
+    Late {
+        after_ms: u64,
+    },
+    /// Not before the end of the world.
+    Never,
+}
+
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
     pub how: How,
@@ -32,6 +46,9 @@ pub struct Plan {
     /// Tries what must be refused before.
     pub errs: bool,
     pub interim: bool,
+    /// Deals with a request although its body is still coming.
+    pub early: bool,
+    pub credit: Credit,
 }
 
 impl Plan {

@@ -1,8 +1,9 @@
 //! What a seed decides before anything runs: options, clients, what the host does with each request, and how much goes wrong.
 
-use crate::plan::{How, Plan};
+use crate::plan::{Credit, How, Plan};
 use crate::script::{self, ClientScript};
 use ingest::engine::sim::{Chaos, Random};
+use ingest::limits::BodyPolicy;
 use ingest::options::{Delivery, JourneyMode, Options, PipelineUnsafe, Topology};
 use std::collections::BTreeMap;
 
@@ -102,7 +103,11 @@ fn options(random: &mut Random, calm: bool) -> Options {
     if random.chance(500) {
         options.set("events", "all").expect("there is such an option");
     }
+    options.set("spool_dir", "memory").expect("there is such an option");
     let limits = &mut options.limits;
+    limits.body = *random.pick(&[BodyPolicy::Buffer, BodyPolicy::Buffer, BodyPolicy::Stream, BodyPolicy::Stream, BodyPolicy::Spool]);
+    limits.body_buffer_max = *random.pick(&[64 * 1024, 1_000, 0]);
+    limits.body_window = *random.pick(&[256 * 1024, 16 * 1024]);
     limits.max_connections = 64;
     limits.pipeline_max = *random.pick(&[1, 2, 16, 16]);
     if calm {
@@ -153,6 +158,14 @@ fn plan(random: &mut Random, calm: bool, tells: bool, queues: bool) -> Plan {
         closes: random.chance(if calm { 0 } else { 50 }),
         errs: random.chance(100),
         interim: random.chance(60),
+        early: !calm && random.chance(300),
+        credit: match random.below(10) {
+            0..=3 => Credit::AtOnce,
+            4..=6 => Credit::Pieces,
+            7 | 8 => Credit::Late { after_ms: random.below(if calm { 50 } else { 5_000 }) },
+            _ if calm => Credit::AtOnce,
+            _ => Credit::Never,
+        },
     }
 }
 

@@ -1,6 +1,8 @@
 //! What simulated clients will say: requests good and bad, drawn from a seed, with what a host must see of each good one.
 
 use ingest::engine::sim::Random;
+use ingest::limits::{BodyPolicy, Limits};
+use std::io::Write;
 
 /// Octets that bodies are cut out of, so that whole ones can be compared and lent ones live for ever.
 pub static PATTERN: std::sync::LazyLock<Vec<u8>> = std::sync::LazyLock::new(|| {
@@ -16,6 +18,14 @@ pub fn octets_of(id: u32, length: usize) -> &'static [u8] {
 
 pub type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
 
+/// How a body stands on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    None,
+    Length(usize),
+    Chunked,
+}
+
 /// A good request as a host must see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Expected {
@@ -26,6 +36,16 @@ pub struct Expected {
     pub trailers: Pairs,
 }
 
+/// What the host may be given of a request.
+#[derive(Clone, Debug)]
+pub struct Promise {
+    pub expected: Expected,
+    /// Its body comes in events.
+    pub streamed: bool,
+    /// All of it is sent, and good: else its body never ends.
+    pub whole: bool,
+}
+
 #[derive(Clone, Debug)]
 pub struct Message {
     pub id: u32,
@@ -33,6 +53,11 @@ pub struct Message {
     pub head_length: usize,
     /// `None` for what must be refused.
     pub expected: Option<Expected>,
+    /// Of what must be refused for its body: what may be seen of it before.
+    pub beginning: Option<Expected>,
+    pub framing: Framing,
+    /// Its body has a content-coding.
+    pub is_coded: bool,
     pub is_head: bool,
     /// HTTP/1.0.
     pub is_old: bool,
@@ -69,7 +94,37 @@ pub struct ClientScript {
     pub is_local: bool,
 }
 
+impl Message {
+    /// Whether its body comes in events, as docs/bodies.md says.
+    fn is_streamed(&self, limits: &Limits) -> bool {
+        let is_large = match self.framing {
+            Framing::None => false,
+            Framing::Length(length) => self.is_coded || length as u64 > limits.body_buffer_max,
+            Framing::Chunked => true,
+        };
+        limits.body == BodyPolicy::Stream && is_large
+    }
+}
+
 impl ClientScript {
+    /// What a host may be given: none behind a bad request or a last one, and of what is bad or not sent whole the beginning alone.
+    pub fn promises(&self, limits: &Limits) -> Vec<(u32, Promise)> {
+        let (mut promises, mut start) = (Vec::new(), 0);
+        for message in &self.messages {
+            let end = start + message.octets.len();
+            let whole = end <= self.length() && message.expected.is_some();
+            let streamed = message.is_streamed(limits);
+            let begins = streamed && start + message.head_length <= self.length();
+            let seen = message.expected.as_ref().or(message.beginning.as_ref()).filter(|_| whole || begins);
+            promises.extend(seen.cloned().map(|expected| (message.id, Promise { expected, streamed, whole })));
+            if !whole || message.closes {
+                break;
+            }
+            start = end;
+        }
+        promises
+    }
+
     /// Everything that it would say.
     pub fn octets(&self) -> Vec<u8> {
         self.messages.iter().flat_map(|message| message.octets.iter().copied()).collect()
@@ -155,19 +210,27 @@ fn good_message(random: &mut Random, id: u32) -> Message {
         _ => false,
     };
     let (mut body, mut trailers, mut coded) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut framing, mut is_coded) = (Framing::None, false);
     if has_body {
         let length = *random.pick(&[0, 1, 17, 300, 5_000, 70_000]);
         let length = random.below(length + 1) as usize;
         body = octets_of(id, length).to_vec();
+        is_coded = random.chance(150);
+        let sent = if is_coded { gzipped(&body) } else { body.clone() };
+        if is_coded {
+            headers.push((b"Content-Encoding".to_vec(), b"gzip".to_vec()));
+        }
         if random.chance(150) && !old {
             headers.push((b"Expect".to_vec(), b"100-continue".to_vec()));
         }
         if random.chance(500) && !old {
             headers.push((b"Transfer-Encoding".to_vec(), b"chunked".to_vec()));
-            (coded, trailers) = chunked(random, &body);
+            (coded, trailers) = chunked(random, &sent);
+            framing = Framing::Chunked;
         } else {
-            headers.push((b"Content-Length".to_vec(), body.len().to_string().into_bytes()));
-            coded.clone_from(&body);
+            headers.push((b"Content-Length".to_vec(), sent.len().to_string().into_bytes()));
+            framing = Framing::Length(sent.len());
+            coded = sent;
         }
     }
     let version = if old { "HTTP/1.0" } else { "HTTP/1.1" };
@@ -180,7 +243,14 @@ fn good_message(random: &mut Random, id: u32) -> Message {
     let head_length = octets.len();
     octets.extend(coded);
     let expected = Expected { method: method.into(), target: target.into(), headers, body, trailers };
-    Message { id, octets, head_length, expected: Some(expected), is_head: method == "HEAD", is_old: old, closes }
+    let is_head = method == "HEAD";
+    Message { id, octets, head_length, expected: Some(expected), beginning: None, framing, is_coded, is_head, is_old: old, closes }
+}
+
+fn gzipped(body: &[u8]) -> Vec<u8> {
+    let mut coder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    coder.write_all(body).expect("a vector takes everything");
+    coder.finish().expect("a vector takes everything")
 }
 
 /// A body in chunks of many sizes, with extensions and trailers now and then.
@@ -206,25 +276,60 @@ fn chunked(random: &mut Random, body: &[u8]) -> (Vec<u8>, Pairs) {
     (coded, trailers)
 }
 
-/// What no server may serve, framed so that a careless one would.
+/// What no server may serve, framed so that a careless one would; and what of its body may be seen before that shows.
 fn bad_message(random: &mut Random, id: u32) -> Message {
+    if random.chance(150) {
+        return spoilt_message(id, random.below(30_000) as usize);
+    }
     let start = format!("POST /r/{id} HTTP/1.1\r\nHost: simulated.test\r\n");
-    let wrong: &&str = random.pick(&[
-        "Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-        "Content-Length: 3\r\nContent-Length: 3\r\n\r\nabc",
-        "Content-Length: +3\r\n\r\nabc",
-        "Transfer-Encoding: chunked\r\n\r\n3\nabc\r\n0\r\n\r\n",
-        "Transfer-Encoding: chunked\r\n\r\n0x3\r\nabc\r\n0\r\n\r\n",
-        "Transfer-Encoding: chunked\r\n\r\n3\r\nabcd\r\n0\r\n\r\n",
-        "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nContent-Length: 3\r\n\r\n",
-        "Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
-        "Transfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n",
-        "Content-Length : 3\r\n\r\nabc",
-        "X-Field: a\r\n b\r\n\r\n",
-        "X-Field: a\nContent-Length: 3\r\n\r\nabc",
-        "Host: other.test\r\n\r\n",
-        "X-Field: a\rb\r\n\r\n",
+    let (wrong, seen): (&str, Option<&str>) = *random.pick(&[
+        ("Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", None),
+        ("Content-Length: 3\r\nContent-Length: 3\r\n\r\nabc", None),
+        ("Content-Length: +3\r\n\r\nabc", None),
+        ("Transfer-Encoding: chunked\r\n\r\n3\nabc\r\n0\r\n\r\n", Some("")),
+        ("Transfer-Encoding: chunked\r\n\r\n0x3\r\nabc\r\n0\r\n\r\n", Some("")),
+        ("Transfer-Encoding: chunked\r\n\r\n3\r\nabcd\r\n0\r\n\r\n", Some("abc")),
+        ("Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nContent-Length: 3\r\n\r\n", Some("abc")),
+        ("Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n", None),
+        ("Transfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n", None),
+        ("Content-Length : 3\r\n\r\nabc", None),
+        ("X-Field: a\r\n b\r\n\r\n", None),
+        ("X-Field: a\nContent-Length: 3\r\n\r\nabc", None),
+        ("Host: other.test\r\n\r\n", None),
+        ("X-Field: a\rb\r\n\r\n", None),
     ]);
+    let headers = vec![(b"Host".to_vec(), b"simulated.test".to_vec()), (b"Transfer-Encoding".to_vec(), b"chunked".to_vec())];
     let octets = [start.as_bytes(), wrong.as_bytes()].concat();
-    Message { id, head_length: octets.len(), octets, expected: None, is_head: false, is_old: false, closes: true }
+    broken(id, octets, headers, seen.map(str::as_bytes), Framing::Chunked)
+}
+
+/// A coded body whose last octet of its checksum is wrong: all of it can be seen before, and it is bad all the same.
+fn spoilt_message(id: u32, length: usize) -> Message {
+    let mut sent = gzipped(octets_of(id, length));
+    let sum = sent.len() - 5;
+    sent[sum] ^= 1;
+    let long = sent.len().to_string();
+    let start = format!("POST /r/{id} HTTP/1.1\r\nHost: simulated.test\r\nContent-Encoding: gzip\r\nContent-Length: {long}\r\n\r\n");
+    let pair = |name: &str, value: &str| (name.as_bytes().to_vec(), value.as_bytes().to_vec());
+    let headers = vec![pair("Host", "simulated.test"), pair("Content-Encoding", "gzip"), pair("Content-Length", &long)];
+    let octets = [start.as_bytes(), &sent].concat();
+    Message { is_coded: true, ..broken(id, octets, headers, Some(octets_of(id, length)), Framing::Length(sent.len())) }
+}
+
+fn broken(id: u32, octets: Vec<u8>, headers: Pairs, seen: Option<&[u8]>, framing: Framing) -> Message {
+    let head_end = octets.windows(4).position(|window| window == b"\r\n\r\n").map_or(octets.len(), |at| at + 4);
+    let (method, target) = (b"POST".to_vec(), format!("/r/{id}").into_bytes());
+    let beginning = seen.map(|body| Expected { method, target, headers, body: body.to_vec(), trailers: Pairs::new() });
+    Message {
+        id,
+        head_length: head_end,
+        octets,
+        expected: None,
+        beginning,
+        framing,
+        is_coded: false,
+        is_head: false,
+        is_old: false,
+        closes: true,
+    }
 }

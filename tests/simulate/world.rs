@@ -2,9 +2,9 @@
 
 use crate::answers::{Answer, shown};
 use crate::client::{Client, Terms};
-use crate::host::{Callback, Host};
+use crate::host::{Bounds, Callback, Host};
 use crate::scenario::{Finale, Scenario};
-use crate::script::Message;
+use crate::script::Promise;
 use ingest::connection::Connection;
 use ingest::engine::sim::{self, Network, Random, SimEngine, now_ns};
 use ingest::engine::sys::EventFd;
@@ -70,12 +70,11 @@ impl World {
         sim::rewind();
         let network = Network::new(Random::new(split, 1), scenario.chaos);
         let server = Server::with_clock(scenario.options.clone(), now_ns).map_err(|failure| failure.text)?;
-        let messages = || scenario.clients.iter().flat_map(servable);
-        let expected = messages().filter_map(|message| Some((message.id, message.expected.clone()?))).collect();
-        let bodies = messages().filter_map(|message| message.expected.as_ref()).map(|expected| expected.body.len() as u64);
-        let largest_body = bodies.max().unwrap_or(0);
-        let in_flight_max = scenario.options.limits.in_flight_max;
-        let host = Host::new(Random::new(split, 2), expected, scenario.plans.clone(), in_flight_max);
+        let limits = &scenario.options.limits;
+        let promises: BTreeMap<u32, Promise> = scenario.clients.iter().flat_map(|client| client.promises(limits)).collect();
+        let largest_body = promises.values().map(|promise| promise.expected.body.len() as u64).max().unwrap_or(0);
+        let terms = Bounds { in_flight_max: limits.in_flight_max, window: limits.body_window, calm: scenario.calm };
+        let host = Host::new(Random::new(split, 2), promises, scenario.plans.clone(), terms);
         let host = Arc::new(Mutex::new(host));
         if scenario.options.delivery == Delivery::Inline {
             server.on_events(Some(Box::new(Callback))).map_err(|failure| failure.text)?;
@@ -320,7 +319,7 @@ impl World {
         let rested = self.segment.is_some();
         self.host.lock().gives_up = true;
         self.network.with(|net| self.clients.iter_mut().for_each(|client| client.go(net)));
-        for _ in 0..2_000 {
+        for _ in 0..4_000 {
             let mut host = self.host.lock();
             host.poll(&self.server, 64);
             host.act(&self.server, true);
@@ -328,7 +327,8 @@ impl World {
             if self.segment.is_some() {
                 self.turn()?;
             }
-            sim::advance(1_000_000);
+            // Long enough for those who wait for memory to be refused.
+            sim::advance(5_000_000);
             self.flush_trace();
             self.check()?;
             let empty = self.segment.as_mut().is_none_or(|segment| segment.holdings() == (0, 0, 0));
@@ -362,9 +362,9 @@ impl World {
         if self.network.with(|net| net.wires_left()) > 0 {
             return Err("a wire is still lent though its connection is closed".into());
         }
-        let left = (stats.memory_bytes, stats.in_flight, stats.queued, stats.connections_open);
-        if left != (0, 0, 0, 0) {
-            return Err(format!("at the end memory, requests in flight, queued, connections are {left:?}"));
+        let left = (stats.memory_bytes, stats.in_flight, stats.queued, stats.connections_open, stats.spool_files, stats.spool_bytes);
+        if left != (0, 0, 0, 0, 0, 0) {
+            return Err(format!("at the end memory, requests in flight, queued, connections, files and their octets are {left:?}"));
         }
         let host = self.host.lock();
         self.network.with(|net| self.clients.iter().try_for_each(|client| client.check_end(&host, net, rested && self.scenario.calm)))
@@ -389,20 +389,4 @@ impl World {
             lines.iter().for_each(|line| println!("{line}"));
         }
     }
-}
-
-/// The messages of a client that may be served: none behind a bad or a last one, and none that is not sent whole.
-fn servable(script: &crate::script::ClientScript) -> Vec<&Message> {
-    let (mut messages, mut end) = (Vec::new(), 0);
-    for message in &script.messages {
-        end += message.octets.len();
-        if end > script.length() || message.expected.is_none() {
-            break;
-        }
-        messages.push(message);
-        if message.closes {
-            break;
-        }
-    }
-    messages
 }

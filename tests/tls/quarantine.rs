@@ -19,8 +19,8 @@ use std::time::{Duration, Instant};
 const GET: &str = "GET / HTTP/1.1\r\nHost: x\r\n\r\n";
 /// The options that decide who does the handshakes.
 const CREWS: [&str; 3] = ["0", "1", "2"];
-const TOPOLOGIES: [(&str, &str); 6] =
-    [("inline", "1"), ("shards", "2"), ("shared", "2"), ("acceptor", "2"), ("cut", "2"), ("cut-each", "2")];
+const TOPOLOGIES: [(&str, &str); 7] =
+    [("inline", "1"), ("shards", "2"), ("shared", "2"), ("acceptor", "2"), ("dispatch", "2"), ("cut", "2"), ("cut-each", "2")];
 
 fn crewed(crew: &'static str, extra: &[(&'static str, &'static str)]) -> Server {
     let mut options = vec![("handshake_threads", crew)];

@@ -8,7 +8,7 @@ use crate::connection::exchange::{Open, Rest, Terms};
 use crate::connection::{Memory, Tools};
 use crate::decode::content::Codings;
 use crate::engine::Landing;
-use crate::limits::{BodyPolicy, Limits, READ_PER_TICK_BYTES};
+use crate::limits::{BODY_SPARE_BYTES, BodyPolicy, Limits, READ_PER_TICK_BYTES};
 use crate::memory::letter::Letter;
 use crate::memory::pool::Pool;
 use crate::parse::chunked::Chunked;
@@ -59,7 +59,7 @@ pub(super) fn leaves_memory(length: u64, limits: &Limits) -> bool {
 /// octets go elsewhere.
 pub(super) fn opening(there: Option<&[u8]>, rest: &Rest, pool: &mut Pool) -> Result<Vec<u8>, Refusal> {
     let Some(there) = there else { return Ok(Vec::new()) };
-    let mut body = pool.lend_body(announced(there, rest)).ok_or(NO_MEMORY)?;
+    let mut body = pool.lend_body(announced(there, rest).saturating_add(BODY_SPARE_BYTES)).ok_or(NO_MEMORY)?;
     body.extend_from_slice(there);
     Ok(body)
 }
@@ -119,7 +119,8 @@ impl Http1 {
                 let _ = body.try_reserve_exact(left.min(PIECE_BYTES));
                 (body.capacity() - body.len()).min(left)
             }
-            Rest::Length(left) => left.min(READ_PER_TICK_BYTES),
+            // The receive that brings the last of it comes back short, so nobody asks the kernel once more whether there is anything left.
+            Rest::Length(left) => (left + BODY_SPARE_BYTES).min(READ_PER_TICK_BYTES),
             Rest::Chunked(_) => {
                 // Doubling keeps the copying linear. Without memory nothing can be received, which the caller sees.
                 let step = if streamed { PIECE_BYTES } else { CHUNKED_STEP_BYTES };

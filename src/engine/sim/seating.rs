@@ -3,6 +3,7 @@
 
 use super::{LinkId, Network, SimEngine};
 use crate::engine::{Event, Landing, Outgoing, SeatId, Window, sys};
+use crate::limits::FRONT_BYTES;
 use crate::memory::tail::Tail;
 use std::io::{self, ErrorKind};
 
@@ -45,8 +46,9 @@ impl<B> SimEngine<B> {
         let timed = std::mem::take(&mut self.timed);
         let seat = self.seats.get(id)?;
         let window = match seat.landing.take()? {
-            Landing::Slab => {
-                let octets = self.network.with(|net| net.server_reads(link, slab.len()));
+            place @ (Landing::Slab | Landing::Front) => {
+                let most = if matches!(place, Landing::Front) { slab.len().min(FRONT_BYTES) } else { slab.len() };
+                let octets = self.network.with(|net| net.server_reads(link, most));
                 slab[..octets.len()].copy_from_slice(&octets);
                 Window::Slab(octets.len())
             }

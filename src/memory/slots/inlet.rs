@@ -30,6 +30,8 @@ pub struct Inlet {
     end: Option<Vec<u8>>,
     /// The host was told of the end.
     end_told: bool,
+    /// The host was handed something, be it back already.
+    handed: bool,
 }
 
 /// How a body stands after octets were poured in.
@@ -95,10 +97,11 @@ impl Inlet {
             self.lent_octets += piece.len();
             let data = slice(&piece);
             self.lent.push_back(piece);
+            self.handed = true;
             return Some(Next::Piece(data));
         }
         let trailers = self.end.as_ref().filter(|_| !self.end_told)?;
-        self.end_told = true;
+        (self.end_told, self.handed) = (true, true);
         Some(Next::End(if trailers.is_empty() { ingest_slice::NONE } else { slice(trailers) }))
     }
 
@@ -141,9 +144,14 @@ impl Inlet {
         self.charged + self.freed
     }
 
+    /// Octets of memory that were given back since the I/O thread last looked.
+    pub(super) fn freed(&self) -> usize {
+        self.freed
+    }
+
     /// The host was handed nothing yet.
     pub(super) fn is_untouched(&self) -> bool {
-        self.lent.is_empty() && self.credited == 0 && self.freed == 0 && !self.end_told
+        !self.handed
     }
 }
 
@@ -166,6 +174,13 @@ impl SlotTable {
 }
 
 impl SlotOwner {
+    /// Takes octets of memory off the account that the host has given back, of a body that is all here.
+    #[cold]
+    pub fn take_freed(&mut self, index: u32) -> usize {
+        let freed = self.stream(index, |stream| stream.inlet.as_mut().map_or(0, |inlet| std::mem::take(&mut inlet.freed)));
+        freed.unwrap_or(0)
+    }
+
     /// Pours octets of a streamed body in, and its end, with the trailer section. `None` without memory.
     pub fn pour(&mut self, index: u32, octets: Vec<u8>, end: Option<Vec<u8>>) -> Option<Flow> {
         let (flow, has_next) = self.stream(index, |stream| {

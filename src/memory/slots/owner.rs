@@ -35,6 +35,8 @@ pub struct Homing {
     pub spoke: bool,
     /// The final answer was begun there.
     pub begun: bool,
+    /// Octets of memory of a streamed body that the host has given back and nobody has taken off the account.
+    pub freed: usize,
 }
 
 /// What came of using a reply.
@@ -212,12 +214,13 @@ impl SlotOwner {
         let slot = self.own(index)?;
         let mut word = slot.word.load(Ordering::Acquire);
         let spoke = word & SPOKE != 0;
-        let mut begun = false;
+        let (mut begun, mut freed) = (false, 0);
         if spoke {
             let mut stream = slot.stream.lock();
             if let Some(stream) = stream.as_mut() {
                 stream.unlink();
                 begun = stream.phase != Phase::Interim;
+                freed = stream.freed();
             }
             // What the host does from here on posts the slot again.
             word = slot.word.load(Ordering::Acquire);
@@ -233,7 +236,7 @@ impl SlotOwner {
             _ if spoke => None,
             _ => return None,
         };
-        Some(Homing { kind, spoke, begun })
+        Some(Homing { kind, spoke, begun, freed })
     }
 
     /// Looks at what the host said so far; `None` when it has said nothing.

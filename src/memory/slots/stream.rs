@@ -70,6 +70,8 @@ pub struct Stream {
     pub(super) inlet: Option<Inlet>,
     /// A buffer that was sent, for the octets to come.
     spare: Vec<u8>,
+    /// The host has said something.
+    spoke: bool,
     /// Stands in the mailbox.
     linked: bool,
 }
@@ -106,7 +108,7 @@ impl Stream {
         if let Some(inlet) = &mut inlet {
             inlet.cut();
         }
-        *self = Stream { phase: self.phase, linked: self.linked, inlet, ..Stream::default() };
+        *self = Stream { phase: self.phase, spoke: self.spoke, linked: self.linked, inlet, ..Stream::default() };
     }
 
     /// Of a request whose body is streamed.
@@ -116,13 +118,17 @@ impl Stream {
 
     /// The host has said nothing, and was handed nothing of the body.
     pub(super) fn is_untouched(&self) -> bool {
-        let silent = self.phase == Phase::Interim && self.interim.is_empty() && !self.linked;
-        silent && self.inlet.as_ref().is_some_and(Inlet::is_untouched)
+        !self.spoke && self.inlet.as_ref().is_some_and(Inlet::is_untouched)
     }
 
     /// Octets of memory of the request's body that are on the I/O thread's account.
     pub(super) fn account(&self) -> usize {
         self.inlet.as_ref().map_or(0, Inlet::account)
+    }
+
+    /// Octets of memory of the request's body that the host has given back since the I/O thread last looked.
+    pub(super) fn freed(&self) -> usize {
+        self.inlet.as_ref().map_or(0, Inlet::freed)
     }
 
     /// Octets that may still be buffered.
@@ -178,6 +184,7 @@ impl SlotTable {
             // Every claim of the host's takes the lock that we have; only the I/O thread may still close it.
             let stream = guard.get_or_insert_default();
             let (result, said) = say(stream);
+            stream.spoke |= said;
             let post = (said && stream.link()).then_some((home, index));
             return Ok(Spoken { result, post });
         }
@@ -190,6 +197,7 @@ impl SlotTable {
             // Answered, given back or closed meanwhile: nobody has heard it.
             return Err(if slot.is_held(generation) { Unspoken::Closed } else { Unspoken::Gone });
         }
+        stream.spoke = true;
         stream.link();
         *guard = Some(stream);
         Ok(Spoken { result, post: Some((home, index)) })

@@ -3,7 +3,7 @@
 
 use super::ferry::Ferry;
 use super::{AtWork, BURST, Segment};
-use crate::connection::{Connection, Ending};
+use crate::connection::Connection;
 use crate::engine::{Engine, Event, SeatId};
 use crate::topology::serving::Landed;
 use crate::topology::trip::{Luggage, Pass, Trip};
@@ -43,8 +43,9 @@ fn seat_of(event: &Event) -> Option<SeatId> {
 }
 
 impl<E: Engine<Connection>> Segment<E> {
-    /// Cuts the rope behind this segment's stations.
-    pub fn cut(&mut self, pass: Pass) {
+    /// Cuts the rope behind this segment's stations, of which decrypt is one unless what is sealed is sent on.
+    pub fn cut(&mut self, pass: Pass, sends_sealed: bool) {
+        self.serving.sends_sealed = sends_sealed;
         self.cut = Some(Box::new(Cut::new(pass)));
     }
 
@@ -83,9 +84,8 @@ impl<E: Engine<Connection>> Segment<E> {
         debug_assert!(!connection.receiving, "a receive would bring octets that nobody can take");
         (luggage.home, luggage.seat) = (self.number as u16, id);
         self.engine.set_deadline(id, 0);
-        // Always the same thread for a seat: its caches know the client, and the seats spread evenly.
-        let far = id.index as usize % cut.ferry.far_threads();
-        cut.ferry.send(far, Trip { baton: connection, luggage });
+        // Where nobody waits more than elsewhere it is always the same thread for a seat: its caches know the client.
+        cut.ferry.send_to_idlest(id.index as usize, Trip { baton: connection, luggage });
     }
 
     /// Whether an event is for a baton that is away.
@@ -164,9 +164,8 @@ impl<E: Engine<Connection>> Segment<E> {
         } else if over {
             self.close(id, &mut connection);
         } else {
-            if self.draining && connection.is_idle() {
-                connection.ending = Ending::AfterFlush;
-            }
+            // It was away when what is idle was closed.
+            self.closes_idle |= self.draining;
             self.go_on(id, connection);
         }
         self.at_work = None;

@@ -28,24 +28,19 @@ impl<T> Ferry<T> {
         self.pass.is_some()
     }
 
-    /// How many threads there are at the other end; one at least.
-    pub fn far_threads(&self) -> usize {
-        self.untold.len().max(1)
-    }
-
     pub fn away(&self) -> usize {
         self.away
     }
 
     /// Puts one on its way. The far thread hears of it with `tell`.
-    pub fn send(&mut self, far: usize, cargo: T) {
+    fn send(&mut self, far: usize, cargo: T) {
         let Some(pass) = &self.pass else { return };
         self.away += 1;
         self.untold[far] = true;
         pass.belts().outward[far].put(cargo);
     }
 
-    /// As `send`, to the thread before which the fewest wait. Of those with as many it is the first from `near` on.
+    /// Puts one on its way, to the thread before which the fewest wait. Of those with as many it is the first from `near` on.
     pub fn send_to_idlest(&mut self, near: usize, cargo: T) {
         let Some(pass) = &self.pass else { return };
         let outward = &pass.belts().outward;

@@ -158,9 +158,8 @@ impl<E: Engine<Connection>> Segment<E> {
             return self.send_out(id, connection, Landed::Opened(plain, times_ns));
         }
         self.serving.read_opened(id, &mut connection, plain, times_ns);
-        if self.draining && connection.is_idle() && connection.ending == Ending::Open {
-            connection.ending = Ending::AfterFlush;
-        }
+        // It was away when what is idle was closed.
+        self.closes_idle |= self.draining;
         self.go_on(id, connection);
     }
 

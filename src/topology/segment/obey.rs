@@ -90,10 +90,18 @@ impl<E: Engine<Connection>> Segment<E> {
     }
 
     /// Ends the connections that nothing is under way on. Not before the tick has served what had arrived when the drain began:
-    /// a request that was sent in time gets its answer.
+    /// a request that was sent in time gets its answer. Who has just connected is looked at again when the time for a first request is over:
+    /// it has been let in, so nobody else will take its request.
     pub(super) fn close_idle(&mut self) {
         self.closes_idle = false;
+        let now_ms = self.clock.now_ms();
         for id in self.engine.seats().ids() {
+            let until_ms = self.engine.seats().baton(id).and_then(|connection| connection.may_begin_until_ms());
+            if let Some(until_ms) = until_ms.filter(|until_ms| now_ms < *until_ms) {
+                self.engine.set_deadline(id, until_ms);
+                self.closes_idle = true;
+                continue;
+            }
             if let Some(mut connection) = self.engine.seats().take_baton(id) {
                 self.at_work = AtWork::on(id, &connection);
                 if connection.is_idle() {

@@ -32,6 +32,9 @@ impl Serving {
             Landed::Nothing => {}
             Landed::Received(Window::Slab(count), slab, read_ns) if connection.session.is_secure() => {
                 luggage.read_ns = read_ns;
+                if self.sends_sealed {
+                    return self.pack_sealed(connection, &slab[..count], luggage);
+                }
                 luggage.decrypt_ns = self.unseal_timed(connection, &mut slab[..count], &mut luggage.octets, read_ns > 0);
                 return self.pack_opened(connection, luggage);
             }
@@ -70,6 +73,18 @@ impl Serving {
         true
     }
 
+    /// Ciphertext travels as it is.
+    fn pack_sealed(&mut self, connection: &mut Connection, octets: &[u8], luggage: &mut Luggage) -> bool {
+        if luggage.octets.try_reserve(octets.len()).is_err() {
+            connection.protocol.refuse(NO_MEMORY);
+            return false;
+        }
+        luggage.octets.extend_from_slice(octets);
+        luggage.sealed = true;
+        self.pack_tools(luggage);
+        true
+    }
+
     /// Ciphertext was opened here, where the session's octets are sent from; the plain octets travel.
     fn pack_opened(&mut self, connection: &mut Connection, luggage: &mut Luggage) -> bool {
         if luggage.octets.is_empty() {
@@ -104,6 +119,9 @@ impl Serving {
     pub fn unpack(&mut self, id: SeatId, connection: &mut Connection, luggage: &mut Luggage, over: bool) {
         luggage.account(&mut self.memory);
         let lost = over || luggage.fault;
+        if let Some((opened, handshaking, shows)) = luggage.opened.take().filter(|_| !luggage.fault) {
+            self.opened(connection, opened, handshaking, shows);
+        }
         let done = luggage.exchanges.len() as u32;
         let Work { tools, sampler, exit } = self.work(id, 0);
         if let Exit::Handoff(handoff) = exit {

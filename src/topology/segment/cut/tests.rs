@@ -65,7 +65,7 @@ fn stage() -> Stage {
     home.patience_ms = 0;
     let pass = Belts::lay(64, 1, &[waker], 0).unwrap();
     let far = Beyond::new(&options, Arc::clone(pass.belts()), Arc::clone(&orders), 0);
-    home.cut(pass);
+    home.cut(pass, false);
     let queue = HostQueue::new(Arc::clone(&door), 0, 1024, 0);
     Stage { home, far, door, orders, queue, address }
 }
