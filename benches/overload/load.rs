@@ -34,10 +34,11 @@ enum Heard {
 }
 
 impl Line {
-    fn open(port: u16) -> Line {
-        let stream = TcpStream::connect(("127.0.0.1", port)).expect("the server listens");
+    /// None when the server accepts nobody for a while.
+    fn open(port: u16) -> Option<Line> {
+        let stream = TcpStream::connect_timeout(&([127, 0, 0, 1], port).into(), Duration::from_millis(20)).ok()?;
         stream.set_nodelay(true).and_then(|()| stream.set_nonblocking(true)).expect("a socket");
-        Line { stream, due: None, heard: Vec::new() }
+        Some(Line { stream, due: None, heard: Vec::new() })
     }
 
     /// A request fits the buffer of a socket that nothing is under way on.
@@ -85,20 +86,20 @@ impl Lines {
     }
 
     /// One that nothing is under way on.
-    fn free(&mut self, port: u16) -> usize {
+    fn free(&mut self, port: u16) -> Option<usize> {
         if let Some(index) = self.idle.pop() {
-            return index;
+            return Some(index);
         }
+        let line = Line::open(port)?;
         let index = self.gone.pop().unwrap_or_else(|| {
             self.lines.push(None);
             self.lines.len() - 1
         });
-        let line = Line::open(port);
         let mut event = libc::epoll_event { events: libc::EPOLLIN as u32, u64: index as u64 };
         // SAFETY: both descriptors are open, and the event outlives the call.
         assert_eq!(unsafe { libc::epoll_ctl(self.epoll, libc::EPOLL_CTL_ADD, line.stream.as_raw_fd(), &raw mut event) }, 0);
         self.lines[index] = Some(line);
-        index
+        Some(index)
     }
 
     /// Closing takes it out of the set as well.
@@ -124,6 +125,17 @@ impl Drop for Lines {
     }
 }
 
+/// Sockets beyond the limit that shells start with, also for what is started from here.
+pub fn raise_descriptors() {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the pointer is valid for both calls.
+    unsafe {
+        assert_eq!(libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit), 0);
+        limit.rlim_cur = limit.rlim_max.min(16_384);
+        assert_eq!(libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit), 0);
+    }
+}
+
 /// `rate` requests a second for so long, each on a line that nothing is under way on; nobody waits longer than `patience`.
 pub fn open_loop(port: u16, request: &[u8], rate: f64, length: Duration, patience: Duration) -> Harvest {
     let (mut lines, mut harvest, mut found) = (Lines::new(), Harvest::default(), Vec::new());
@@ -134,9 +146,13 @@ pub fn open_loop(port: u16, request: &[u8], rate: f64, length: Duration, patienc
     loop {
         let now = Instant::now();
         while next < total && due_at(next) <= now {
-            let index = lines.free(port);
             let due = due_at(next);
             next += 1;
+            // Whoever could not even connect in time has left, too.
+            let Some(index) = (due.elapsed() < patience).then(|| lines.free(port)).flatten() else {
+                harvest.lost += 1;
+                continue;
+            };
             if lines.lines[index].as_mut().is_some_and(|line| line.ask(request, due)) {
                 under_way.push_back((due, index));
             } else {
@@ -190,7 +206,7 @@ fn take_in(lines: &mut Lines, index: usize, patience: Duration, harvest: &mut Ha
 pub fn closed_loop(port: u16, request: &[u8], clients: usize, length: Duration) -> f64 {
     let (mut lines, mut found, start) = (Lines::new(), Vec::new(), Instant::now());
     for _ in 0..clients {
-        let index = lines.free(port);
+        let index = lines.free(port).expect("the server accepts");
         lines.lines[index].as_mut().map(|line| line.ask(request, start));
     }
     let mut answers = 0;

@@ -48,6 +48,7 @@ const ROWS: [Row; 6] = [
 ];
 
 fn main() {
+    load::raise_descriptors();
     let words = Words::given();
     let patience_ms = words.number("--patience", 500);
     match words.get(0) {

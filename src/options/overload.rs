@@ -11,7 +11,7 @@ pub(super) const DELAY_TARGET: Row = live(duration(
     (1, DAY_MS, OFF),
     |o, n| o.limits.queue_delay_target_ms = n,
     "how long requests may wait in a queue that stands; once all that leave it have waited longer for queue_delay_interval, those that have \
-     waited twice as long are answered 503 with Retry-After, oldest first, until one leaves that has not; off refuses nothing for it",
+     waited twice as long are answered 503 with Retry-After, oldest first; off refuses nothing for it",
 ));
 
 pub(super) const DELAY_INTERVAL: Row = live(duration(

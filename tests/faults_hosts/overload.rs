@@ -111,3 +111,81 @@ fn h12_service_is_back_as_soon_as_somebody_polls() {
     });
     server.finish();
 }
+
+/// So many clients whose requests stand in the queue, in this order.
+fn waiting(server: &Server, count: usize, fields: &str) -> Vec<Client> {
+    (1..=count)
+        .map(|number| {
+            let mut client = server.connect();
+            client.send(format!("GET /{number} HTTP/1.1\r\nHost: x\r\n{fields}\r\n"));
+            assert!(eventually(|| server.queue().depth() as usize == number));
+            client
+        })
+        .collect()
+}
+
+/// Has the queue stand: two are taken, an interval apart, and have waited for long.
+fn stands(options: &[(&str, &str)]) -> (Server, Vec<Client>) {
+    let server =
+        Server::queued(&[&[("queue_delay_target", "20ms"), ("queue_delay_interval", "100ms"), ("queue_age", "1m")], options].concat());
+    let clients = waiting(&server, 6, "");
+    std::thread::sleep(Duration::from_millis(60));
+    let first = server.queue().take(1);
+    assert_eq!(server.text(first[0].token, b"served"), INGEST_OK);
+    std::thread::sleep(Duration::from_millis(150));
+    (server, clients)
+}
+
+/// What has waited too long in a queue that stands is refused, oldest first, but for the last; their connections go on.
+#[test]
+fn limits_queue_delay_target() {
+    let (server, mut clients) = stands(&[]);
+    let last = server.queue().take(1);
+    assert_eq!(RequestView::of(&last[0]).expect("a request").target(), b"/6", "the others had waited too long");
+    assert_eq!(server.text(last[0].token, b"served"), INGEST_OK);
+    for (index, client) in clients.iter_mut().enumerate() {
+        let answer = client.answer();
+        assert_eq!(answer.status, if index % 5 == 0 { 200 } else { 503 }, "{index}");
+        assert!(!answer.says_close());
+    }
+    assert_eq!((server.stats().limit_queue_delay, server.stats().queue_overloads), (4, 1));
+    server.finish();
+}
+
+/// A client's own deadline shortens both: 503 in the queue, 504 with the host.
+#[test]
+fn limits_deadline_header() {
+    let server = Server::queued(&[("deadline_header", "Request-Timeout"), ("queue_age", "1m")]);
+    let mut clients = waiting(&server, 1, "Request-Timeout: 0.2\r\n");
+    let answer = clients[0].answer();
+    assert_eq!((answer.status, answer.header("retry-after")), (503, Some("1")));
+    assert_eq!(server.queue().poll(&mut [blank_event(); 2]), 0);
+    clients[0].send("GET /taken HTTP/1.1\r\nHost: x\r\nRequest-Timeout: 300ms\r\n\r\n");
+    let taken = server.queue().take(1);
+    assert_eq!(clients[0].answer().status, 504);
+    assert_eq!(server.text(taken[0].token, b"late"), INGEST_E_GONE);
+    assert_eq!(server.stats().limit_deadline, 2);
+    server.finish();
+}
+
+/// Requests that are being refused while everything stops end once, like all others, and who polls hears of the end.
+#[test]
+fn h20_a_stop_while_a_queue_stands() {
+    let (server, mut clients) = stands(&[]);
+    let held = server.queue().take(1);
+    let began = Instant::now();
+    server.stop();
+    server.stop();
+    assert_eq!(server.join(9_000), INGEST_OK);
+    assert!(began.elapsed() < Duration::from_secs(5), "took {:?}", began.elapsed());
+    let mut batch = [blank_event(); 8];
+    assert_eq!(server.queue().poll(&mut batch), INGEST_E_STOPPED, "delivered after the stop");
+    assert!([INGEST_E_GONE, INGEST_E_STOPPED].contains(&server.text(held[0].token, b"late")));
+    assert!(eventually(|| server.stats().in_flight == 0 && server.stats().queued == 0));
+    for client in &mut clients {
+        // An answer, a refusal, or the end, each of them whole; never two of them.
+        let rest = client.read_to_end().unwrap_or_default();
+        assert!(rest.windows(9).filter(|octets| octets == b"HTTP/1.1 ").count() <= 1, "{}", String::from_utf8_lossy(&rest));
+    }
+    server.finish();
+}

@@ -133,6 +133,8 @@ fn options(random: &mut Random, calm: bool) -> Options {
     }
     limits.drain_timeout_ms = *random.pick(&[30_000, 3_000, 300]);
     limits.response_timeout_ms = *random.pick(&[60_000, 8_000]);
+    limits.queue_delay_target_ms = *random.pick(&[0, 0, 1, 30]);
+    limits.queue_delay_interval_ms = *random.pick(&[1, 100]);
     options
 }
 
