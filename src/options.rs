@@ -5,6 +5,7 @@ mod bodies;
 mod decoding;
 mod events;
 mod overload;
+mod processors;
 mod row;
 pub mod table;
 pub mod tls;
@@ -81,6 +82,8 @@ pub enum EngineChoice {
 pub struct Options {
     pub topology: Topology,
     pub io_threads: u32,
+    /// Where those are pinned to, in their order; empty does not pin.
+    pub processors: Vec<u16>,
     pub engine: EngineChoice,
     pub delivery: Delivery,
     /// Zero: as many as the affinity mask has processors.
@@ -116,6 +119,7 @@ impl Default for Options {
         Options {
             topology: Topology::Auto,
             io_threads: 1,
+            processors: Vec::new(),
             engine: EngineChoice::Auto,
             delivery: Delivery::Auto,
             handler_threads: 0,

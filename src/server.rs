@@ -7,6 +7,7 @@ mod driven;
 mod far;
 mod files;
 mod live;
+mod pinned;
 mod posts;
 mod secure;
 mod spool;
@@ -227,6 +228,7 @@ impl Server {
             return Err(Failure::new(INGEST_E_STATE, "the server has no listener (call ingest_server_listen before)"));
         }
         self.options.check()?;
+        self.check_processors()?;
         self.open_spool(&self.options)?;
         let chosen = self.crewed(plans::choose(&self.options)?);
         let delivery = plans::delivery(&self.options, life.sink.is_some())?;
@@ -291,7 +293,7 @@ impl Server {
             self.start_io(life, post).map_err(failed)?;
         }
         if let Some(acceptor) = acceptor {
-            self.start_ahead(life, acceptor).map_err(failed)?;
+            self.start_ahead(life, acceptor, self.place(chosen.io_threads + chosen.far_threads)).map_err(failed)?;
         }
         if let (Delivery::Threads, Some(sink)) = (delivery, life.sink.clone()) {
             for number in 0..self.handlers() {
@@ -314,7 +316,13 @@ impl Server {
         let (door, orders) = (Arc::clone(&self.door), Arc::clone(&self.orders));
         let number = post.number;
         let says = self.last_words(&post.way);
-        let work = move || post.segment(options, door, orders).run();
+        let place = self.place(number);
+        let work = move || {
+            // Whether spinning pays is found out before: a processor of one's own is not the only one of the process.
+            let segment = post.segment(options, door, orders);
+            place.take();
+            segment.run();
+        };
         let (queues, told) = (Arc::clone(&self.queues), Arc::clone(&self.orders));
         // Nothing comes any more once the last I/O thread has ended: whoever waits hears of it.
         let after = move |last: bool| {

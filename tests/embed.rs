@@ -8,6 +8,8 @@ mod arrivals;
 mod guest;
 #[path = "embed/own_loop.rs"]
 mod own_loop;
+#[path = "embed/pinned.rs"]
+mod pinned;
 #[path = "embed/turns.rs"]
 mod turns;
 

@@ -1,11 +1,13 @@
 //! Every system call the library makes, each wrapped once and safe to call: sockets, epoll, eventfd, ppoll, clocks, limits.
 #![allow(unsafe_code)]
 
+pub mod affinity;
 pub mod listening;
 pub mod local;
 pub mod spool;
 pub mod tcp;
 
+pub use affinity::processors;
 pub use listening::{accept, accept_broken, accept_exhausted, exhausted_advice};
 
 use crate::memory::waker::Signal;
@@ -400,18 +402,6 @@ pub fn descriptor_limit() -> u64 {
     // SAFETY: the pointer is valid for the call.
     unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) };
     limit.rlim_cur
-}
-
-/// How many processors this thread may run on.
-pub fn processors() -> usize {
-    // SAFETY: cpu_set_t is plain data, all zeros is the empty set.
-    let mut set: libc::cpu_set_t = unsafe { zeroed() };
-    // SAFETY: the pointer and the size describe one cpu_set_t.
-    if unsafe { libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &raw mut set) } != 0 {
-        return 1;
-    }
-    // SAFETY: the set was filled by the kernel.
-    (unsafe { libc::CPU_COUNT(&set) }).max(1) as usize
 }
 
 /// The kernel's number of the calling thread. It is asked for once a thread.

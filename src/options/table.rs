@@ -7,6 +7,7 @@ use super::Events;
 use super::bodies;
 use super::decoding;
 use super::overload;
+use super::processors;
 use super::row::*;
 use super::tls;
 use super::values::{self, Kind};
@@ -42,7 +43,14 @@ pub const TABLE: &[Row] = &[
         "threads that do the library's input and output; the one that only accepts with topology=acceptor comes on top, and so does the one that \
          reads with topology=dispatch",
     ),
-    unbuilt(Kind::Text, "io_threads.cpus", "", "", "processors to pin the I/O threads to, as in 0-3,8; empty does not pin"),
+    text(
+        "io_threads.cpus",
+        "",
+        "",
+        |o, v| processors::parse(v).map(|list| o.processors = list),
+        "processors to pin threads to, as in 0-3,8: one for each I/O thread in turn, then for those that decrypt or parse, then for the one \
+         that only accepts; empty does not pin",
+    ),
     word(
         "engine",
         "auto",

@@ -1,6 +1,7 @@
 //! The start of the thread that accepts ahead of the others, and of the lanes that newcomers take to them.
 #![forbid(unsafe_code)]
 
+use super::pinned::Place;
 use super::{Life, Server};
 use crate::connection::Connection;
 use crate::engine::Listening;
@@ -37,7 +38,11 @@ impl Server {
     }
 
     /// It is no I/O thread by the count of those: the last of them to end has waited for it.
-    pub(super) fn start_ahead(&self, life: &mut Life, acceptor: Acceptor<EpollEngine<Connection>>) -> io::Result<()> {
-        life.threads.start(&self.roll, "ingest-accept-0".to_owned(), false, move || acceptor.run(), |_| {})
+    pub(super) fn start_ahead(&self, life: &mut Life, acceptor: Acceptor<EpollEngine<Connection>>, place: Place) -> io::Result<()> {
+        let work = move || {
+            place.take();
+            acceptor.run();
+        };
+        life.threads.start(&self.roll, "ingest-accept-0".to_owned(), false, work, |_| {})
     }
 }

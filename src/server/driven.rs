@@ -126,6 +126,10 @@ impl Server {
             let text = "a server that is driven by turns has no threads for handshakes (set handshake_threads=0)";
             return Err(Failure::new(INGEST_E_OPTION, text));
         }
+        if !self.options.processors.is_empty() {
+            let text = "a server that is driven by turns has no thread to pin (leave io_threads.cpus empty, and pin your own)";
+            return Err(Failure::new(INGEST_E_OPTION, text));
+        }
         if chosen.decode_threads > 0 {
             let text = "a server that is driven by turns has no threads for large bodies (set decode_threads=0)";
             return Err(Failure::new(INGEST_E_OPTION, text));

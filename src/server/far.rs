@@ -26,7 +26,12 @@ impl Server {
         let pass = Belts::lay(connections, chosen.far_threads, &wakers, self.options.descriptor_floor()).map_err(failed)?;
         for number in 0..chosen.far_threads {
             let far = Beyond::new(&self.options, Arc::clone(pass.belts()), Arc::clone(&self.orders), number);
-            life.threads.start(&self.roll, format!("ingest-parse-{number}"), false, move || far.run(), |_| {}).map_err(failed)?;
+            let place = self.place(chosen.io_threads + number);
+            let work = move || {
+                place.take();
+                far.run();
+            };
+            life.threads.start(&self.roll, format!("ingest-parse-{number}"), false, work, |_| {}).map_err(failed)?;
         }
         Ok(Some(pass))
     }

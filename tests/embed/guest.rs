@@ -11,7 +11,7 @@ use std::os::fd::FromRawFd;
 use std::os::unix::thread::JoinHandleExt;
 use std::time::{Duration, Instant};
 
-fn echo_target() -> Handler {
+pub fn echo_target() -> Handler {
     on_requests(|host, request| {
         assert_eq!(host.text(request.0.token, request.target()), INGEST_OK);
     })
