@@ -48,6 +48,8 @@ struct Bench {
     pool: Pool,
     /// What is opened here, when ciphertext travels.
     plain: Vec<u8>,
+    /// The server ends: nobody waits for a handshake any more.
+    is_over: bool,
     mode: JourneyMode,
     serial: bool,
     clock: fn() -> u64,
@@ -64,6 +66,7 @@ impl Beyond {
             contents: Contents::default(),
             pool: Pool::new(),
             plain: Vec::new(),
+            is_over: false,
             mode: options.journey,
             serial: options.pipeline_unsafe == PipelineUnsafe::Serial,
             clock: sys::monotonic_ns,
@@ -96,6 +99,7 @@ impl Beyond {
         if let Some(limits) = self.orders.changed_limits(&mut self.bench.limits_known) {
             self.bench.limits = (*limits).clone();
         }
+        self.bench.is_over = self.orders.is_over(sys::monotonic_ns() / 1_000_000);
         while let Some(mut trip) = self.round.pop_front() {
             let home = usize::from(trip.luggage.home);
             // A panic costs the connection that was worked on. Its baton goes home all the same, to be closed there.
@@ -143,7 +147,11 @@ impl Bench {
     fn unseal(&mut self, baton: &mut Connection, luggage: &mut Luggage, octets: &mut [u8]) {
         let Some(secure) = baton.session.secure() else { return };
         let timed = luggage.read_ns > 0;
-        let (mut plain, handshaking) = (std::mem::take(&mut self.plain), !secure.is_established());
+        let handshaking = !secure.is_established();
+        if handshaking && self.is_over {
+            return;
+        }
+        let mut plain = std::mem::take(&mut self.plain);
         let began_ns = if timed { (self.clock)() } else { 0 };
         fail_point!("handshake");
         let opened = secure.open(octets, &mut plain, luggage.now_ns);
