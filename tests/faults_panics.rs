@@ -145,7 +145,7 @@ fn has(step: &str, delivery: Delivery, topology: &str, secure: bool) -> bool {
         "body" if secure => false,
         "decrypt" if secure => true,
         "handler" => delivery == Delivery::Threads,
-        "far" => topology == "cut",
+        "far" => matches!(topology, "cut" | "dispatch"),
         "shake" => topology == QUARANTINE,
         "inflate" => topology == WORKSHOP,
         // Octets that cross a cut are decrypted beyond it, or here before it: one of the two has the point.
@@ -213,7 +213,9 @@ fn h22_a_panic_at_each_step_costs_one_connection_beyond_a_cut() {
 
 #[test]
 fn h22_a_panic_at_each_step_costs_one_connection_with_tls() {
-    for (delivery, topology) in [(Delivery::Inline, "inline"), (Delivery::Threads, "inline"), (Delivery::Queue(2), "cut")] {
+    let everywhere =
+        [(Delivery::Inline, "inline"), (Delivery::Threads, "inline"), (Delivery::Queue(2), "cut"), (Delivery::Queue(2), "dispatch")];
+    for (delivery, topology) in everywhere {
         panic_at_each_step(delivery, topology, true);
     }
 }
