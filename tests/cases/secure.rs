@@ -101,7 +101,11 @@ fn every_case_holds_for_splits_of_records() {
 
 #[test]
 fn every_case_holds_for_records_that_are_opened_on_another_thread() {
-    run("records, cut before parse", Wire::Sealed, &[("topology", "cut")], Delivery::Inline, 2, |length| vec![vec![], vec![length / 2]]);
+    for topology in ["cut", "dispatch"] {
+        run(&format!("records, {topology}"), Wire::Sealed, &[("topology", topology)], Delivery::Inline, 2, |length| {
+            vec![vec![], vec![length / 2]]
+        });
+    }
 }
 
 /// RFC 9110 section 7.4: what is misdirected on a plain connection belongs here.
