@@ -6,6 +6,7 @@ use super::http1::NO_MEMORY;
 use crate::decode;
 use crate::decode::charset::{self, Bounds};
 use crate::decode::rules::Charset;
+use crate::memory::budget::body_share;
 use crate::memory::contents::Kind;
 use crate::memory::letter::Letter;
 use crate::parse::refusal::Refusal;
@@ -15,6 +16,8 @@ use crate::request::INGEST_JOURNEY_EXACT;
 const SMALL_BYTES: usize = 64 * 1024;
 /// More than this is not left unused at the end of a body.
 const WASTE_BYTES: usize = 64 * 1024;
+
+const TOO_LARGE: Refusal = Refusal::new(413, "form larger than this server takes once it is taken apart: send less");
 
 /// Does with the body of a letter what its Content-Type says.
 pub fn unfold(mut letter: Letter, tools: &mut Tools<'_>) -> Result<Letter, Refusal> {
@@ -56,7 +59,7 @@ fn convert(letter: &mut Letter, tools: &mut Tools<'_>) -> Result<(), Refusal> {
     let room = tools.memory.room_for_windows().saturating_sub(letter.charge());
     let buffer = tools.pool.lend_body(text.len().min(room)).ok_or(NO_MEMORY)?;
     let Ok(mut converted) = String::from_utf8(buffer) else { return Err(NO_MEMORY) };
-    let bounds = Bounds { most: charset::most(tools.limits, before.len()), room };
+    let bounds = Bounds { most: charset::most(tools.limits, letter.charge()), room };
     let mark = before.len() - text.len();
     let is_strict = rules.charset == Charset::Strict;
     if let Err(refusal) = charset::convert(encoding, text, is_strict, bounds, &mut converted) {
@@ -80,7 +83,9 @@ fn take_apart(letter: &mut Letter, tools: &mut Tools<'_>) -> Result<(), Refusal>
     // The body is not charged any more, and not yet as a part of the letter.
     let needed = tools.contents.octets();
     if needed > SMALL_BYTES && letter.charge() + needed > tools.memory.room_for_windows() {
-        return Err(NO_MEMORY);
+        // What can never find room is told at once, not to be tried again.
+        let never = (letter.charge() + needed) as u64 > body_share(tools.limits.memory_max);
+        return Err(if never { TOO_LARGE } else { NO_MEMORY });
     }
     if letter.attach_contents(tools.pool, tools.contents) { Ok(()) } else { Err(NO_MEMORY) }
 }

@@ -203,3 +203,18 @@ fn limits_decoded_text() {
         }
     }
 }
+
+/// What can never fit is not to be tried again, although it is the room that ends first.
+#[test]
+fn a_text_that_would_never_fit_the_memory_is_too_large() {
+    let kana = b"\xb1".repeat(500_000);
+    for kind in ["text/plain; charset=shift_jis", "application/x-www-form-urlencoded; charset=shift_jis"] {
+        let options = [("decode.charset", "utf-8"), ("memory_max", "2MiB")];
+        let server = Server::serve(&options, Delivery::Queue(1), watching(&Seen::default()));
+        assert_eq!(ask(&mut server.connect(), request(kind, &kana)).status, 413, "{kind}");
+        // Nor does a form whose value is as long again when its escapes are undone.
+        let spaces = [b"a=".as_slice(), &b"+".repeat(1_000_000)].concat();
+        assert_eq!(ask(&mut server.connect(), request("application/x-www-form-urlencoded", &spaces)).status, 413);
+        server.finish();
+    }
+}
